@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ._errors import FetchError
 
-__all__ = ["Job", "Plan", "Resource", "Result", "Span", "redact"]
+__all__ = ["Again", "Job", "Plan", "Preview", "Resource", "Result", "Span", "redact"]
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -190,3 +190,34 @@ class Result:
         if self.error is not None:
             raise self.error
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An attempt ended without the file, and another is worth its while.
+
+    :param wait: seconds until then.
+    :param state: what the attempt left behind, to be handed back; nobody between looks inside.
+    """
+
+    wait: float
+    state: object
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do about a job, without doing it.
+
+    :param name: the file's name, relative to the run's directory where it lies below it.
+    :param size: bytes in all, where the server says so.
+    :param have: bytes that are here already.
+    :param resumable: a broken download could go on where it broke off.
+    """
+
+    job: Job
+    name: str
+    status: Literal["fresh", "resume", "done", "failed"]
+    size: int | None = None
+    have: int = 0
+    resumable: bool = False
+    error: FetchError | None = None

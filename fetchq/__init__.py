@@ -1,0 +1,108 @@
+"""fetchq downloads: a queue of URLs, streamed to disk, resumed, retried and verified.
+
+The map of the package:
+
+- :func:`download` fetches one URL and blocks; :func:`adownload` does so in a running event loop.
+- :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends.
+- :class:`Job` says what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
+- :class:`Settings` holds :class:`Network`, :class:`Retry`, :class:`Disk`, :class:`Queue`: each default once.
+- :class:`FetchError` is the root of all that can go wrong; :mod:`fetchq._errors` draws the tree.
+- An :data:`Observer` is any callable that takes an :data:`Event`; the records are in :mod:`fetchq._events`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ._errors import (
+    AuthenticationError,
+    ChangedError,
+    ChecksumError,
+    DiskError,
+    DiskFullError,
+    ExistsError,
+    FetchError,
+    LockedError,
+    NetworkError,
+    ProtocolError,
+    QueueFileError,
+    StatusError,
+    StoppedError,
+    TimedOutError,
+    TLSError,
+    TooLargeError,
+    TooSlowError,
+    UsageError,
+)
+from ._events import (
+    AttemptFailed,
+    Event,
+    JobFinished,
+    JobStarted,
+    Observer,
+    Planned,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+from ._models import Job, Preview, Result
+from ._settings import Disk, Network, Queue, Retry, Settings
+from ._version import VERSION as __version__  # noqa: N811 - the name that the language expects
+
+if TYPE_CHECKING:
+    from ._api import Downloader, adownload, download
+
+__all__ = [
+    "AttemptFailed",
+    "AuthenticationError",
+    "ChangedError",
+    "ChecksumError",
+    "Disk",
+    "DiskError",
+    "DiskFullError",
+    "Downloader",
+    "Event",
+    "ExistsError",
+    "FetchError",
+    "Job",
+    "JobFinished",
+    "JobStarted",
+    "LockedError",
+    "Network",
+    "NetworkError",
+    "Observer",
+    "Planned",
+    "Preview",
+    "Progressed",
+    "ProtocolError",
+    "Queue",
+    "QueueFileError",
+    "Result",
+    "Retry",
+    "RunFinished",
+    "RunStarted",
+    "Settings",
+    "StatusError",
+    "StoppedError",
+    "TLSError",
+    "TimedOutError",
+    "TooLargeError",
+    "TooSlowError",
+    "UsageError",
+    "Warned",
+    "__version__",
+    "adownload",
+    "download",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the engine on first use: ``import fetchq`` alone stays cheap (PEP 562)."""
+    if name in ("Downloader", "adownload", "download"):
+        from . import _api
+
+        return getattr(_api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

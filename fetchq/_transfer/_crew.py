@@ -1,0 +1,127 @@
+"""The connections of one large file: spare ones are borrowed, halve what remains, and are given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .._errors import ChangedError, DiskError, FetchError, NetworkError
+from ._claims import Claim, Claims
+from ._tools import Tools
+
+__all__ = ["Crew"]
+
+# Often enough to cut off a tail of two seconds, seldom enough to cost nothing.
+TICK = 0.25
+# After a connection broke off, no new one for this long: the server may be at its limit.
+QUIET_SECONDS = 1.0
+
+
+class Crew:
+    """Runs a file's first connection, and as many more as the budget spares and the file is worth.
+
+    A span that fails goes back to those who are still at work; only when nobody is left does its error
+    end the attempt. A server that refuses a second connection is left alone with the first.
+
+    :param fetch: fetches a claim over a connection of its own.
+    :param staffed: is told how many connections are at work.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        tools: Tools,
+        host: str,
+        fetch: Callable[[Claim], Coroutine[Any, Any, None]],
+        staffed: Callable[[int], None],
+    ) -> None:
+        self._claims = claims
+        self._budget = tools.budget
+        self._clock = tools.clock
+        self._most = tools.settings.queue.connections
+        self._host = host
+        self._fetch = fetch
+        self._staffed = staffed
+        self._tasks: dict[asyncio.Task[None], Claim] = {}
+        self._borrowed = 0
+        self._quiet_until = 0.0
+        self._error: FetchError | None = None
+
+    async def run(self, first: Coroutine[Any, Any, None], claim: Claim) -> None:
+        """Work until nothing is left to fetch, or nobody to fetch it.
+
+        :raises FetchError: the last error, when holes are left.
+        """
+        self._start(first, claim)
+        try:
+            while self._tasks:
+                done, _ = await asyncio.wait(self._tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    self._ended(task)
+                self._relieve()
+                self._hire()
+        finally:
+            await self._dismiss()
+        if self._error is not None and self._claims.holes():
+            raise self._error
+
+    def _start(self, work: Coroutine[Any, Any, None], claim: Claim) -> None:
+        self._tasks[asyncio.create_task(work)] = claim
+        self._staffed(len(self._tasks))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Take a finished connection off the list, and judge how it ended."""
+        claim = self._tasks.pop(task)
+        self._claims.release(claim)
+        error = None if task.cancelled() else task.exception()
+        self._staffed(len(self._tasks))
+        if error is None:
+            return
+        if isinstance(error, (ChangedError, DiskError)) or not isinstance(error, FetchError):
+            raise error
+        self._quiet_until = self._clock() + QUIET_SECONDS
+        if claim.position == claim.first and (self._tasks or not isinstance(error, NetworkError)):
+            self._budget.leave_whole(self._host)
+        # A refused span says nothing about the file: the next attempt asks for what is missing.
+        error.transient = True
+        self._error = error
+
+    def _relieve(self) -> None:
+        """Take a span from a connection that stands still, and a connection that a job is waiting for."""
+        stalled = self._claims.stalled()
+        for task, claim in self._tasks.items():
+            if claim is stalled:
+                task.cancel()
+        if self._budget.wanted and self._borrowed and len(self._tasks) > 1:
+            next(reversed(self._tasks)).cancel()
+        self._give_back()
+
+    def _hire(self) -> None:
+        """Put free connections to work, as long as there is work worth one."""
+        while self._clock() >= self._quiet_until and self._tasks_or_holes():
+            extra = len(self._tasks) > self._borrowed
+            if extra and (len(self._tasks) >= self._most or not self._budget.lends(self._host)):
+                break
+            claim = self._claims.take()
+            if claim is None:
+                break
+            if extra:
+                self._borrowed += self._budget.borrow(self._host)
+            self._start(self._fetch(claim), claim)
+        self._give_back()
+
+    def _tasks_or_holes(self) -> bool:
+        return bool(self._tasks) or (self._error is None and bool(self._claims.holes()))
+
+    def _give_back(self) -> None:
+        while self._borrowed > max(0, len(self._tasks) - 1):
+            self._borrowed -= 1
+            self._budget.give(self._host)
+
+    async def _dismiss(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._give_back()

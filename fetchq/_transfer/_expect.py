@@ -1,0 +1,71 @@
+"""What the caller and the server have promised about the bytes: plain functions."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+
+from .. import _digests, _retry
+from .._errors import ProtocolError, TooLargeError
+from .._models import Job, Resource
+
+__all__ = ["algorithms", "check_length", "decodes", "digests", "resumable_method", "same_file"]
+
+# Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
+GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
+
+
+def resumable_method(job: Job) -> bool:
+    """Tell whether a job's answer may be asked for in ranges: a GET without a body."""
+    return job.method.upper() == "GET" and job.content is None and job.json is None and not job.form
+
+
+def decodes(seen: Resource, name: str) -> bool:
+    """Tell whether a content coding is to be undone, or is the file itself."""
+    return seen.encoding is not None and not name.lower().endswith(GZIP_NAMES)
+
+
+def check_length(job: Job, seen: Resource, most: int | None) -> None:
+    """Refuse a length that the caller has ruled out.
+
+    :raises TooLargeError: more than *most* bytes.
+    :raises ProtocolError: not the size that the job announces.
+    """
+    if seen.length is None or seen.encoding:
+        return
+    if most is not None and seen.length > most:
+        raise TooLargeError(f"The file has {seen.length} bytes, more than the {most} allowed by --max-size.")
+    if job.size is not None and seen.length != job.size:
+        raise ProtocolError(f"The file has {seen.length} bytes, not the {job.size} that were announced.")
+
+
+def digests(job: Job, seen: Resource | None) -> dict[str, str]:
+    """Give the digests that the finished file must have: the server's, and before them the caller's.
+
+    A server's digest is of what it sent (RFC 9530 section 3), so it says nothing of a decoded body.
+    """
+    expected = dict(seen.digests) if seen is not None and not seen.encoding else {}
+    if job.checksum is not None:
+        asked = _digests.parse(job.checksum)
+        expected[asked.algorithm] = asked.hex
+    return expected
+
+
+def algorithms(job: Job, seen: Resource) -> list[str]:
+    """Give the digests to compute while streaming: the caller's or SHA-256, and what the server promised."""
+    own = _digests.parse(job.checksum).algorithm if job.checksum else "sha256"
+    promised: Mapping[str, str] = {} if seen.encoding else seen.digests
+    return [own, *(name for name in promised if name != own)]
+
+
+def same_file(found: os.stat_result, seen: Resource | None) -> bool:
+    """Tell whether a finished file is this very resource: its size, and the server's date as its mtime."""
+    date = _retry.http_date(seen.last_modified) if seen is not None else None
+    return (
+        seen is not None
+        and date is not None
+        and stat.S_ISREG(found.st_mode)
+        and found.st_size == seen.length
+        and int(found.st_mtime) == int(date)
+    )

@@ -1,0 +1,457 @@
+"""One job from its first request to its result, as named states."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import _digests, _naming, _ranges, _retry
+from .._disk import Existing, Finished, Identity, Part, Sink
+from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
+from .._events import AttemptFailed, JobStarted, Planned, Progressed
+from .._http import Reply
+from .._models import Again, Job, PlanKind, Resource, Result, ResultStatus, Span, redact
+from .._ranges import Answer, Ask
+from .._throttle import buffer_for
+from . import _body, _expect
+from ._body import Buffer
+from ._claims import Claim, Claims
+from ._crew import Crew
+from ._decode import Decoder
+from ._pump import Pump
+from ._tally import Tally
+from ._tools import Tools
+
+__all__ = ["Transfer"]
+
+# Fresh, a range, the range without If-Range, the whole: more answers than that in one attempt is a server
+# that cannot make up its mind, and the next attempt begins with the part as it is then.
+MOST_ASKS = 5
+# A file of unknown length is asked for up to here; the answer says where it really ends.
+UNKNOWN_END = _ranges.MAX_OFFSET
+
+
+class Transfer:
+    """Fetches one job, over as many attempts as it takes; the part stays locked between them.
+
+    Each attempt passes these states::
+
+        find      an earlier run's part, by the name that the URL suggests
+        ask       request, and judge the answer; again where the answer says so
+        receive   the whole in one buffer, or a stream into the part, or several
+        finish    length, digests, final name
+
+    :meth:`run` is the one runner that turns an error into the attempt's end.
+    """
+
+    def __init__(self, job: Job, number: int, tools: Tools) -> None:
+        self.job = job
+        self.number = number
+        self._tools = tools
+        self._urls = [job.url, *job.mirrors]
+        self._url = job.url
+        self._identity = Identity.of(job.url)
+        self._part: Part | None = None
+        self._sink: Sink | None = None
+        self._known: Resource | None = None
+        self._begun: Resource | None = None
+        self._name = ""
+        self._plain = False
+        self._spoiled = False
+        self._framed = True
+        self._tally = Tally()
+        self._began: float | None = None
+
+    async def run(self) -> Result | Again:
+        """Make one attempt: give the job's result, or say that another attempt is worth its while."""
+        if self._began is None:
+            self._began = self._tools.clock()
+            self._tools.observe(JobStarted(self.number, self.job.id, redact(self.job.url), self.job.source))
+        try:
+            try:
+                return await self._attempt()
+            except FetchError as error:
+                return await self._failed(error)
+        except FetchError as error:
+            await self.close()
+            return self._result("failed", error=error)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the part; what is in it stays, and its journal says so."""
+        sink, self._sink, self._part = self._sink, None, None
+        if sink is not None:
+            await sink.close()
+
+    # --- find
+
+    async def _attempt(self) -> Result:
+        self._tools.http.check(self.job)
+        if self._sink is None:
+            await self._find()
+        for _ in range(MOST_ASKS):
+            if self._complete:
+                return await self._finish("every byte was already here")
+            result = await self._ask()
+            if result is not None:
+                return result
+        raise ProtocolError(f"{self._host} gave no usable answer in {MOST_ASKS} requests.", transient=True)
+
+    async def _find(self) -> None:
+        """Look for the part of an earlier run before anything is asked."""
+        directory, name = self._place(_naming.guess(self.job.url))
+        if self.job.out == "-":
+            self._sink = self._tools.parts.pipe(self._tools.stdout)
+        elif _expect.resumable_method(self.job):
+            found = self._tools.parts.peek(directory, name, self._identity)
+            if found is not None:
+                await self._claim(directory, found, None)
+
+    def _place(self, name: str) -> tuple[Path, str]:
+        base = self._tools.settings.disk.dir
+        directory = base / self.job.dir if self.job.dir is not None else base
+        return _naming.place(directory, None if self.job.out == "-" else self.job.out, name=name)
+
+    async def _claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | None:
+        """Lock the part of *name*, and take over what an earlier run has left in it."""
+        length = seen.length if seen is not None and not seen.encoding else None
+        claimed = await self._tools.parts.claim(
+            directory, name, self._identity, same=lambda found: _expect.same_file(found, seen), length=length
+        )
+        if isinstance(claimed, Existing):
+            return claimed
+        self._part = self._sink = claimed
+        self._name = claimed.name
+        journal = claimed.journal
+        if journal is not None and claimed.spans and _expect.resumable_method(self.job):
+            self._known = Resource(journal.url, journal.length, journal.etag, journal.last_modified)
+            self._tally.found(_ranges.total(claimed.spans))
+        return None
+
+    # --- ask
+
+    async def _ask(self) -> Result | None:
+        """Make one request and act on its answer; None means: ask again, from what is known now."""
+        ask = await self._next_ask()
+        reply = await self._open(ask)
+        try:
+            answer, seen = self._judge(ask, reply)
+            if answer.action == "whole":
+                return await self._whole(reply, seen, answer)
+            if answer.action == "slice":
+                return await self._slice(reply, seen, ask, answer)
+        finally:
+            await reply.aclose()
+        if answer.action == "ask_plain":
+            self._plain = True
+        elif answer.action == "ask_whole":
+            await self._restart()
+        elif self._known is not None:
+            self._known = replace(self._known, length=self._tally.have)
+        return None
+
+    async def _next_ask(self) -> Ask:
+        if self._known is None or self._sink is None or not self._sink.spans:
+            return Ask()
+        length, spans = self._known.length, self._sink.spans
+        hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
+        overlap = self._tools.settings.disk.overlap if self._part is not None else 0
+        ask = _ranges.ask_for(hole, self._known, overlap, plain=self._plain)
+        if ask.condition is None and ask.compare == 0:
+            # Nothing would vouch that these bytes belong to those in the part.
+            await self._restart()
+            return Ask()
+        return ask
+
+    async def _open(self, ask: Ask) -> Reply:
+        self._tally.attempts += 1
+        queue = self._tools.settings.queue
+        buffer = buffer_for(queue.limit_rate, queue.jobs, self._tools.settings.disk.buffer)
+        return await self._tools.http.open(self.job, url=self._url, headers=ask.headers(), buffer=buffer)
+
+    def _judge(self, ask: Ask, reply: Reply) -> tuple[Answer, Resource]:
+        """Turn an error status into its error, and any other answer into what it means."""
+        policy, now = self._tools.settings.retry, self._tools.now()
+        error = _retry.error_for(reply.status, reply.headers, policy, self._host, now)
+        if error is not None and not (reply.status == 416 and ask.span is not None):
+            if reply.status == 403 and reply.hops and not self._tally.failures:
+                # A signed target may have expired between redirect and request: the first URL signs anew.
+                error.transient = True
+            raise error
+        promised = _digests.promised(reply.headers, reply.status)
+        seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
+        return _ranges.decide(ask, self._known, reply.status, reply.headers, seen), seen
+
+    # --- receive
+
+    async def _whole(self, reply: Reply, seen: Resource, answer: Answer) -> Result | None:
+        """Receive the complete representation, from its first byte."""
+        _expect.check_length(self.job, seen, self._tools.settings.disk.max_size)
+        kind: PlanKind = "restart" if self._sink is not None and self._sink.spans else "fresh"
+        self._framed = _framed(reply)
+        chunks = reply.chunks()
+        if self._sink is None:
+            dotfiles = self._tools.settings.disk.dotfiles
+            directory, name = self._place(_naming.name_from(reply.headers, reply.url, dotfiles=dotfiles))
+            if seen.length is not None and seen.length <= self._tools.settings.disk.buffer:
+                head = await _body.first(chunks, seen.length)
+                if sum(map(len, head)) == seen.length and not _expect.decodes(seen, name):
+                    return await self._put(directory, name, seen, head, answer)
+                chunks = _body.chain(head, chunks)
+            found = await self._claim(directory, name, seen)
+            if found is not None:
+                return self._skipped(found)
+            if self._worth_resuming(seen):
+                return None
+        await self._restart()
+        self._known = seen
+        await self._begin(seen)
+        self._plan(kind, answer.reason, seen)
+        if _expect.decodes(seen, self._name):
+            return await self._decode(chunks, seen)
+        return await self._stream(chunks, Span(0, UNKNOWN_END if seen.length is None else seen.length))
+
+    async def _slice(self, reply: Reply, seen: Resource, ask: Ask, answer: Answer) -> Result | None:
+        """Receive a range that continues the part."""
+        assert ask.span is not None and answer.body is not None and self._known is not None  # noqa: S101, PT018 - what a slice is
+        length = seen.length if self._known.length is None else self._known.length
+        self._known = replace(self._known, length=length, ranges=True, digests=dict(seen.digests))
+        await self._begin(self._known)
+        self._plan("resume", answer.reason, self._known)
+        chunks = reply.chunks()
+        if answer.body.start < ask.span.start and self._part is not None:
+            before = ask.span.start - answer.body.start
+            lead = min(before, self._tools.settings.disk.overlap)
+            known = await self._part.read(Span(ask.span.start - lead, ask.span.start))
+            chunks = _body.trim(chunks, before, known)
+        return await self._stream(chunks, Span(ask.span.start, min(answer.body.stop, ask.span.stop)))
+
+    async def _stream(self, chunks: AsyncIterator[Buffer], body: Span) -> Result | None:
+        """Pump *chunks* into the part, with as many connections as help; None when holes are left."""
+        sink, known = self._sink, self._known
+        assert sink is not None and known is not None  # noqa: S101, PT018 - begun before
+        length = UNKNOWN_END if known.length is None else known.length
+        claims = Claims(length, lambda: sink.spans, self._tools.clock)
+        claim = claims.start(body.start, None if body.stop == UNKNOWN_END else body.stop)
+        pump = Pump(sink, claim, self._tools, self._wrote)
+        if self._splittable:
+            crew = Crew(claims, self._tools, self._host_key, self._fetch_span, self._staffed)
+            await crew.run(pump.run(chunks), claim)
+        else:
+            await pump.run(chunks)
+        if known.length is None:
+            self._known = replace(known, length=claim.position)
+        return await self._finish("") if self._complete else None
+
+    async def _fetch_span(self, claim: Claim) -> None:
+        """Fetch *claim* over a connection of its own; whatever is not exactly it is refused."""
+        assert self._known is not None and claim.stop is not None and self._sink is not None  # noqa: S101, PT018 - a crew's work
+        ask = _ranges.ask_for(Span(claim.position, claim.stop), self._known, 0)
+        reply = await self._open(ask)
+        try:
+            answer, seen = self._judge(ask, reply)
+            if _ranges.same_resource(self._known, seen) is False:
+                raise ChangedError(f"{self._host} has another version of the file now: starting over.")
+            if answer.action != "slice" or answer.body is None or answer.body.start != claim.position:
+                raise ProtocolError(f"{self._host} does not serve a second range: {answer.reason}.")
+            await Pump(self._sink, claim, self._tools, self._wrote).run(reply.chunks())
+        finally:
+            await reply.aclose()
+
+    async def _put(
+        self, directory: Path, name: str, seen: Resource, chunks: Sequence[Buffer], answer: Answer
+    ) -> Result:
+        """Keep a body that arrived whole: one step, no journal."""
+        self._name, self._known = name, seen
+        self._plan("fresh", answer.reason, seen)
+        kept = await self._tools.parts.put(
+            directory,
+            name,
+            self._identity,
+            same=lambda found: _expect.same_file(found, seen),
+            chunks=chunks,
+            algorithms=_expect.algorithms(self.job, seen),
+            mtime=_retry.http_date(seen.last_modified),
+            check=self._check,
+        )
+        self._wrote(seen.length or 0)
+        return self._skipped(kept) if isinstance(kept, Existing) else self._done(kept)
+
+    async def _decode(self, chunks: AsyncIterator[Buffer], seen: Resource) -> Result:
+        """Undo a content coding that nobody asked for; such a body cannot be resumed."""
+        assert self._sink is not None and seen.encoding is not None  # noqa: S101, PT018 - begun before
+        most = self._tools.settings.disk.max_size or self._tools.settings.network.max_decoded
+        decoder = Decoder(seen.encoding, most)
+        claim = Claims(UNKNOWN_END, lambda: (), self._tools.clock).start(0, None)
+        try:
+            await Pump(self._sink, claim, self._tools, self._wrote).run(_body.decoded(chunks, decoder))
+        except FetchError:
+            await self._restart()
+            raise
+        self._known = replace(seen, length=claim.position)
+        return await self._finish("")
+
+    # --- finish
+
+    async def _finish(self, reason: str) -> Result:
+        """Verify, and give the file its name."""
+        sink, known = self._sink, self._known
+        assert sink is not None and known is not None and known.length is not None  # noqa: S101, PT018 - complete
+        _expect.check_length(self.job, known, self._tools.settings.disk.max_size)
+        if reason:
+            await self._begin(known)
+            self._plan("done", reason, known)
+        mtime = _retry.http_date(known.last_modified)
+        finished = await sink.finish(size=known.length, mtime=mtime, check=self._check)
+        self._sink = self._part = None
+        return self._skipped(finished) if isinstance(finished, Existing) else self._done(finished)
+
+    def _check(self, digests: Mapping[str, str]) -> None:
+        _digests.compare(_expect.digests(self.job, self._known), digests, self._name)
+
+    def _done(self, finished: Finished) -> Result:
+        digest = bool(_expect.digests(self.job, self._known))
+        before = self._tally.before
+        return replace(
+            self._result("resumed" if before else "done"),
+            path=None if self.job.out == "-" else finished.path,
+            size=finished.size,
+            digests=finished.digests,
+            verified="digest" if digest else "length" if self._framed else "nothing",
+            reason=f"{before} bytes from an earlier run" if before else "",
+        )
+
+    def _skipped(self, found: Existing) -> Result:
+        return replace(self._result("skipped"), path=found.path, size=found.size, reason=found.reason)
+
+    def _result(self, status: ResultStatus, *, error: FetchError | None = None) -> Result:
+        elapsed = self._tools.clock() - (self._began or 0.0)
+        tally = self._tally
+        return Result(
+            self.job, status, received=tally.received, elapsed=elapsed, attempts=tally.attempts, error=error
+        )
+
+    # --- when it goes wrong
+
+    async def _failed(self, error: FetchError) -> Result | Again:
+        """Decide whether an error ends the job or this attempt only."""
+        failures = self._tally.failed()
+        if isinstance(error, ChangedError) and error.transient:
+            await self._restart()
+        wait = await self._second_chance(error)
+        if wait is None:
+            policy = self._tools.settings.retry
+            if self.job.retries is not None:
+                policy = replace(policy, retries=self.job.retries)
+            wait = _retry.wait_before(error, failures, policy, self._tools.random)
+        if wait is None:
+            await self.close()
+            return self._result("failed", error=error)
+        self._tools.observe(AttemptFailed(self.number, self.name, error, failures, wait))
+        return Again(wait, self)
+
+    async def _second_chance(self, error: FetchError) -> float | None:
+        """Give 0 where the job can go on at once: wrong bytes once, and a mirror that has given up."""
+        if isinstance(error, ChecksumError) and not self._spoiled and self.job.out != "-":
+            self._spoiled = True
+            if self._part is not None:
+                await self._part.spoil()
+            self._forget()
+            return 0.0
+        dead = not error.transient and error.exit_code > 3
+        return 0.0 if self._turn_to_next_mirror(dead) and dead else None
+
+    def _turn_to_next_mirror(self, dead: bool) -> bool:
+        """Go on with the next of several URLs; a *dead* one is not tried again."""
+        if len(self._urls) == 1:
+            return False
+        at = self._urls.index(self._url)
+        if dead:
+            self._urls.pop(at)
+        self._url = self._urls[(at if dead else at + 1) % len(self._urls)]
+        if self._known is not None:
+            # Mirrors hold the same bytes under validators of their own: length and overlap must do.
+            self._known = replace(self._known, etag=None, last_modified=None)
+        return True
+
+    async def _restart(self) -> None:
+        """Begin at the first byte again, in the same part."""
+        if self._sink is not None and self._sink.spans:
+            await self._sink.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known, self._begun, self._plain = None, None, False
+        self._tally.restarted()
+
+    # --- small facts
+
+    @property
+    def _complete(self) -> bool:
+        known, sink = self._known, self._sink
+        return (
+            known is not None
+            and sink is not None
+            and known.length is not None
+            and _ranges.covers(sink.spans, known.length)
+        )
+
+    @property
+    def _splittable(self) -> bool:
+        queue, known = self._tools.settings.queue, self._known
+        return (
+            self._part is not None
+            and known is not None
+            and known.length is not None
+            and known.ranges
+            and known.strong_etag is not None
+            and _expect.resumable_method(self.job)
+            and min(queue.connections, queue.jobs) > 1
+        )
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._url).hostname or "the server"
+
+    @property
+    def _host_key(self) -> str:
+        return self._tools.http.host_of(self.job)
+
+    @property
+    def name(self) -> str:
+        """The target's name, or the best guess before the server has answered."""
+        return self._name or self.job.out or _naming.guess(self.job.url)
+
+    def _worth_resuming(self, seen: Resource) -> bool:
+        """Tell whether the part that was found only now, by the server's name for it, is of this resource."""
+        known = self._known
+        return known is not None and not seen.encoding and _ranges.same_resource(known, seen) is not False
+
+    async def _begin(self, seen: Resource) -> None:
+        assert self._sink is not None  # noqa: S101 - only called with a part at hand
+        if self._begun is not seen:
+            await self._sink.begin(seen, _expect.algorithms(self.job, seen))
+            self._begun = seen
+
+    def _plan(self, kind: PlanKind, reason: str, seen: Resource) -> None:
+        size = None if _expect.decodes(seen, self._name) else seen.length
+        resumable = seen.ranges and _expect.resumable_method(self.job) and not seen.encoding
+        self._tools.observe(Planned(self.number, self.name, kind, reason, self._tally.have, size, resumable))
+
+    def _staffed(self, connections: int) -> None:
+        self._tally.connections = connections
+
+    def _wrote(self, size: int) -> None:
+        tally = self._tally
+        tally.wrote(size)
+        self._tools.observe(Progressed(self.number, tally.have, size, tally.connections))
+
+
+def _framed(reply: Reply) -> bool:
+    """Tell whether a body says where it ends; one that ends with the connection may be cut short unseen."""
+    told = "content-length" in reply.headers or "transfer-encoding" in reply.headers
+    return told or reply.status == 204 or reply.version.startswith("HTTP/2")

@@ -1,0 +1,55 @@
+"""What a run would do about a job: one request whose body is not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import _digests, _naming, _ranges, _retry
+from .._disk import Identity
+from .._errors import FetchError
+from .._models import Job, Preview
+from ._expect import check_length, resumable_method, same_file
+from ._tools import Tools
+
+__all__ = ["preview"]
+
+
+async def preview(job: Job, tools: Tools) -> Preview:
+    """Ask the server about *job* and look at the disk; nothing is written."""
+    try:
+        tools.http.check(job)
+        return await _look(job, tools)
+    except FetchError as error:
+        name = job.out or _naming.guess(job.url)
+        return Preview(job, name, "failed", error=error)
+
+
+async def _look(job: Job, tools: Tools) -> Preview:
+    reply = await tools.http.open(job)
+    try:
+        host = urlsplit(reply.url).hostname or "the server"
+        error = _retry.error_for(reply.status, reply.headers, tools.settings.retry, host, tools.now())
+        if error is not None:
+            raise error
+        promised = _digests.promised(reply.headers, reply.status)
+        seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
+        name = _naming.name_from(reply.headers, reply.url, dotfiles=tools.settings.disk.dotfiles)
+    finally:
+        await reply.aclose()
+    check_length(job, seen, tools.settings.disk.max_size)
+    base = tools.settings.disk.dir
+    folder, name = _naming.place(
+        base / job.dir if job.dir is not None else base, None if job.out == "-" else job.out, name=name
+    )
+    resumable = seen.ranges and resumable_method(job) and not seen.encoding
+    shown = _shown(folder / name, base)
+    final = folder / name
+    if final.is_file() and same_file(final.stat(), seen):
+        return Preview(job, shown, "done", seen.length, seen.length or 0, resumable)
+    have = tools.parts.trusted(folder, name, Identity.of(job.url))
+    return Preview(job, shown, "resume" if have and resumable else "fresh", seen.length, have, resumable)
+
+
+def _shown(path: Path, base: Path) -> str:
+    return _naming.printable(str(path.relative_to(base) if path.is_relative_to(base) else path))

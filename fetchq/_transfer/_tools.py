@@ -1,0 +1,42 @@
+"""What every transfer of a run is handed: the edges, the settings, and clock, sleep and chance as values."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .._budget import Budget
+from .._disk import Parts
+from .._events import Observer
+from .._http import HttpClient
+from .._settings import Settings
+from .._throttle import Bucket
+
+__all__ = ["Tools"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The surroundings of a transfer.
+
+    :param observe: is told every event.
+    :param bucket: the rate limit that all transfers share, if there is one.
+    :param stdout: where ``-`` goes.
+    :param clock: steady seconds.
+    :param now: seconds since the epoch, for what servers date.
+    :param sleep: waits that many seconds.
+    :param random: gives a number in [0, 1).
+    """
+
+    http: HttpClient
+    parts: Parts
+    settings: Settings
+    budget: Budget
+    bucket: Bucket | None
+    observe: Observer
+    stdout: BinaryIO
+    clock: Callable[[], float]
+    now: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    random: Callable[[], float]

@@ -1,0 +1,236 @@
+"""Many jobs, with a fetch of our own: bounds, order, waiting, stopping, memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from fetchq._budget import Budget
+from fetchq._models import Again
+from fetchq._scheduler import Scheduler, Work
+from fetchq._settings import Queue
+
+Fetch = Callable[[Work[str]], Awaitable["str | Again"]]
+
+
+def scheduler(
+    fetch: Fetch,
+    *,
+    jobs: int = 3,
+    per_host: int = 3,
+    queue: Queue | None = None,
+    priority: Callable[[str], int] = len,
+) -> Scheduler[str, str]:
+    return Scheduler(
+        fetch,
+        lambda job: (job.partition(":")[0], priority(job)),
+        Budget(jobs, per_host),
+        queue or Queue(),
+        fatal=lambda result: result == "fatal",
+        clock=asyncio.get_running_loop().time,
+    )
+
+
+def collect(make: Callable[[], Scheduler[str, str]], jobs: Iterator[str] | AsyncIterator[str]) -> list[str]:
+    async def main() -> list[str]:
+        return [result async for result in make().run(jobs)]
+
+    return asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_never_more_at_once_than_the_budget_allows() -> None:
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    async def fetch(work: Work[str]) -> str:
+        for name in (work.host, "all"):
+            running[name] += 1
+            most[name] = max(most[name], running[name])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for name in (work.host, "all"):
+            running[name] -= 1
+        return work.job
+
+    jobs = [f"{'ab'[n % 2]}:{n}" for n in range(60)]
+    assert sorted(collect(lambda: scheduler(fetch, jobs=5, per_host=3), iter(jobs))) == sorted(jobs)
+    assert most["all"] == 5
+    assert most["a"] == most["b"] == 3
+
+
+def test_a_busy_host_does_not_hold_up_the_others() -> None:
+    order: list[str] = []
+    gate: list[asyncio.Event] = []
+
+    async def fetch(work: Work[str]) -> str:
+        if not gate:
+            gate.append(asyncio.Event())
+        order.append(work.job)
+        if work.host == "b":
+            gate[0].set()
+        else:
+            await gate[0].wait()
+        return work.job
+
+    collect(
+        lambda: scheduler(fetch, jobs=2, per_host=1, priority=lambda _: 0), iter(["a:1", "a:2", "a:3", "b:1"])
+    )
+    assert order[:2] == ["a:1", "b:1"]
+
+
+def test_priority_goes_first_and_then_the_queues_order() -> None:
+    order: list[str] = []
+
+    async def fetch(work: Work[str]) -> str:
+        order.append(work.job)
+        await asyncio.sleep(0)
+        return work.job
+
+    jobs = iter(["a:1", "a:2", "a:high", "a:3"])
+    collect(lambda: scheduler(fetch, jobs=1, priority=lambda job: job.endswith("high")), jobs)
+    assert order == ["a:high", "a:1", "a:2", "a:3"]
+
+
+def test_a_job_that_waits_holds_no_worker() -> None:
+    order: list[str] = []
+
+    async def fetch(work: Work[str]) -> str | Again:
+        order.append(work.job)
+        if work.job == "a:slow" and work.again is None:
+            return Again(0.05, "what it had")
+        if work.job == "a:slow":
+            assert work.again is not None
+            assert work.again.state == "what it had"
+        return work.job
+
+    done = collect(lambda: scheduler(fetch, jobs=1, priority=lambda _: 0), iter(["a:slow", "a:1", "a:2"]))
+    assert order == ["a:slow", "a:1", "a:2", "a:slow"]
+    assert done == ["a:1", "a:2", "a:slow"]
+
+
+def test_jobs_that_wait_are_bounded() -> None:
+    waiting: set[str] = set()
+    most: list[int] = []
+
+    async def fetch(work: Work[str]) -> str | Again:
+        if work.again is None:
+            waiting.add(work.job)
+            most.append(len(waiting))
+            return Again(0.01, None)
+        waiting.discard(work.job)
+        return work.job
+
+    jobs = [f"a:{n}" for n in range(40)]
+    assert len(collect(lambda: scheduler(fetch, queue=Queue(waiting=4)), iter(jobs))) == 40
+    assert max(most) <= 4 + 3
+
+
+def test_the_queue_is_read_no_further_ahead_than_allowed() -> None:
+    read: list[int] = []
+    seen: list[int] = []
+
+    def jobs() -> Iterator[str]:
+        for n in range(500):
+            read.append(n)
+            yield f"a:{n}"
+
+    async def fetch(work: Work[str]) -> str:
+        seen.append(len(read) - len(seen))
+        await asyncio.sleep(0)
+        return work.job
+
+    assert len(collect(lambda: scheduler(fetch, queue=Queue(lookahead=10)), jobs())) == 500
+    assert max(seen) <= 10 + 3 + 1
+
+
+def test_an_async_queue_may_be_slow() -> None:
+    async def jobs() -> AsyncIterator[str]:
+        for n in range(5):
+            await asyncio.sleep(0.001)
+            yield f"a:{n}"
+
+    async def fetch(work: Work[str]) -> str:
+        return work.job
+
+    assert len(collect(lambda: scheduler(fetch), jobs())) == 5
+
+
+def test_no_jobs_is_no_work() -> None:
+    async def fetch(work: Work[str]) -> str:
+        raise AssertionError(work)
+
+    assert collect(lambda: scheduler(fetch), iter([])) == []
+
+
+def test_stop_breaks_off_what_runs_and_lets_it_save() -> None:
+    saved: list[str] = []
+
+    async def main() -> tuple[list[str], int]:
+        async def fetch(work: Work[str]) -> str:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                saved.append(work.job)
+            return work.job
+
+        it = scheduler(fetch, jobs=2)
+        asyncio.get_running_loop().call_later(0.01, it.stop)
+        return [result async for result in it.run(iter(["a:1", "a:2", "a:3"]))], it.left
+
+    done, left = asyncio.run(main())
+    assert done == []
+    assert sorted(saved) == ["a:1", "a:2"]
+    assert left >= 1
+
+
+def test_a_fatal_result_ends_the_run_and_is_told() -> None:
+    async def fetch(work: Work[str]) -> str:
+        await asyncio.sleep(0)
+        return "fatal" if work.job == "a:2" else work.job
+
+    done = collect(
+        lambda: scheduler(fetch, jobs=1, priority=lambda _: 0), iter([f"a:{n}" for n in range(1, 9)])
+    )
+    assert done == ["a:1", "fatal"]
+
+
+def test_a_bug_is_not_a_failure() -> None:
+    async def fetch(work: Work[str]) -> str:
+        raise ZeroDivisionError(work.job)
+
+    with pytest.raises(ZeroDivisionError):
+        collect(lambda: scheduler(fetch), iter(["a:1"]))
+
+
+def test_a_queue_that_breaks_passes_its_error_on() -> None:
+    def jobs() -> Iterator[str]:
+        yield "a:1"
+        raise OSError("the queue broke")
+
+    async def fetch(work: Work[str]) -> str:
+        await asyncio.sleep(0.01)
+        return work.job
+
+    with pytest.raises(OSError, match="the queue broke"):
+        collect(lambda: scheduler(fetch), jobs())
+
+
+def test_a_caller_who_takes_no_results_stops_the_workers() -> None:
+    started: list[str] = []
+
+    async def main() -> None:
+        async def fetch(work: Work[str]) -> str:
+            started.append(work.job)
+            return work.job
+
+        results = scheduler(fetch).run(iter([f"a:{n}" for n in range(5000)]))
+        await anext(results)
+        for _ in range(3000):
+            await asyncio.sleep(0)
+        await results.aclose()
+
+    asyncio.run(main())
+    assert len(started) < 2500
