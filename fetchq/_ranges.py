@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ._errors import ProtocolError
@@ -236,14 +236,16 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     :raises ProtocolError: a slice that nobody asked for.
     """
     content_range = parse_content_range(headers.get("content-range"))
+    if known is not None and status not in (206, 416):
+        _refuse_stranger(known, seen)
     if ask.span is None or known is None:
         return _decide_whole(status, content_range)
     if status == 416:
         return _decide_unsatisfied(ask.span, known, seen, content_range)
     if same_resource(known, seen) is False:
-        if status == 206:
-            return Answer("ask_whole", "the resource changed")
-        return Answer("whole", "the resource changed")
+        if ask.condition and same_resource(replace(known, etag=None), replace(seen, etag=None)):
+            return Answer("ask_plain", "the entity tag differs from server to server")
+        return Answer("ask_whole" if status == 206 else "whole", "the resource changed")
     if content_range is not None and content_range.span is not None and not seen.encoding:
         return _decide_slice(ask, known, status, content_range.span, content_range.total, headers)
     if status == 206:
@@ -253,6 +255,20 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     if ask.condition and same_resource(known, seen) is True and not seen.encoding:
         return Answer("ask_plain", "the server does not honour If-Range")
     return Answer("whole", "the server ignores ranges")
+
+
+def _refuse_stranger(known: Resource, seen: Resource) -> None:
+    """Refuse to give up good bytes for what is hardly the file: other length, and no validator any more.
+
+    :raises ProtocolError: it is a page for people, or nothing at all, under a status of success.
+    """
+    had = known.etag or known.last_modified
+    if had and not (seen.etag or seen.last_modified) and seen.length != known.length:
+        raise ProtocolError(
+            "The server now sends something else under this URL, without date or entity tag; "
+            "remove the .part file if that is what you want.",
+            transient=True,
+        )
 
 
 def _decide_whole(status: int, content_range: ContentRange | None) -> Answer:

@@ -16,28 +16,37 @@ WORTH_SECONDS = 2.0
 LEAST_SPAN = 256 * 1024
 # No byte for this long while others move: the span is given to another connection.
 STALL_SECONDS = 5.0
-# A rate measured over less than this is mostly slow start and buffers.
-RATE_AFTER = 0.2
+# A server that pauses after a burst is slower than its average so far, but hardly more than so many times.
+BURST = 4.0
 
 
 @dataclass(slots=True, eq=False)
 class Claim:
     """The span ``[position, stop)`` that one connection is fetching; *stop* moves when it is split.
 
-    :param began: when, and ``first`` from which byte, its connection was opened.
+    :param reach: how far the answer goes; beyond *stop* once it was split.
+    :param first: its first byte, and ``began`` when its connection was opened.
     :param moved: when the last bytes came.
+    :param rate: bytes a second lately; None before the first sample.
     """
 
     position: int
     stop: int | None
+    reach: int | None
     first: int
     began: float
     moved: float
+    rate: float | None = None
+    sampled: tuple[float, int] = (0.0, 0)
 
-    def rate(self, now: float) -> float | None:
-        """Give bytes a second since the claim began, or None while that says little."""
-        elapsed = now - self.began
-        return (self.position - self.first) / elapsed if elapsed >= RATE_AFTER else None
+    def sample(self, now: float) -> None:
+        """Measure the rate since the last sample, and keep it plausible beside the average."""
+        at, position = self.sampled
+        if now > max(at, self.began):
+            recent = (self.position - position) / (now - at)
+            average = (self.position - self.first) / (now - self.began)
+            self.rate = max(recent, average / BURST)
+        self.sampled = (now, self.position)
 
     @property
     def left(self) -> int:
@@ -63,13 +72,16 @@ class Claims:
     def start(self, position: int, stop: int | None) -> Claim:
         """Claim ``[position, stop)``."""
         now = self._clock()
-        claim = Claim(position, stop, position, now, now)
+        claim = Claim(position, stop, stop, position, now, now, sampled=(now, position))
         self._active.append(claim)
         return claim
 
     def release(self, claim: Claim) -> None:
-        """Give up what *claim* has not fetched."""
+        """Give up what *claim* has not fetched; all of it goes back to the neighbour it was taken from."""
         self._active.remove(claim)
+        for other in self._active:
+            if other.stop == claim.first == claim.position and other.left and other.reach == claim.stop:
+                other.stop = claim.stop
 
     def holes(self) -> tuple[Span, ...]:
         """Give what nobody has fetched and nobody is fetching."""
@@ -96,16 +108,15 @@ class Claims:
         still = [c for c in self._active if c.left and now - c.moved > STALL_SECONDS]
         return still[0] if moving and still else None
 
+    def sample(self) -> None:
+        """Measure every connection; to be called at a steady pace."""
+        now = self._clock()
+        for claim in self._active:
+            claim.sample(now)
+
     def _seconds_left(self, claim: Claim) -> float:
+        """Judge how long a claim will take; a young one by the rate of the others, so that halves cascade."""
         if claim.left < 2 * LEAST_SPAN:
             return 0.0
-        rate = claim.rate(self._clock())
-        if rate is None:
-            return self._guess(claim)
-        return claim.left / rate if rate else float("inf")
-
-    def _guess(self, claim: Claim) -> float:
-        """Judge a young claim by the rate of the others: a cascade of halves needs no pause between them."""
-        now = self._clock()
-        rates = [rate for other in self._active if (rate := other.rate(now))]
+        rates = [claim.rate] if claim.rate else [other.rate for other in self._active if other.rate]
         return claim.left * len(rates) / sum(rates) if rates else 0.0

@@ -13,7 +13,7 @@ from ._tools import Tools
 __all__ = ["Crew"]
 
 # Often enough to cut off a tail of two seconds, seldom enough to cost nothing.
-TICK = 0.25
+TICK = 0.125
 # After a connection broke off, no new one for this long: the server may be at its limit.
 QUIET_SECONDS = 1.0
 
@@ -59,6 +59,8 @@ class Crew:
                 done, _ = await asyncio.wait(self._tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     self._ended(task)
+                if not done:
+                    self._claims.sample()
                 self._relieve()
                 self._hire()
         finally:

@@ -9,8 +9,18 @@ from collections.abc import Mapping
 from .. import _digests, _retry
 from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource
+from .._settings import Queue
 
-__all__ = ["algorithms", "check_length", "decodes", "digests", "resumable_method", "same_file"]
+__all__ = [
+    "algorithms",
+    "check_length",
+    "decodes",
+    "digests",
+    "framed",
+    "resumable_method",
+    "same_file",
+    "splittable",
+]
 
 # Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
 GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
@@ -19,6 +29,18 @@ GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
 def resumable_method(job: Job) -> bool:
     """Tell whether a job's answer may be asked for in ranges: a GET without a body."""
     return job.method.upper() == "GET" and job.content is None and job.json is None and not job.form
+
+
+def splittable(job: Job, known: Resource, queue: Queue) -> bool:
+    """Tell whether several connections may fetch one file: ranges, and a validator for each of them."""
+    vouched = known.strong_etag is not None and known.length is not None and known.ranges
+    return vouched and resumable_method(job) and min(queue.connections, queue.jobs) > 1
+
+
+def framed(headers: Mapping[str, str], status: int, version: str) -> bool:
+    """Tell whether a body says where it ends; one that ends with the connection may be cut short unseen."""
+    told = "content-length" in headers or "transfer-encoding" in headers
+    return told or status == 204 or version.startswith("HTTP/2")
 
 
 def decodes(seen: Resource, name: str) -> bool:

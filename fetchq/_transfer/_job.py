@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from .. import _digests, _naming, _ranges, _retry
 from .._disk import Existing, Finished, Identity, Part, Sink
@@ -14,12 +13,12 @@ from .._events import AttemptFailed, JobStarted, Planned, Progressed
 from .._http import Reply
 from .._models import Again, Job, PlanKind, Resource, Result, ResultStatus, Span, redact
 from .._ranges import Answer, Ask
-from .._throttle import buffer_for
 from . import _body, _expect
 from ._body import Buffer
 from ._claims import Claim, Claims
 from ._crew import Crew
 from ._decode import Decoder
+from ._origin import Origin
 from ._pump import Pump
 from ._tally import Tally
 from ._tools import Tools
@@ -50,8 +49,7 @@ class Transfer:
         self.job = job
         self.number = number
         self._tools = tools
-        self._urls = [job.url, *job.mirrors]
-        self._url = job.url
+        self._origin = Origin(job, tools)
         self._identity = Identity.of(job.url)
         self._part: Part | None = None
         self._sink: Sink | None = None
@@ -59,6 +57,7 @@ class Transfer:
         self._begun: Resource | None = None
         self._name = ""
         self._plain = False
+        self._refused = ""
         self._spoiled = False
         self._framed = True
         self._tally = Tally()
@@ -99,7 +98,9 @@ class Transfer:
             result = await self._ask()
             if result is not None:
                 return result
-        raise ProtocolError(f"{self._host} gave no usable answer in {MOST_ASKS} requests.", transient=True)
+        raise ProtocolError(
+            f"{self._origin.host} gave no usable answer in {MOST_ASKS} requests.", transient=True
+        )
 
     async def _find(self) -> None:
         """Look for the part of an earlier run before anything is asked."""
@@ -137,7 +138,7 @@ class Transfer:
     async def _ask(self) -> Result | None:
         """Make one request and act on its answer; None means: ask again, from what is known now."""
         ask = await self._next_ask()
-        reply = await self._open(ask)
+        reply = await self._origin.open(ask)
         try:
             answer, seen = self._judge(ask, reply)
             if answer.action == "whole":
@@ -146,16 +147,18 @@ class Transfer:
                 return await self._slice(reply, seen, ask, answer)
         finally:
             await reply.aclose()
-        if answer.action == "ask_plain":
+        if answer.action == "ask_plain" and self._known is not None:
             self._plain = True
+            if _ranges.same_resource(self._known, seen) is False:
+                self._known = replace(self._known, etag=None)
         elif answer.action == "ask_whole":
-            await self._restart()
+            self._refused = answer.reason
         elif self._known is not None:
             self._known = replace(self._known, length=self._tally.have)
         return None
 
     async def _next_ask(self) -> Ask:
-        if self._known is None or self._sink is None or not self._sink.spans:
+        if self._known is None or self._sink is None or not self._sink.spans or self._refused:
             return Ask()
         length, spans = self._known.length, self._sink.spans
         hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
@@ -167,32 +170,16 @@ class Transfer:
             return Ask()
         return ask
 
-    async def _open(self, ask: Ask) -> Reply:
-        self._tally.attempts += 1
-        queue = self._tools.settings.queue
-        buffer = buffer_for(queue.limit_rate, queue.jobs, self._tools.settings.disk.buffer)
-        return await self._tools.http.open(self.job, url=self._url, headers=ask.headers(), buffer=buffer)
-
     def _judge(self, ask: Ask, reply: Reply) -> tuple[Answer, Resource]:
-        """Turn an error status into its error, and any other answer into what it means."""
-        policy, now = self._tools.settings.retry, self._tools.now()
-        error = _retry.error_for(reply.status, reply.headers, policy, self._host, now)
-        if error is not None and not (reply.status == 416 and ask.span is not None):
-            if reply.status == 403 and reply.hops and not self._tally.failures:
-                # A signed target may have expired between redirect and request: the first URL signs anew.
-                error.transient = True
-            raise error
-        promised = _digests.promised(reply.headers, reply.status)
-        seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
-        return _ranges.decide(ask, self._known, reply.status, reply.headers, seen), seen
+        return self._origin.judge(ask, self._known, reply, first=not self._tally.failures)
 
     # --- receive
 
     async def _whole(self, reply: Reply, seen: Resource, answer: Answer) -> Result | None:
         """Receive the complete representation, from its first byte."""
         _expect.check_length(self.job, seen, self._tools.settings.disk.max_size)
-        kind: PlanKind = "restart" if self._sink is not None and self._sink.spans else "fresh"
-        self._framed = _framed(reply)
+        restarts = self._refused or (answer.reason if self._sink is not None and self._sink.spans else "")
+        self._framed = _expect.framed(reply.headers, reply.status, reply.version)
         chunks = reply.chunks()
         if self._sink is None:
             dotfiles = self._tools.settings.disk.dotfiles
@@ -210,7 +197,7 @@ class Transfer:
         await self._restart()
         self._known = seen
         await self._begin(seen)
-        self._plan(kind, answer.reason, seen)
+        self._plan("restart" if restarts else "fresh", restarts or answer.reason, seen)
         if _expect.decodes(seen, self._name):
             return await self._decode(chunks, seen)
         return await self._stream(chunks, Span(0, UNKNOWN_END if seen.length is None else seen.length))
@@ -238,8 +225,8 @@ class Transfer:
         claims = Claims(length, lambda: sink.spans, self._tools.clock)
         claim = claims.start(body.start, None if body.stop == UNKNOWN_END else body.stop)
         pump = Pump(sink, claim, self._tools, self._wrote)
-        if self._splittable:
-            crew = Crew(claims, self._tools, self._host_key, self._fetch_span, self._staffed)
+        if self._part is not None and _expect.splittable(self.job, known, self._tools.settings.queue):
+            crew = Crew(claims, self._tools, self._origin.key, self._fetch_span, self._staffed)
             await crew.run(pump.run(chunks), claim)
         else:
             await pump.run(chunks)
@@ -251,13 +238,13 @@ class Transfer:
         """Fetch *claim* over a connection of its own; whatever is not exactly it is refused."""
         assert self._known is not None and claim.stop is not None and self._sink is not None  # noqa: S101, PT018 - a crew's work
         ask = _ranges.ask_for(Span(claim.position, claim.stop), self._known, 0)
-        reply = await self._open(ask)
+        reply = await self._origin.open(ask)
         try:
             answer, seen = self._judge(ask, reply)
             if _ranges.same_resource(self._known, seen) is False:
-                raise ChangedError(f"{self._host} has another version of the file now: starting over.")
+                raise ChangedError(f"{self._origin.host} has another version of the file now: starting over.")
             if answer.action != "slice" or answer.body is None or answer.body.start != claim.position:
-                raise ProtocolError(f"{self._host} does not serve a second range: {answer.reason}.")
+                raise ProtocolError(f"{self._origin.host} does not serve a second range: {answer.reason}.")
             await Pump(self._sink, claim, self._tools, self._wrote).run(reply.chunks())
         finally:
             await reply.aclose()
@@ -332,7 +319,7 @@ class Transfer:
         elapsed = self._tools.clock() - (self._began or 0.0)
         tally = self._tally
         return Result(
-            self.job, status, received=tally.received, elapsed=elapsed, attempts=tally.attempts, error=error
+            self.job, status, received=tally.received, elapsed=elapsed, attempts=self._origin.asked, error=error
         )
 
     # --- when it goes wrong
@@ -363,20 +350,11 @@ class Transfer:
             self._forget()
             return 0.0
         dead = not error.transient and error.exit_code > 3
-        return 0.0 if self._turn_to_next_mirror(dead) and dead else None
-
-    def _turn_to_next_mirror(self, dead: bool) -> bool:
-        """Go on with the next of several URLs; a *dead* one is not tried again."""
-        if len(self._urls) == 1:
-            return False
-        at = self._urls.index(self._url)
-        if dead:
-            self._urls.pop(at)
-        self._url = self._urls[(at if dead else at + 1) % len(self._urls)]
-        if self._known is not None:
+        turned = self._origin.turn(dead=dead)
+        if turned and self._known is not None:
             # Mirrors hold the same bytes under validators of their own: length and overlap must do.
             self._known = replace(self._known, etag=None, last_modified=None)
-        return True
+        return 0.0 if turned and dead else None
 
     async def _restart(self) -> None:
         """Begin at the first byte again, in the same part."""
@@ -385,7 +363,7 @@ class Transfer:
         self._forget()
 
     def _forget(self) -> None:
-        self._known, self._begun, self._plain = None, None, False
+        self._known, self._begun, self._plain, self._refused = None, None, False, ""
         self._tally.restarted()
 
     # --- small facts
@@ -399,27 +377,6 @@ class Transfer:
             and known.length is not None
             and _ranges.covers(sink.spans, known.length)
         )
-
-    @property
-    def _splittable(self) -> bool:
-        queue, known = self._tools.settings.queue, self._known
-        return (
-            self._part is not None
-            and known is not None
-            and known.length is not None
-            and known.ranges
-            and known.strong_etag is not None
-            and _expect.resumable_method(self.job)
-            and min(queue.connections, queue.jobs) > 1
-        )
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self._url).hostname or "the server"
-
-    @property
-    def _host_key(self) -> str:
-        return self._tools.http.host_of(self.job)
 
     @property
     def name(self) -> str:
@@ -449,9 +406,3 @@ class Transfer:
         tally = self._tally
         tally.wrote(size)
         self._tools.observe(Progressed(self.number, tally.have, size, tally.connections))
-
-
-def _framed(reply: Reply) -> bool:
-    """Tell whether a body says where it ends; one that ends with the connection may be cut short unseen."""
-    told = "content-length" in reply.headers or "transfer-encoding" in reply.headers
-    return told or reply.status == 204 or reply.version.startswith("HTTP/2")

@@ -22,7 +22,6 @@ class Tally:
     best: int = 0
     before: int = 0
     received: int = 0
-    attempts: int = 0
     failures: int = 0
     connections: int = 1
 

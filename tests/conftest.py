@@ -1,0 +1,136 @@
+"""What every test may ask for: servers, a certificate, the command as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import hypothesis
+import pytest
+import trustme
+
+from . import servers
+from .origin import Origin
+
+T = TypeVar("T")
+
+# No deadline: the machine that runs the tests is shared, and slow is no failure.
+hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("long", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "default")
+)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """``@pytest.mark.server("nginx")``: skip by name where it is missing, fail where CI must have it."""
+    for mark in item.iter_markers("server"):
+        for program in mark.args:
+            servers.need(program)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one coroutine to its end in a loop of its own."""
+    return asyncio.run(work, debug=False)
+
+
+class RunFetchq(Protocol):
+    """``run_fetchq("-d", folder, url)``: the command, to its end."""
+
+    def __call__(
+        self,
+        *args: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout: float = 30.0,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+def clean_env(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without what would steer fetchq, and with this source tree in front."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("FETCHQ_") and not name.lower().endswith("_proxy") and name != "NO_COLOR"
+    }
+    return {**kept, "PYTHONPATH": str(servers.ROOT), **(more or {})}
+
+
+@pytest.fixture
+def run_fetchq(tmp_path: Path) -> RunFetchq:
+    """``python -m fetchq`` in *cwd* (the test's folder), with a home of its own and bounded time."""
+
+    def call(
+        *args: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout: float = 30.0,
+    ) -> subprocess.CompletedProcess[str]:
+        where = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"), **(env or {})}
+        return subprocess.run(
+            [sys.executable, "-m", "fetchq", *map(str, args)],
+            cwd=cwd or tmp_path,
+            env=clean_env(where),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """A raw origin that misbehaves as it is told to."""
+    with Origin() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``ca.pem`` and, signed by it for localhost, ``server.pem`` and ``server.key``."""
+    folder = tmp_path_factory.mktemp("authority")
+    ca = trustme.CA()
+    leaf = ca.issue_cert("localhost", "127.0.0.1", "::1")
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    leaf.private_key_pem.write_to_path(folder / "server.key")
+    for blob in leaf.cert_chain_pems:
+        blob.write_to_path(folder / "server.pem", append=True)
+    return folder
+
+
+@pytest.fixture
+def www(tmp_path: Path) -> Path:
+    """The folder that ``caddy``, ``nginx`` and ``hypercorn`` serve."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def caddy(www: Path, authority: Path) -> Iterator[servers.Server]:
+    with servers.caddy(www, authority) as server:
+        yield server
+
+
+@pytest.fixture
+def nginx(www: Path, authority: Path) -> Iterator[servers.Server]:
+    with servers.nginx(www, authority) as server:
+        yield server
+
+
+@pytest.fixture
+def hypercorn(www: Path, authority: Path) -> Iterator[servers.Server]:
+    with servers.hypercorn(www, authority) as server:
+        yield server

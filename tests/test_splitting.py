@@ -1,0 +1,243 @@
+"""Several connections for one file: who fetches what, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import fetchq
+from fetchq._models import Span
+from fetchq._transfer._claims import LEAST_SPAN, STALL_SECONDS, Claims
+
+from .conftest import run
+from .origin import (
+    Behaviour,
+    Origin,
+    change,
+    close_at_once,
+    crowded,
+    generated,
+    ignore_range,
+    reset,
+    stall,
+    status,
+    throttle,
+    well,
+    wrong_start,
+)
+
+MIB = 1 << 20
+FILE = generated(4 * MIB)
+RATE = 1_000_000.0
+
+SPLITTING = fetchq.Settings(
+    network=fetchq.Network(read_timeout=8, env=False),
+    retry=fetchq.Retry(retries=3, backoff=0.0),
+    queue=fetchq.Queue(jobs=4, connections=4),
+)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fetch(url: str, folder: Path, settings: fetchq.Settings = SPLITTING) -> tuple[fetchq.Result, int]:
+    """Fetch *url*; give the result and the most connections that were at work at once."""
+    most = [0]
+
+    def watch(event: fetchq.Event) -> None:
+        if isinstance(event, fetchq.Progressed):
+            most[0] = max(most[0], event.connections)
+
+    async def main() -> fetchq.Result:
+        async with fetchq.Downloader(settings, dir=folder, observers=[watch]) as downloader:
+            return [result async for result in downloader.run([url])][0]
+
+    return run(main()), most[0]
+
+
+def test_half_of_what_would_take_longest_is_taken() -> None:
+    clock = Clock()
+    claims = Claims(100 * MIB, lambda: (), clock)
+    first = claims.start(0, 100 * MIB)
+    assert claims.take() is None, "nothing is known of the rate yet"
+    clock.now, first.position = clock.now + 1, 20 * MIB
+    claims.sample()
+    second = claims.take()
+    assert second is not None
+    assert (first.stop, second.position, second.stop) == (60 * MIB, 60 * MIB, 100 * MIB)
+    third = claims.take()
+    assert third is not None, "a young claim is judged by the rate of the others"
+    assert third.left == 20 * MIB
+
+
+def test_what_is_nearly_done_is_left_alone() -> None:
+    clock = Clock()
+    claims = Claims(100 * MIB, lambda: (), clock)
+    first = claims.start(0, 100 * MIB)
+    clock.now, first.position = clock.now + 1, 60 * MIB
+    claims.sample()
+    assert claims.take() is None
+
+
+def test_a_hole_that_a_failed_connection_left_comes_first() -> None:
+    clock = Clock()
+    written: list[Span] = [Span(0, 10)]
+    claims = Claims(100, lambda: tuple(written), clock)
+    first = claims.start(10, 60)
+    claims.start(60, 100)
+    claims.release(first)
+    taken = claims.take()
+    assert taken is not None
+    assert (taken.position, taken.stop) == (10, 60)
+
+
+def test_a_connection_that_stands_still_is_noticed_while_another_moves() -> None:
+    clock = Clock()
+    claims = Claims(100 * MIB, lambda: (), clock)
+    still = claims.start(0, 50 * MIB)
+    moving = claims.start(50 * MIB, 100 * MIB)
+    clock.now += STALL_SECONDS + 1
+    assert claims.stalled() is None, "all stand still: that is the network, not a connection"
+    moving.moved = clock.now
+    assert claims.stalled() is still
+
+
+def test_small_pieces_are_not_split() -> None:
+    clock = Clock()
+    claims = Claims(2 * LEAST_SPAN - 1, lambda: (), clock)
+    first = claims.start(0, 2 * LEAST_SPAN - 1)
+    clock.now, first.position = clock.now + 10, 1
+    claims.sample()
+    assert claims.take() is None
+
+
+def test_a_slow_file_is_fetched_by_several(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
+    result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 4
+    assert origin.peak <= 4
+    assert result.attempts == len(origin.requests)
+
+
+def test_one_connection_never_splits(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", generated(1 * MIB), throttle(RATE), repeat=True)
+    settings = replace(SPLITTING, queue=fetchq.Queue(jobs=4, connections=1))
+    result, most = fetch(url, tmp_path, settings)
+    assert result.ok
+    assert (most, len(origin.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [replace(FILE, etag='W/"weak"'), replace(FILE, etag=None), replace(FILE, ranges=False)],
+    ids=["weak tag", "date only", "no ranges"],
+)
+def test_without_a_strong_validator_or_ranges_nothing_is_split(
+    resource: object, origin: Origin, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", resource, throttle(3 * RATE), repeat=True)  # type: ignore[arg-type] # a table of resources
+    result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("refused with 503", status(503)),
+        ("refused with 429", status(429)),
+        ("forbidden", status(403)),
+        ("answered with everything", ignore_range),
+        ("closed", close_at_once),
+        ("another place", wrong_start(+100)),
+    ],
+)
+def test_a_server_that_minds_is_left_with_one_connection(
+    name: str, instead: Behaviour, origin: Origin, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", FILE, (throttle(2 * RATE), crowded(1, instead)), repeat=True)
+    result, _ = fetch(url, tmp_path)
+    assert result.error is None, name
+    assert result.sha256 == FILE.sha256
+    assert 2 <= result.attempts <= 4
+    assert result.received == len(FILE.data)
+
+
+def test_what_a_refused_connection_was_to_fetch_goes_back_to_its_neighbour() -> None:
+    clock = Clock()
+    claims = Claims(100 * MIB, lambda: (), clock)
+    first = claims.start(0, 100 * MIB)
+    clock.now, first.position = clock.now + 1, 20 * MIB
+    claims.sample()
+    second = claims.take()
+    assert second is not None
+    claims.release(second)
+    assert first.stop == 100 * MIB
+    assert not claims.holes()
+
+
+def test_a_limit_of_two_connections_is_lived_with(origin: Origin, tmp_path: Path) -> None:
+    limited = (throttle(RATE), crowded(2, status(503)))
+    url = origin.serve("/f.bin", FILE, limited, repeat=True)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+
+
+def test_a_span_that_breaks_off_is_finished_by_another(origin: Origin, tmp_path: Path) -> None:
+    cut = (throttle(RATE), reset(after=200_000))
+    url = origin.serve("/f.bin", FILE, throttle(RATE), cut, cut, throttle(RATE), repeat=True)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert result.received == len(FILE.data)
+
+
+def test_a_span_that_stalls_is_taken_over(origin: Origin, tmp_path: Path) -> None:
+    large = generated(16 * MIB)
+    url = origin.serve(
+        "/f.bin", large, throttle(RATE), (throttle(RATE), stall(after=100_000)), throttle(RATE), repeat=True
+    )
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == large.sha256
+
+
+def test_another_version_behind_one_span_restarts_the_whole(origin: Origin, tmp_path: Path) -> None:
+    newer = replace(generated(4 * MIB, seed=9), etag='"newer"', last_modified="Tue, 02 Jan 2024 00:00:00 GMT")
+    url = origin.serve("/f.bin", FILE, throttle(RATE), change(newer), well)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == newer.sha256
+
+
+def test_a_split_download_that_was_broken_off_resumes_as_one(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
+
+    async def broken_off() -> None:
+        async with fetchq.Downloader(SPLITTING, dir=tmp_path) as downloader:
+
+            def watch(event: fetchq.Event) -> None:
+                if isinstance(event, fetchq.Progressed) and event.connections > 2 and event.have > MIB:
+                    downloader.stop()
+
+            downloader._observers = (watch,)
+            assert [result async for result in downloader.run([url])] == []
+
+    run(broken_off())
+    had = len(origin.requests)
+    origin.settle()
+    before = origin.sent
+    origin.serve("/f.bin", FILE)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert result.status == "resumed"
+    assert had > 1
+    assert result.received < len(FILE.data) - MIB // 2
+    assert before > 0
