@@ -90,7 +90,7 @@ class Disk:
     # One thread hop costs 150 to 180 us: 1 MiB a hop keeps that under a tenth of the write itself.
     buffer: int = MIB
     # A kill costs at most this many seconds of bytes; a checkpoint costs about 0.1 ms.
-    checkpoint: float = 0.25
+    checkpoint: float = 0.1
     # No validator: this many bytes before the part's end are fetched again and compared.
     overlap: int = 16 * 1024
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")

@@ -14,7 +14,7 @@ from ._tools import Tools
 __all__ = ["Pump"]
 
 # A slow stream reaches the disk, the journal and the bars at least this often (seconds).
-FLUSH_SECONDS = 0.25
+FLUSH_SECONDS = 0.1
 
 
 class Pump:
