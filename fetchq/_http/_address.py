@@ -1,0 +1,130 @@
+"""URL text -> where to connect and what to ask for, or one sentence that says what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from .._errors import UsageError
+from .._models import Pairs, redact
+
+Origin: TypeAlias = tuple[str, str, int]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# What the DNS and its users write in names; a colon only ever comes from an IPv6 literal.
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(?:%25[\w.~-]+)?", re.IGNORECASE)
+# The scheme of RFC 3986 section 3.1, where an authority follows; `host:8080/x` is a forgotten scheme, not one.
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+# RFC 1035 section 2.3.4: longer ones cannot be looked up, and the resolver answers them with a UnicodeError.
+_LABEL, _NAME = 63, 253
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL that can be asked for.
+
+    :param url: without user, password and fragment; path and query byte for byte as they were given.
+    :param login: user and password that the URL carried.
+    :param origin: scheme, host and port (RFC 9110 section 4.3.1): whom a secret may be told.
+    """
+
+    url: httpx.URL
+    login: tuple[str, str] | None
+    origin: Origin
+
+    @property
+    def host(self) -> str:
+        """Host for messages, with the port where it is not the scheme's own."""
+        return self.url.netloc.decode("ascii")
+
+    @property
+    def key(self) -> str:
+        """``host:port``, the same for every spelling of one server."""
+        return f"{self.origin[1]}:{self.origin[2]}"
+
+
+def parse(text: str, params: Pairs = (), base: httpx.URL | None = None) -> Address:
+    """Read *text* as an address.
+
+    :param params: added to its query, whose own bytes stay as they are: a signature covers them.
+    :param base: what a relative URL is appended to, as httpx's ``base_url`` does.
+    :raises UsageError: it is not an http or https URL that can be asked for.
+    """
+    text = text.partition("#")[0]
+    if not _SCHEME.match(text):
+        text = _absolute(text, base)
+    try:
+        url = httpx.URL(_extended(text, params))
+        login = (url.username, url.password) if url.userinfo else None
+        origin = _origin(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        # httpx's own words quote the text, which may hold a password.
+        raise UsageError(f"{_shown(text)} is not a valid URL: {_reason(error)}.") from error
+    if url.userinfo:
+        url = url.copy_with(userinfo=b"")
+    return Address(url, login, origin)
+
+
+def _absolute(text: str, base: httpx.URL | None) -> str:
+    if base is None:
+        raise UsageError(f"{_shown(text)} is not a URL: it must begin with http:// or https://.")
+    return str(base).rstrip("/") + "/" + text.lstrip("/")
+
+
+def _extended(text: str, params: Pairs) -> str:
+    if not params:
+        return text
+    joint = "&" if "?" in text else "?"
+    if text.endswith(("?", "&")):
+        joint = ""
+    return text + joint + urlencode(params, quote_via=quote)
+
+
+def _origin(url: httpx.URL) -> Origin:
+    scheme, host = url.scheme, url.raw_host.decode("ascii")
+    if scheme not in DEFAULT_PORTS:
+        raise _RefusedError(f"{scheme}:// is not supported, only http and https are")
+    if not host:
+        raise _RefusedError("it names no host")
+    labels = host.removesuffix(".").split(".")
+    if not _HOST.fullmatch(host) or len(host) > _NAME:
+        raise _RefusedError("its host name is not one")
+    if ":" not in host and not all(0 < len(label) <= _LABEL for label in labels):
+        raise _RefusedError("its host name is not one")
+    port = DEFAULT_PORTS[scheme] if url.port is None else url.port
+    if not 0 < port < 65536:
+        raise _RefusedError("its port is not between 1 and 65535")
+    return scheme, host, port
+
+
+class _RefusedError(ValueError):
+    """Carries the reason, in words that quote nothing secret."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _RefusedError):
+        return str(error)
+    words = str(error)
+    for sign, reason in (
+        ("port", "its port is not a number"),
+        ("non-printable", "it holds a control character"),
+        ("too long", "it is longer than 65536 characters"),
+        ("address", "its host is not a valid IP address"),
+        ("host", "its host name is not one"),
+    ):
+        if sign in words:
+            return reason
+    return "it cannot be parsed"
+
+
+def _shown(text: str) -> str:
+    shown = redact(text)
+    if "://" not in text:
+        # Without a scheme, user:password@host is no authority to redact().
+        shown = shown.rpartition("@")[2]
+    return repr(shown)

@@ -1,0 +1,138 @@
+"""The transport that a request takes: our own straight to the server, httpx's for proxies and HTTP/2."""
+
+from __future__ import annotations
+
+import importlib.util
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.request import getproxies
+
+import httpx
+
+from .._errors import UsageError
+from .._settings import Network
+from . import _proxies
+from ._address import DEFAULT_PORTS
+from ._tls import bare, context
+from ._transport import FastTransport
+
+# Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
+_IDLE_SECONDS = 4.5
+
+# RFC 9110 section 9.2.2: only these may be sent again when it is not known what became of the first.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
+class Routes(httpx.AsyncBaseTransport):
+    """Picks the transport by URL; each is made when its first request comes.
+
+    So a run over plain http never loads certificates, and one without proxies never loads httpcore.
+
+    :param connections: how many each transport may hold open, in use or idle.
+    :raises UsageError: an extra package is needed, or a PEM file or the proxy's URL cannot be used.
+    """
+
+    def __init__(self, network: Network, *, connections: int) -> None:
+        self._network = network
+        self._connections = connections
+        self._proxies = _proxies_of(network)
+        self._context: ssl.SSLContext | None = None
+        self._made: dict[tuple[bool, str | None], httpx.AsyncBaseTransport] = {}
+        if network.http2 and importlib.util.find_spec("h2") is None:
+            raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
+        if network.cacert or network.cert or network.key:
+            # Whoever names files expects to hear of a wrong one at once.
+            self._verifying()
+        if network.proxy is not None:
+            _proxy(self._proxies.urls["all"], None)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send *request* over the transport that its URL takes."""
+        url = request.url
+        secure = url.scheme == "https"
+        proxy: str | None = None
+        if self._proxies:
+            port = url.port or DEFAULT_PORTS[url.scheme]
+            proxy = self._proxies.choose((url.scheme, url.raw_host.decode("ascii"), port))
+        key = (secure, proxy)
+        transport = self._made.get(key)
+        if transport is None:
+            transport = self._made[key] = self._transport_for(secure=secure, proxy=proxy)
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close every transport that was made."""
+        made, self._made = self._made, {}
+        for transport in made.values():
+            await transport.aclose()
+
+    def _transport_for(self, *, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
+        trust = self._verifying() if secure or (proxy or "").startswith("https:") else bare()
+        if proxy is None and not (secure and self._network.http2):
+            return FastTransport(
+                ssl_context=trust,
+                max_head=self._network.max_head,
+                max_headers=self._network.max_headers,
+                keepalive=self._connections,
+                keepalive_expiry=_IDLE_SECONDS,
+            )
+        limits = httpx.Limits(
+            max_connections=self._connections,
+            max_keepalive_connections=self._connections,
+            keepalive_expiry=_IDLE_SECONDS,
+        )
+        return _Stock(
+            verify=trust,
+            http2=self._network.http2,
+            limits=limits,
+            trust_env=False,
+            proxy=None if proxy is None else _proxy(proxy, trust),
+        )
+
+    def _verifying(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = context(self._network)
+        return self._context
+
+
+class _Stock(httpx.AsyncHTTPTransport):
+    """httpx's transport, asking once more when a kept connection turns out to have been closed meanwhile.
+
+    A server may close an idle connection at any time, so the request is innocent (RFC 9112 section 9.3.1).
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        fresh = False
+
+        async def trace(event: str, _: Mapping[str, Any]) -> None:
+            nonlocal fresh
+            fresh = fresh or "connect_" in event
+
+        request.extensions = {**request.extensions, "trace": trace}
+        try:
+            return await super().handle_async_request(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if fresh or request.method not in _IDEMPOTENT:
+                raise
+        return await super().handle_async_request(request)
+
+
+def _proxies_of(network: Network) -> _proxies.Proxies:
+    if network.proxy is not None:
+        return _proxies.explicit(network.proxy)
+    return _proxies.of(getproxies() if network.env else {})
+
+
+def _proxy(url: str, trust: ssl.SSLContext | None) -> httpx.Proxy:
+    try:
+        proxy = httpx.Proxy(url, ssl_context=trust if url.startswith("https:") else None)
+        named = bool(proxy.url.host)
+    # The URL itself stays out of the message: it may carry a password.
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageError("The proxy's URL cannot be used: write http, https or socks5://HOST:PORT.") from error
+    if not named:
+        raise UsageError("The proxy's URL names no host: write http, https or socks5://HOST:PORT.")
+    if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise UsageError("A SOCKS proxy needs a package more: pip install 'fetchq[socks]'.")
+    return proxy
