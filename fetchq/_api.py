@@ -177,6 +177,7 @@ class Downloader:
                     yield result
         finally:
             self._scheduler = None
+            sums.received += sum(transfer.received for transfer in wired.open)
             await wired.save()
             self._observe(sums.finished(wired.tools.clock(), scheduler))
 

@@ -122,13 +122,6 @@ class RunFinished:
 
 
 Event: TypeAlias = (
-    RunStarted
-    | JobStarted
-    | Planned
-    | Progressed
-    | AttemptFailed
-    | Warned
-    | JobFinished
-    | RunFinished
+    RunStarted | JobStarted | Planned | Progressed | AttemptFailed | Warned | JobFinished | RunFinished
 )
 Observer: TypeAlias = Callable[[Event], None]

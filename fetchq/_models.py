@@ -25,7 +25,10 @@ def redact(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return url.split("?", 1)[0].rpartition("@")[2]
+        parts = urlsplit("")
+    if not parts.netloc:
+        # No URL after all, but what stands before an @ may be a password all the same.
+        return url.partition("?")[0].partition("#")[0].rpartition("@")[2]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
 

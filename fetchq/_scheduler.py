@@ -77,6 +77,7 @@ class Scheduler(Generic[J, R]):
         self._ahead = 0
         self._waiting: list[tuple[float, Work[J]]] = []
         self._running = 0
+        self._broken_off = 0
         self._results: deque[R] = deque()
         self._drained = False
         self._stopped = False
@@ -89,7 +90,7 @@ class Scheduler(Generic[J, R]):
     @property
     def left(self) -> int:
         """Jobs that were read and have not ended."""
-        return self._ahead + len(self._waiting) + self._running
+        return self._ahead + len(self._waiting) + self._running + self._broken_off
 
     @property
     def stopped(self) -> bool:
@@ -210,6 +211,9 @@ class Scheduler(Generic[J, R]):
         while following is not None:
             try:
                 self._ended(following, await self._fetch(following))
+            except asyncio.CancelledError:
+                self._broken_off += 1
+                raise
             finally:
                 self._running -= 1
                 self._budget.give(following.host)

@@ -8,7 +8,6 @@ sees. Nothing queues in here: callers bound themselves, so a cancelled request h
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import ssl
 from collections.abc import AsyncIterator
@@ -20,14 +19,13 @@ import httpx
 from ._connection import Connection, Limits
 from ._pool import IdlePool, Origin
 from ._pool_buffers import BUFFER, Buffer, Buffers
+from ._pool_dial import dial
 from ._wire import Head, request_head
 
 __all__ = ["FastTransport"]
 
 # Smaller buffers would cost a wake-up every few packets.
 _LEAST_BUFFER = 16 * 1024
-# The delay RFC 8305 section 8 recommends before the next address is tried beside a slow one.
-_HAPPY_EYEBALLS_DELAY = 0.25
 _PORTS = {b"http": 80, b"https": 443}
 # May be sent again without asking (RFC 9110 section 9.2.2).
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -116,17 +114,18 @@ class FastTransport(httpx.AsyncBaseTransport):
         where = f"{origin.host}:{origin.port}"
         try:
             async with asyncio.timeout(timeout):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, self._buffers, self._limits),
-                    origin.host,
-                    origin.port,
-                    happy_eyeballs_delay=None if _is_address(origin.host) else _HAPPY_EYEBALLS_DELAY,
-                    **tls,
-                )
+                sock = await dial(origin.host, origin.port)
+                try:
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(loop, self._buffers, self._limits), sock=sock, **tls
+                    )
+                except ValueError:  # ssl refuses the server name before anybody owns the socket
+                    sock.close()
+                    raise
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{where} did not answer in time") from error
-        # UnicodeError: a host name that IDNA or DNS cannot spell.
-        except (OSError, UnicodeError) as error:
+        # ValueError: a host name that IDNA, DNS or ssl cannot spell.
+        except (OSError, ValueError) as error:
             raise httpx.ConnectError(
                 f"cannot connect to {where}: {str(error) or type(error).__name__}"
             ) from error
@@ -211,11 +210,3 @@ def _may_repeat(request: httpx.Request, error: BaseException) -> bool:
 
 def _bound(timeout: float | None) -> float:
     return math.inf if timeout is None else timeout
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -379,6 +379,11 @@ class Transfer:
         )
 
     @property
+    def received(self) -> int:
+        """Body bytes that the network has brought so far."""
+        return self._tally.received
+
+    @property
     def name(self) -> str:
         """The target's name, or the best guess before the server has answered."""
         return self._name or self.job.out or _naming.guess(self.job.url)

@@ -90,8 +90,14 @@ class Pump:
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None
-        if writing is not None:
+        if writing is None:
+            return
+        try:
             await writing
+        except BaseException:
+            # What the disk refused leaves a hole: the bytes behind it are not written either.
+            self._batch, self._size = [], 0
+            raise
 
     async def _drain(self) -> None:
         """Bring to disk whatever has come, also when the body broke off or the job is cancelled."""

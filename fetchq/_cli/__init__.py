@@ -1,0 +1,140 @@
+"""The command line: words -> settings, jobs and watchers; errors -> exit codes.
+
+::
+
+    __init__   the commands, and what their errors become
+    _options   the table of options, and the settings they make
+    _types     what may stand behind an option
+    _config    options from TOML files
+    _help      how the commands show themselves; "did you mean"
+    _jobs      URLs and queue files -> jobs
+    _run       get: one run, its watchers, signals and exit code
+    _verify    verify: files against a manifest or the store
+    _status    status: what the store remembers
+
+The only package that imports click. What a command needs beyond that is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .._errors import FetchError
+from .._naming import printable
+from .._report import ProgressKind
+from .._version import VERSION
+from ._help import Get, Verbs, check_word
+from ._options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
+
+__all__ = ["main"]
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FETCHQ", "max_content_width": 80}
+SHOWN = click.option(
+    "--progress",
+    type=PROGRESS,
+    default="auto",
+    help="What to show meanwhile.  [default: auto]",
+)
+SIGINT_CODE = 130
+
+
+@click.group(cls=Verbs, add_help_option=False, invoke_without_command=False)
+def _verbs() -> None:
+    """Fetch URLs to files: a queue, streamed to disk, resumed, retried and verified."""
+
+
+@_verbs.command(cls=Get, context_settings=CONTEXT, short_help="Fetch URLs; the word may be left out.")
+@click.version_option(VERSION, message="fetchq %(version)s")
+@click.argument("urls", nargs=-1, metavar="URL...")
+def get(urls: tuple[str, ...], **given: Any) -> int:
+    """Fetch URLs to files: streamed to disk, resumed, retried, verified."""
+    if not given["base_url"]:
+        for word in urls:
+            check_word(word, _verbs.commands)
+    from ._run import get
+
+    return get(urls, given)
+
+
+get.params.extend(OPTIONS)
+
+
+@_verbs.command(context_settings=CONTEXT, short_help="Show in ten seconds what fetchq survives; no network.")
+@click.option(
+    "--keep", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Keep the files in DIR."
+)
+@SHOWN
+def demo(keep: Path | None, progress: ProgressKind) -> int:
+    """Fetch a dozen files from a local server that drops, stalls, throttles and lies."""
+    from .._demo import demo
+
+    return demo(keep, progress)
+
+
+@_verbs.command(context_settings=CONTEXT, short_help="Hash files again, and compare.")
+@click.argument("paths", nargs=-1, metavar="FILE|DIR...", type=click.Path(path_type=Path))
+@click.option(
+    "--checksums", metavar="FILE", type=GIVEN_FILE, help="Manifest in the form of SHA256SUMS; names below DIR."
+)
+@click.option(
+    "--store", metavar="FILE", type=GIVEN_FILE, help=f"What the runs remembered.  [default: DIR/{STORE}]"
+)
+@SHOWN
+def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
+    """Hash files again and compare with a manifest, or with what the store remembers of their download.
+
+    A DIR stands for all its files that the manifest or the store names; without any, the current one.
+    Exits 9 when a file's bytes are not what they were.
+    """
+    from ._verify import verify
+
+    return verify(paths, checksums=checksums, store=store, progress=progress)
+
+
+@_verbs.command(context_settings=CONTEXT, short_help="Say what a directory's store remembers.")
+@click.argument("directory", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each job.")
+def status(directory: Path, as_json: bool) -> int:
+    """Say how the jobs of the queue runs into DIR ended, and why some failed."""
+    from ._status import status
+
+    return status(directory, as_json=as_json)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit code.
+
+    :param args: the words after the program's name; default: the process's own.
+    """
+    try:
+        code: int = _verbs.main(args=args, prog_name="fetchq", standalone_mode=False) or 0
+    except click.exceptions.Abort:
+        code = SIGINT_CODE
+    except click.ClickException as error:
+        code = _complain(error.format_message(), error.exit_code)
+    except FetchError as error:
+        code = _complain(str(error), error.exit_code)
+    _let_go()
+    return code
+
+
+def _complain(message: str, code: int) -> int:
+    """Say in one line what was wrong; a usage error points to the help unless it helps itself."""
+    line = printable(" ".join(message.split()))
+    click.echo(f"fetchq: {line}", err=True)
+    return code
+
+
+def _let_go() -> None:
+    """Flush the standard streams; one whose reader has left must not be flushed again when Python ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

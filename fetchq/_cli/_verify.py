@@ -1,0 +1,185 @@
+"""``fetchq verify``: files hashed again, several at a time, against a manifest or the store."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeAlias
+
+from .._digests import Hasher, parse
+from .._errors import ChecksumError, DiskError, FetchError, UsageError
+from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted
+from .._models import Job, Result
+from .._naming import printable
+from .._progress import TICK
+from .._report import Audience, ProgressKind
+from .._store import Store
+from ._jobs import digests
+from ._options import STORE
+
+__all__ = ["verify"]
+
+# Large enough that a block costs little besides its hash, small enough that eight of them are nothing.
+BLOCK = 1 << 20
+# hashlib lets other threads run, so that each core can hash; past eight the disk is what is waited for.
+WORKERS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A file and the digests that it should have; none where nothing is known of it."""
+
+    path: Path
+    digests: Mapping[str, str]
+
+
+Known: TypeAlias = Callable[[Path], Iterator[Claim]]
+
+
+def verify(paths: Sequence[Path], *, checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
+    """Compare files with what is known of them; give the exit code of the first that differs.
+
+    :param paths: files, or directories that stand for all that is known below them.
+    :raises FetchError: there is nothing to compare with.
+    """
+    known = _manifest(checksums) if checksums is not None else _remembered(store)
+    audience = Audience(progress, stderr=sys.stderr, stdout=sys.stdout, slots=WORKERS)
+    try:
+        return Verification(audience).run(claim for path in paths or [Path()] for claim in known(path))
+    finally:
+        audience.close()
+
+
+def _manifest(checksums: Path) -> Known:
+    named = digests(checksums)
+
+    def known(path: Path) -> Iterator[Claim]:
+        if path.is_dir():
+            for name, text in named.items():
+                yield Claim(path / name, _pair(text))
+        else:
+            yield Claim(path, _pair(named.get(str(path)) or named.get(path.name)))
+
+    return known
+
+
+def _pair(checksum: str | None) -> dict[str, str]:
+    if checksum is None:
+        return {}
+    digest = parse(checksum)
+    return {digest.algorithm: digest.hex}
+
+
+def _remembered(store: Path | None) -> Known:
+    def known(path: Path) -> Iterator[Claim]:
+        whole = path.is_dir()
+        file = store or (path if whole else path.parent) / STORE
+        if not file.is_file():
+            raise UsageError(f"There is no {printable(str(file))}: name a manifest with --checksums FILE.")
+        wanted = None if whole else path.resolve()
+        found = False
+        with closing(Store(file, create=False)) as remembers:
+            for record in remembers.rows("done", "resumed", "skipped"):
+                at = remembers.path_of(record)
+                if at is not None and (whole or at == wanted):
+                    found = True
+                    yield Claim(_near(at), record.digests)
+        if not whole and not found:
+            yield Claim(path, {})
+
+    return known
+
+
+def _near(path: Path) -> Path:
+    """Give *path* as a person would write it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+class Verification:
+    """One run of ``verify``: threads hash, this one draws."""
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._error: FetchError | None = None
+        self._done = self._failed = self._bytes = 0
+
+    def run(self, claims: Iterable[Claim]) -> int:
+        """Check all *claims*; give the exit code."""
+        began = time.monotonic()
+        self._audience(RunStarted(None, ""))
+        numbered = enumerate(claims, 1)
+        waiting: set[Future[None]] = set()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            # Twice the workers: each finds its next file at once, and a directory of millions costs no memory.
+            while waiting := waiting | {
+                pool.submit(self._check, number, claim)
+                for number, claim in islice(numbered, 2 * WORKERS - len(waiting))
+            }:
+                done, waiting = wait(waiting, TICK, FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                self._tell()
+        elapsed = time.monotonic() - began
+        self._audience(
+            RunFinished(self._done, 0, 0, self._failed, 0, self._bytes, self._bytes, elapsed, stopped=False)
+        )
+        return 0 if self._error is None else self._error.exit_code
+
+    def _tell(self) -> None:
+        """Hand on what the threads said since the last time."""
+        while not self._events.empty():
+            event = self._events.get()
+            self._audience(event)
+            if isinstance(event, JobFinished):
+                self._error = self._error or event.result.error
+                self._done += event.result.ok
+                self._failed += not event.result.ok
+                self._bytes += event.result.received
+        self._audience.tick()
+
+    def _check(self, number: int, claim: Claim) -> None:
+        """Hash one file, in a thread."""
+        name = printable(str(claim.path))
+        began = time.monotonic()
+        self._events.put(JobStarted(number, None, name, ""))
+        try:
+            if not claim.digests:
+                raise UsageError(f"{name}: no digest of it is known: name a manifest with --checksums FILE.")
+            size, actual = self._hash(number, claim, name)
+            _compare(claim.digests, actual, name)
+            result = Result(
+                Job(""), "done", claim.path, size, size, actual, "digest", time.monotonic() - began, 1
+            )
+        except FetchError as error:
+            result = Result(Job(""), "failed", error=error)
+        self._events.put(JobFinished(number, name, result))
+
+    def _hash(self, number: int, claim: Claim, name: str) -> tuple[int, dict[str, str]]:
+        hasher, have = Hasher(claim.digests), 0
+        try:
+            with claim.path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                self._events.put(Planned(number, name, "fresh", "", 0, size, resumable=False))
+                while block := file.read(BLOCK):
+                    hasher.update(block)
+                    have += len(block)
+                    self._events.put(Progressed(number, have, len(block), 1))
+        except OSError as error:
+            raise DiskError(f"{name} cannot be read: {error.strerror}.") from error
+        return have, hasher.hexdigests()
+
+
+def _compare(expected: Mapping[str, str], actual: Mapping[str, str], name: str) -> None:
+    for algorithm, value in expected.items():
+        if actual[algorithm] != value:
+            raise ChecksumError(f"{name}: its {algorithm} should be {value}, and it is {actual[algorithm]}.")

@@ -1,0 +1,170 @@
+"""The system calls that move bytes and names, and what their errors mean to people."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._digests import Buffer
+from .._errors import DiskError, DiskFullError
+from .._naming import printable
+
+__all__ = ["Files", "open_directory", "remove", "translate", "write_all"]
+
+# writev(2): the kernel takes at most 1024 buffers a call (UIO_MAXIOV).
+MAX_BUFFERS = 1024
+
+_REASONS = {
+    errno.ENOSPC: "no space is left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the file system, or the limit set by ulimit -f, allows",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "the folder vanished",
+    errno.ENOTDIR: "a folder on its path is a file",
+    errno.EISDIR: "a folder has its name",
+    errno.ELOOP: "a symbolic link stands in its place, and is not followed",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EIO: "the disk reports an input/output error",
+    errno.ENAMETOOLONG: "the name is too long for the file system",
+    errno.EMFILE: "too many open files; raise the limit with ulimit -n, or lower --jobs",
+    errno.ENFILE: "too many open files on this machine",
+    errno.ENOLCK: "the file system has no locks",
+    errno.ESTALE: "the network file system lost it",
+}
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Files:
+    """The system calls, one method each, so that a test can lose writes or fill the disk.
+
+    Names are relative to the folder open as *dir_fd*; none is ever followed through a symbolic link.
+    """
+
+    def open(self, name: str | Path, flags: int, dir_fd: int | None = None) -> int:
+        """Open *name*; a file that is made gets the permissions that the umask leaves."""
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=dir_fd)
+
+    def open_folder(self, path: Path) -> int:
+        """Open the folder *path*; a symbolic link to one is the user's own choice."""
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def mkdir(self, name: str, dir_fd: int) -> None:
+        os.mkdir(name, dir_fd=dir_fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+        return os.pwritev(fd, chunks, offset)
+
+    def preadv(self, fd: int, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
+        return os.preadv(fd, buffers, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def touch(self, fd: int, mtime: float) -> None:
+        os.utime(fd, (mtime, mtime))
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def lock(self, fd: int) -> bool:
+        """Take the exclusive lock, which dies with its owner; False when somebody else has it."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
+        """Look at *name* itself; None when there is nothing."""
+        try:
+            return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def free(self, fd: int) -> int | None:
+        """Bytes that may still be written to the file system of *fd*; None when it does not say."""
+        found = os.fstatvfs(fd)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def link(self, source: str, target: str, dir_fd: int) -> None:
+        os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+
+    def replace(self, source: str, target: str, dir_fd: int) -> None:
+        os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def unlink(self, name: str, dir_fd: int) -> None:
+        os.unlink(name, dir_fd=dir_fd)
+
+
+def translate(error: OSError, path: Path) -> DiskError:
+    """Give the error for people: which file, why, and whether the whole disk is full."""
+    number = error.errno or 0
+    reason = _REASONS.get(number) or (os.strerror(number).lower() if number else str(error))
+    kind = DiskFullError if number in _FULL else DiskError
+    return kind(f"{printable(str(path))} cannot be written: {reason}.")
+
+
+def open_directory(files: Files, path: Path, *, durable: bool) -> int:
+    """Open the folder *path*, made with its parents when missing.
+
+    :param durable: a folder that was made survives power loss.
+    """
+    try:
+        return files.open_folder(path)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+    parent = open_directory(files, path.parent, durable=durable)
+    try:
+        files.mkdir(path.name, parent)
+        if durable:
+            files.fsync(parent)
+    except FileExistsError:
+        pass  # another job or process was quicker
+    finally:
+        files.close(parent)
+    return files.open_folder(path)
+
+
+def remove(files: Files, name: str, dir_fd: int) -> bool:
+    """Remove *name*; False when it was not there."""
+    try:
+        files.unlink(name, dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def write_all(files: Files, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+    """Write all *chunks* one behind the other at *offset*, without copying; give their size."""
+    start = offset
+    left = list(chunks)
+    while left:
+        count = files.pwritev(fd, left[:MAX_BUFFERS], offset)
+        if count == 0 and any(map(len, left)):
+            raise OSError(errno.EIO, "a write made no progress")
+        offset += count
+        left = _without(left, count)
+    return offset - start
+
+
+def _without(chunks: list[Buffer], count: int) -> list[Buffer]:
+    """Give *chunks* behind their first *count* bytes: the kernel may write less than it was asked to."""
+    for index, chunk in enumerate(chunks):
+        if count < len(chunk):
+            return [memoryview(chunk)[count:], *chunks[index + 1 :]] if count else chunks[index:]
+        count -= len(chunk)
+    return []

@@ -1,0 +1,206 @@
+"""The parts of one run: names, locks and threads that they share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from .._digests import Buffer
+from .._naming import candidates
+from .._ranges import total
+from .._settings import Disk
+from ._claims import Claim, Claims, Existing, Same, require_room
+from ._files import Files, translate
+from ._journal import Identity, journal_of, load, part_of
+from ._part import Part, Surroundings
+from ._pipe import Pipe
+from ._publish import Finished
+from ._threads import Threads
+from ._whole import Whole
+
+__all__ = ["Parts"]
+
+# Looking for an earlier run's part stops here: each name costs two calls on the event loop.
+MAX_PEEKS = 100
+
+# The kernel stamps files with its own coarse clock, up to one tick (1/100 s) behind the one we read.
+TICK = 0.01
+
+
+class Parts:
+    """Gives out parts, and brings whole bodies to disk.
+
+    :param threads: most file operations at once.
+    :param files: the file system.
+    :param clock: steady seconds, for checkpoints.
+    :param now: seconds since the epoch, read once.
+    """
+
+    def __init__(
+        self,
+        settings: Disk,
+        *,
+        threads: int,
+        files: Files | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._files = files or Files()
+        self._threads = Threads(threads)
+        self._claims = Claims(settings, self._files)
+        self._around = Surroundings(settings, self._threads, clock, now() - TICK)
+
+    def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
+        """Give the candidate for *name* whose journal is this download's; None when there is none.
+
+        Costs two failing calls where nothing is there, so that it need not leave the event loop.
+        """
+        for candidate in islice(candidates(name), MAX_PEEKS):
+            journal = load(self._files, directory / journal_of(candidate))
+            if journal is not None and journal.belongs_to(identity):
+                return candidate
+            if journal is None and not self._taken(directory / candidate):
+                return None
+        return None
+
+    def trusted(self, directory: Path, name: str, identity: Identity) -> int:
+        """Give how many bytes of this download an earlier run has left, without touching them."""
+        found = self.peek(directory, name, identity)
+        if found is None:
+            return 0
+        journal = load(self._files, directory / journal_of(found))
+        part = self._files.stat(directory / part_of(found))
+        return total(journal.within(part.st_size).spans) if journal is not None and part is not None else 0
+
+    def _taken(self, path: Path) -> bool:
+        try:
+            return self._files.stat(path) is not None
+        except OSError:
+            return False
+
+    async def claim(
+        self,
+        directory: Path,
+        name: str,
+        identity: Identity,
+        *,
+        same: Same,
+        length: int | None = None,
+    ) -> Part | Existing:
+        """Lock the part of *name*, or of the next name that is free.
+
+        What lies there is left alone until :meth:`Part.begin`.
+
+        :param same: tells from its stat whether a finished file is this very download.
+        :param length: bytes of the whole, if known: they must fit on the disk.
+        :raises DiskError: full, refused, a folder has the name, another process has the lock.
+        """
+        handover = _Handover()
+        try:
+            found = await self._threads.run(self._claim, handover, directory, name, identity, same, length)
+        except asyncio.CancelledError:
+            handover.refuse()
+            raise
+        except OSError as error:
+            raise translate(error, directory / name) from error
+        if isinstance(found, Existing):
+            return found
+        return Part(found, identity, self._around)
+
+    async def put(
+        self,
+        directory: Path,
+        name: str,
+        identity: Identity,
+        *,
+        same: Same,
+        chunks: Sequence[Buffer],
+        algorithms: Sequence[str],
+        mtime: float | None,
+        check: Callable[[Mapping[str, str]], None],
+    ) -> Finished | Existing:
+        """Bring a body that has arrived whole to disk under its final name, in one hop, without a journal.
+
+        Takes what :meth:`claim` and :meth:`Part.finish` take. Wrong bytes are kept as ``NAME.part.bad``.
+        """
+        whole = Whole(chunks, algorithms, mtime, check)
+        try:
+            return await self._threads.run(self._put, whole, directory, name, identity, same)
+        except OSError as error:
+            raise translate(error, directory / name) from error
+
+    def pipe(self, stream: BinaryIO) -> Pipe:
+        """Give a sink that writes to *stream*, which it does not close."""
+        pipe = Pipe(stream, self._threads, overlap=self._settings.overlap)
+        self._around.open.add(pipe)
+        return pipe
+
+    async def aclose(self) -> None:
+        """Save and close what is still open, and end the threads; bounded."""
+        for sink in list(self._around.open):
+            await sink.close()
+        await self._threads.aclose()
+
+    # --- in a thread
+
+    def _claim(
+        self,
+        handover: _Handover,
+        directory: Path,
+        name: str,
+        identity: Identity,
+        same: Same,
+        length: int | None,
+    ) -> Claim | Existing:
+        found = self._claims.take(directory, name, identity, same)
+        if isinstance(found, Existing):
+            return found
+        try:
+            if length is not None:
+                require_room(found, length, self._settings.min_free)
+        except BaseException:
+            found.abandon()
+            raise
+        handover.give(found)
+        return found
+
+    def _put(
+        self, whole: Whole, directory: Path, name: str, identity: Identity, same: Same
+    ) -> Finished | Existing:
+        found = self._claims.take(directory, name, identity, same)
+        if isinstance(found, Existing):
+            return found
+        try:
+            kept = whole.store(found, self._settings, self._around.began)
+        except BaseException:
+            found.abandon()
+            raise
+        found.close()
+        return kept
+
+
+class _Handover:
+    """A claim on its way from a thread to a caller who may no longer be there to close it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._claim: Claim | None = None
+        self._refused = False
+
+    def give(self, claim: Claim) -> None:
+        with self._lock:
+            self._claim = claim
+            if self._refused:
+                claim.abandon()
+
+    def refuse(self) -> None:
+        with self._lock:
+            self._refused = True
+            if self._claim is not None:
+                self._claim.abandon()

@@ -1,0 +1,63 @@
+"""A body that arrived whole: written, verified and named in one go, without a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .._digests import Buffer, Hasher
+from .._errors import ChecksumError
+from .._settings import Disk
+from ._claims import Claim, Existing, require_room
+from ._files import write_all
+from ._journal import forget, part_of
+from ._publish import Finished, publish, twin
+
+__all__ = ["Whole"]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A complete body, and what is to hold of its file.
+
+    :param mtime: modification time to set, in seconds since the epoch.
+    :param check: is handed algorithm to hex, and raises if these are wrong.
+    """
+
+    chunks: Sequence[Buffer]
+    algorithms: Sequence[str]
+    mtime: float | None
+    check: Callable[[Mapping[str, str]], None]
+
+    def store(self, claim: Claim, settings: Disk, began: float) -> Finished | Existing:
+        """Make this the file that *claim* is for; the claim stays open.
+
+        :raises ChecksumError: the bytes are kept as ``NAME.part.bad``.
+        """
+        size = sum(map(len, self.chunks))
+        require_room(claim, size, settings.min_free)
+        # An older journal would vouch for these bytes if we were killed half-way.
+        forget(claim.files, claim.name, claim.dir_fd, durable=settings.fsync)
+        write_all(claim.files, claim.fd, self.chunks, 0)
+        if claim.size > size:
+            claim.files.truncate(claim.fd, size)
+        digests = self._digests()
+        self._verify(claim, digests)
+        if self.mtime is not None:
+            claim.files.touch(claim.fd, self.mtime)
+        kept = twin(claim, size, began) or publish(claim, settings, size)
+        return kept if isinstance(kept, Existing) else Finished(kept, size, digests)
+
+    def _digests(self) -> dict[str, str]:
+        hasher = Hasher(self.algorithms)
+        for chunk in self.chunks:
+            hasher.update(chunk)
+        return hasher.hexdigests()
+
+    def _verify(self, claim: Claim, digests: Mapping[str, str]) -> None:
+        try:
+            self.check(digests)
+        except ChecksumError:
+            part = part_of(claim.name)
+            claim.files.replace(part, f"{part}.bad", claim.dir_fd)
+            raise

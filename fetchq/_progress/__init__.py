@@ -1,0 +1,13 @@
+"""Events -> bars on a terminal, or a status line now and then where there is none.
+
+Observers are called for every event and only remember; whoever opens the door calls ``tick`` about ten
+times a second, and nothing but ``tick`` and ``close`` draws.
+"""
+
+from ._bars import MOST_SLOTS, Bars
+from ._status import Status
+
+__all__ = ["MOST_SLOTS", "TICK", "Bars", "Status"]
+
+# Ten pictures a second look alive; a picture of nine bars costs about a millisecond.
+TICK = 0.1

@@ -1,0 +1,1 @@
+"""Measure fetchq against other downloaders: ``python -m tests.bench --help``."""

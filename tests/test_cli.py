@@ -1,0 +1,345 @@
+"""Words, environment and files -> settings and jobs; the help, and what --version costs."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import click
+import pytest
+
+from fetchq import Disk, Job, Network, Queue, Result, Retry, Settings
+from fetchq._cli import _options, _run, main
+from fetchq._settings import help_of
+from fetchq._version import VERSION
+
+from .conftest import RunFetchq, clean_env
+
+URL = "https://host.example/a.iso"
+
+
+@dataclass
+class FakeDownloader:
+    """Takes the place of the engine, and remembers what it was asked."""
+
+    settings: Settings
+    kept: dict[str, Any] = field(default_factory=dict)
+    jobs: list[Any] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def run(self, jobs: Any) -> AsyncIterator[Result]:
+        items = [item async for item in jobs] if hasattr(jobs, "__aiter__") else list(jobs)
+        self.jobs.extend(items)
+        for item in items:
+            yield Result(item, "done") if isinstance(item, Job) else Result(Job(""), "failed", error=item)
+
+    def stop(self) -> None: ...
+
+
+class Engine:
+    """What the last run was given."""
+
+    last: FakeDownloader
+
+    def __call__(self, settings: Settings, **kept: Any) -> FakeDownloader:
+        self.last = FakeDownloader(settings, kept)
+        return self.last
+
+    @property
+    def jobs(self) -> list[Any]:
+        return self.last.jobs
+
+    @property
+    def job(self) -> Job:
+        (job,) = self.last.jobs
+        assert isinstance(job, Job)
+        return job
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Engine]:
+    """A fake engine, an empty folder to work in and an empty environment."""
+    for name in set(clean_env()) ^ set(os.environ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    engine = Engine()
+    monkeypatch.setattr(_run, "Downloader", engine)
+    yield engine
+    assert not list(folder.glob("*.part*"))
+
+
+def settings(engine: Engine, *words: str) -> Settings:
+    assert main([*words, URL]) == 0
+    return engine.last.settings
+
+
+# --- options
+
+
+def test_without_options_everything_is_the_settings_own_default(engine: Engine) -> None:
+    assert settings(engine) == Settings()
+    assert engine.job == Job(URL)
+    assert engine.last.kept["store"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "group", "name", "value"),
+    [
+        ("-d out", "disk", "dir", Path("out")),
+        ("-j 3", "queue", "jobs", 3),
+        ("-x 2", "queue", "connections", 2),
+        ("--per-host 2", "queue", "per_host", 2),
+        ("-j 16", "queue", "per_host", 16),
+        ("-j 16 --per-host 4", "queue", "per_host", 4),
+        ("--limit-rate 500k", "queue", "limit_rate", 500 * 1024),
+        ("--retries inf", "retry", "retries", math.inf),
+        ("--retries 0", "retry", "retries", 0),
+        ("--backoff 0", "retry", "backoff", 0.0),
+        ("--retry-on 429,503,520-524", "retry", "retry_on", frozenset({429, 503, *range(520, 525)})),
+        ("--timeout 3", "network", "connect_timeout", 3.0),
+        ("--timeout 3", "network", "pool_timeout", 3.0),
+        ("--timeout none", "network", "read_timeout", None),
+        ("--timeout 3 --read-timeout none", "network", "read_timeout", None),
+        ("--timeout none --write-timeout 7", "network", "write_timeout", 7.0),
+        ("--min-speed 0", "network", "min_speed", 0),
+        ("-U me", "network", "user_agent", "me"),
+        ("-e https://r/", "network", "referer", "https://r/"),
+        ("-u bob:a:b", "network", "user", ("bob", "a:b")),
+        ("-u bob:", "network", "user", ("bob", "")),
+        ("--bearer t", "network", "bearer", "t"),
+        ("--netrc", "network", "netrc", True),
+        ("-b a=1;b=2 -b c=", "network", "cookies", (("a", "1"), ("b", "2"), ("c", ""))),
+        ("--proxy http://p:1", "network", "proxy", "http://p:1"),
+        ("--no-env", "network", "env", False),
+        ("-k", "network", "insecure", True),
+        ("--tls-min 1.3", "network", "tls_min", "1.3"),
+        ("--http2", "network", "http2", True),
+        ("--if-exists skip", "disk", "if_exists", "skip"),
+        ("--max-size 1.5G", "disk", "max_size", 3 * 1024**3 // 2),
+        ("--min-free 0", "disk", "min_free", 0),
+        ("--fsync", "disk", "fsync", True),
+        ("--fsync --no-fsync", "disk", "fsync", False),
+    ],
+)
+def test_an_option_sets_its_field(engine: Engine, words: str, group: str, name: str, value: object) -> None:
+    assert getattr(getattr(settings(engine, *words.split()), group), name) == value
+
+
+def test_headers_repeat_and_may_be_empty(engine: Engine) -> None:
+    chosen = settings(engine, "-H", "A: 1", "-H", "B:", "-H", "A: x: y")
+    assert chosen.network.headers == (("A", "1"), ("B", ""), ("A", "x: y"))
+
+
+@pytest.mark.parametrize("option", ["cacert", "cert", "key"])
+def test_files_of_tls_must_be_there(engine: Engine, option: str) -> None:
+    Path("x.pem").write_text("")
+    assert getattr(settings(engine, f"--{option}", "x.pem").network, option) == Path("x.pem")
+    assert main([f"--{option}", "none.pem", URL]) == 2
+
+
+def test_every_setting_with_a_help_has_an_option_that_shows_it(run_fetchq: RunFetchq) -> None:
+    text = " ".join(run_fetchq("-h").stdout.split())
+    elsewhere = {"user", "env", "dotfiles"}
+    for group in (Network, Retry, Disk, Queue):
+        for item in fields(group):
+            if "help" in item.metadata and item.name not in elsewhere:
+                assert help_of(group, item.name) in text, item.name
+
+
+def test_every_option_of_the_contract_is_there() -> None:
+    names = {name for option in _options.OPTIONS for name in (*option.opts, *option.secondary_opts)}
+    wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
+        --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
+        --header
+        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --cert --key
+        --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
+        --checksums --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
+        --progress -q --quiet -v --verbose --log --dry-run"""
+    assert names == set(wanted.split())
+
+
+# --- jobs
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (["-o", "b.iso"], {"out": "b.iso"}),
+        (["--checksum", "MD5:" + "AB" * 16], {"checksum": "md5:" + "ab" * 16}),
+        (["-X", "post"], {"method": "POST"}),
+        (
+            ["--data", "a=1"],
+            {
+                "method": "POST",
+                "content": b"a=1",
+                "headers": (("Content-Type", "application/x-www-form-urlencoded"),),
+            },
+        ),
+        (["--data", "{}", "-H", "content-type: text/x", "-X", "PUT"], {"method": "PUT", "content": b"{}"}),
+        (["--data", "", "-H", "Content-Type: a/b"], {"method": "POST", "content": b""}),
+        (["--json", '{"a": [1]}'], {"method": "POST", "json": {"a": [1]}}),
+        (["--form", "a=1", "--form", "a=2"], {"method": "POST", "form": (("a", "1"), ("a", "2"))}),
+        (["--param", "a=1&"], {"params": (("a", "1&"),)}),
+        (["--param", "a=1", "--json", "0"], {"params": (("a", "1"),), "method": "POST", "json": 0}),
+    ],
+)
+def test_request_options_shape_the_job(engine: Engine, words: list[str], facts: dict[str, Any]) -> None:
+    assert main([*words, URL]) == 0
+    assert engine.job == Job(URL, **facts)
+
+
+def test_a_body_comes_from_a_file_byte_for_byte(engine: Engine) -> None:
+    Path("body").write_bytes(b"\x00\r\n\xff")
+    assert main(["--data", "@body", URL]) == 0
+    assert engine.job.content == b"\x00\r\n\xff"
+
+
+def test_urls_come_before_queue_files_and_these_in_order(engine: Engine) -> None:
+    Path("one.txt").write_text("https://h/1\n\nhttps://h/2\n")
+    Path("two.jsonl").write_text('{"url": "https://h/3", "method": "PUT"}\n')
+    assert main(["-i", "one.txt", "-i", "two.jsonl", "--json", "7", URL]) == 0
+    assert [job.url for job in engine.jobs] == [URL, "https://h/1", "https://h/2", "https://h/3"]
+    assert [job.json for job in engine.jobs] == [7, 7, 7, None], "a line that says more is left as it is"
+    assert engine.last.kept["store"] == Path(".fetchq.db")
+
+
+def test_the_store_is_where_it_is_asked_for(engine: Engine) -> None:
+    Path("q.txt").write_text("https://h/1\n")
+    assert main(["-i", "q.txt", "-d", "out"]) == 0
+    assert engine.last.kept["store"] == Path("out/.fetchq.db")
+    assert main(["-i", "q.txt", "--no-store"]) == 0
+    assert engine.last.kept["store"] is None
+    assert main(["--store", "s.db", URL]) == 0
+    assert engine.last.kept["store"] == Path("s.db")
+
+
+def test_a_base_url_lets_words_be_relative(engine: Engine) -> None:
+    assert main(["--base-url", "https://host/", "a.iso"]) == 0
+    assert engine.job.url == "a.iso"
+    assert engine.last.kept["base_url"] == "https://host/"
+
+
+def test_a_manifest_gives_each_job_its_checksum(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("SUMS").write_text(f"{'ab' * 32}  a.iso\n{'cd' * 32} *sub/b.iso\n")
+    assert main(["--checksums", "SUMS", URL, "https://h/b.iso", "https://h/c.iso"]) == 0
+    assert [job.checksum for job in engine.jobs] == ["sha256:" + "ab" * 32, None, None]
+    assert "warning  b.iso is not in the manifest" in capsys.readouterr().err
+
+
+# --- environment and files
+
+
+def test_command_line_wins_then_environment_then_nearer_file(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user = tmp_path / "config" / "fetchq" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('jobs = 2\nconnections = 2\nretries = 2\nuser-agent = "user"\nnetrc = true\n')
+    Path("fetchq.toml").write_text("jobs = 3\nconnections = 3\nretries = 3\nheader = ['A: 1', 'B: 2']\n")
+    monkeypatch.setenv("FETCHQ_JOBS", "4")
+    monkeypatch.setenv("FETCHQ_CONNECTIONS", "4")
+    chosen = settings(engine, "-j", "5")
+    assert (chosen.queue.jobs, chosen.queue.connections, chosen.retry.retries) == (5, 4, 3)
+    assert (chosen.network.user_agent, chosen.network.netrc) == ("user", True)
+    assert chosen.network.headers == (("A", "1"), ("B", "2"))
+
+
+def test_several_values_of_one_variable_stand_on_lines(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETCHQ_HEADER", "A: one two\nB: three")
+    assert settings(engine).network.headers == (("A", "one two"), ("B", "three"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("jobz = 3", "jobz is not an option"),
+        ("jobs = 'many'", "jobs: "),
+        ("jobs = 0", "jobs: "),
+        ("jobs = [1]", "jobs must be a text or a number"),
+        ("netrc = 1", "netrc must be true or false"),
+        ("header = [1]", "header must be a list of texts"),
+        ("jobs = ", "cannot be read"),
+        ("[network]\njobs = 3", "network is not an option"),
+        ("version = true", "version is not an option"),
+    ],
+)
+def test_a_wrong_line_of_a_file_names_file_and_key(
+    engine: Engine, capsys: pytest.CaptureFixture[str], text: str, told: str
+) -> None:
+    Path("fetchq.toml").write_text(text)
+    assert main([URL]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fetchq: fetchq.toml")
+    assert told in said
+    assert said.count("\n") == 1
+    assert main(["-h"]) == 0, "help is there all the same"
+
+
+def test_a_wrong_secret_in_a_file_is_not_repeated(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fetchq.toml").write_text("header = ['hunter2']\n")
+    assert main([URL]) == 2
+    assert "hunter2" not in capsys.readouterr().err
+
+
+# --- help and version
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["get", "-h"], ["-h", "-j", "3"]])
+def test_the_help_of_the_program_is_that_of_get(run_fetchq: RunFetchq, words: list[str]) -> None:
+    done = run_fetchq(*words, env={"COLUMNS": "80"})
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for heading in (*_options.HEADINGS, "Commands", "Examples", "Exit codes"):
+        assert f"\n{heading}:" in done.stdout or f"\n{heading}: 0" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "[default: 408,425,429,500,502-504,520-524]" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["demo", "verify", "status"])
+def test_each_command_has_a_help_of_its_own(run_fetchq: RunFetchq, command: str) -> None:
+    done = run_fetchq(command, "-h")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: fetchq {command}")
+
+
+def test_the_version_costs_no_heavy_import() -> None:
+    heavy = {"httpx", "asyncio", "tqdm", "aiofiles", "sqlite3", "ssl", "fetchq._api", "tomllib"}
+    script = (
+        "import sys; from fetchq._cli import main; code = main(['--version']);"
+        f"print(sorted({heavy!r} & set(sys.modules)), code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=clean_env(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"fetchq {VERSION}\n[] 0\n"
+
+
+def test_a_bug_is_no_mistake_of_the_user(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(_run, "Downloader", broken)
+    with pytest.raises(ZeroDivisionError):
+        main([URL])
+
+
+def test_an_aborted_prompt_is_an_interruption(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise click.Abort
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(click, "prompt", interrupted)
+    assert main(["-u", "bob", URL]) == 130

@@ -1,0 +1,99 @@
+"""Every mistake on the command line: one sentence, exit 2, nothing written, no secret repeated."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from fetchq._cli import main
+
+URL = "https://host.example/a.iso"
+
+MISTAKES = [
+    ("", "Nothing to download"),
+    ("verfy x", "did you mean fetchq verify?"),
+    ("demoo", "did you mean fetchq demo?"),
+    ("stauts .", "did you mean fetchq status?"),
+    ("example.com/file", "did you mean https://example.com/file?"),
+    ("localhost:8000", "did you mean https://localhost:8000?"),
+    ("queue.txt", "did you mean -i queue.txt?"),
+    ("nonsense", "neither a URL nor a command"),
+    (f"--jbos 3 {URL}", "--jobs"),
+    (f"-j 0 {URL}", "--jobs"),
+    (f"-j x {URL}", "--jobs"),
+    (f"-x 0 {URL}", "--connections"),
+    (f"-o x {URL} {URL}", "-o names one file"),
+    ("-o x -i queue.txt", "-o names one file"),
+    (f"-o ../x {URL}", "out of the directory"),
+    (f"-o /etc/x {URL}", "'/etc/x'"),
+    (f"-o - --progress json {URL}", "both want stdout"),
+    (f"-d queue.txt {URL}", "queue.txt is a file"),
+    (f"--checksum sha256:abc {URL}", "64 hex digits"),
+    (f"--checksum crc99:abc {URL}", "crc99"),
+    (f"--checksum md5:{'0' * 32} {URL} {URL}", "--checksums FILE"),
+    (f"--checksums queue.txt {URL}", "queue.txt:1"),
+    ("-i missing.txt", "missing.txt cannot be read"),
+    ("-i binary", "binary"),
+    ("-i - -i -", "stdin can be read once"),
+    (f"-H nocolon {URL}", "'Name: value'"),
+    (f"-u bob {URL}", "NAME:PASSWORD"),
+    (f"--form a {URL}", "NAME=VALUE"),
+    (f"--data a --json 1 {URL}", "one body"),
+    (f"--json {{ {URL}", "not JSON"),
+    (f"--data @missing {URL}", "@missing"),
+    (f"--timeout 0 {URL}", "none for no bound"),
+    (f"--timeout soon {URL}", "not a number of seconds"),
+    (f"--retries -1 {URL}", "inf"),
+    (f"--retry-on 429,700 {URL}", "'700' is not a status"),
+    (f"--limit-rate fast {URL}", "500k, 2M or 1.5GiB"),
+    (f"--limit-rate 0 {URL}", "limit_rate"),
+    (f"--if-exists maybe {URL}", "'skip'"),
+    (f"--progress loud {URL}", "'plain'"),
+    (f"-q -v {URL}", "contradict"),
+    (f"--log missing/log {URL}", "missing/log"),
+    ("status missing", "missing/.fetchq.db"),
+    ("verify queue.txt", "--checksums FILE"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), MISTAKES, ids=[words or "nothing" for words, _ in MISTAKES])
+def test_a_mistake_is_one_sentence_exit_2_and_nothing_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, told: str
+) -> None:
+    (tmp_path / "queue.txt").write_text("no checksum\n")
+    (tmp_path / "binary").write_bytes(b"\x00\x01\x02" * 100)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(words.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("fetchq: ")
+    assert said.err.count("\n") == 1
+    assert told in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "queue.txt"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-H", "Authorization Bearer hunter2", URL],
+        ["-H", "X: hunter2\r\nY: z", URL],
+        ["-b", "hunter2", URL],
+        ["--form", "hunter2", URL],
+        ["hunter2:hunter2@example.com/x?token=hunter2"],
+        ["--baerer=hunter2", URL],
+        ["-u", "bob:hunter2", "-j", "0", URL],
+        ["--json", "{hunter2", URL],
+        ["--data", "@/hunter2", "-q", "-v", URL],
+    ],
+)
+def test_a_mistake_does_not_repeat_a_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert main(words) == 2
+    assert "hunter2" not in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""What the tests of the disk share: a hand-set clock, parts in a folder, file layers that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fetchq._digests import Buffer
+from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Parts
+from fetchq._disk._journal import load
+from fetchq._models import Resource
+from fetchq._settings import Disk, IfExists
+
+T = TypeVar("T")
+
+URL = "http://host.test/a.iso"
+OURS = Identity.of(URL)
+OTHER = Identity.of("http://elsewhere.test/other")
+MTIME = 1_000_000_000.0
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one coroutine to its end in a loop of its own."""
+    return asyncio.run(work)
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def disk(if_exists: IfExists = "rename", *, fsync: bool = False, min_free: int = 0) -> Disk:
+    """Settings that do not depend on how full the machine's disk is."""
+    return Disk(if_exists=if_exists, fsync=fsync, min_free=min_free)
+
+
+@asynccontextmanager
+async def opened(settings: Disk | None = None, **more: Any) -> AsyncIterator[Parts]:
+    """Parts that are closed in the end."""
+    parts = Parts(settings or disk(), threads=4, **more)
+    try:
+        yield parts
+    finally:
+        await parts.aclose()
+
+
+def never(found: os.stat_result) -> bool:
+    """No finished file is this download."""
+    return False
+
+
+def no_check(digests: Mapping[str, str]) -> None:
+    """Any digest will do."""
+
+
+async def claimed(parts: Parts, folder: Path, name: str = "a.iso", identity: Identity = OURS) -> Part:
+    """Claim *name*, which must give a part."""
+    part = await parts.claim(folder, name, identity, same=never)
+    assert isinstance(part, Part)
+    return part
+
+
+async def put(
+    parts: Parts,
+    folder: Path,
+    body: bytes | Sequence[Buffer],
+    name: str = "a.iso",
+    identity: Identity = OURS,
+    same: Callable[[os.stat_result], bool] = never,
+    check: Callable[[Mapping[str, str]], None] = no_check,
+) -> Finished | Existing:
+    """Bring *body* to disk in one hop."""
+    return await parts.put(
+        folder,
+        name,
+        identity,
+        same=same,
+        chunks=[body] if isinstance(body, bytes) else body,
+        algorithms=["sha256"],
+        mtime=MTIME,
+        check=check,
+    )
+
+
+def resource(length: int | None, etag: str | None = '"v1"') -> Resource:
+    """What a server says about a resource of *length* bytes."""
+    return Resource(URL, length=length, etag=etag, last_modified="Sun, 09 Sep 2001 01:46:40 GMT", ranges=True)
+
+
+def journal(folder: Path, name: str = "a.iso") -> Journal | None:
+    """Read the journal of *name* as it is on disk."""
+    return load(Files(), folder / f"{name}.part.json")
+
+
+def names(folder: Path) -> set[str]:
+    """Everything in *folder*."""
+    return set(os.listdir(folder))
+
+
+def pattern(size: int, seed: int = 0) -> bytes:
+    """Bytes that differ at each place and with each *seed*."""
+    return bytes((i * 7 + i // 251 + seed * 101) % 251 for i in range(size))
+
+
+def abandon(part: Part) -> None:
+    """Die: the kernel closes the descriptors, and with them goes the lock; nothing else happens."""
+    os.close(part._claim.fd)
+    os.close(part._claim.dir_fd)
+    part._closed = True
+    part._around.open.discard(part)

@@ -1,0 +1,377 @@
+"""Which name a download gets: candidates, policies, parts of others, locks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fetchq._disk import Existing, Files, Finished, Identity, Part
+from fetchq._errors import DiskError, DiskFullError, ExistsError, LockedError
+from fetchq._models import Span
+from fetchq._settings import IfExists
+
+from .rig import (
+    OTHER,
+    OURS,
+    abandon,
+    claimed,
+    disk,
+    journal,
+    names,
+    never,
+    no_check,
+    opened,
+    pattern,
+    put,
+    resource,
+    run,
+)
+
+
+def test_two_jobs_of_one_run_get_two_names(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            first, second = await claimed(parts, tmp_path), await claimed(parts, tmp_path)
+            assert (first.name, second.name) == ("a.iso", "a.1.iso")
+
+    run(work())
+
+
+def test_a_name_is_one_name_however_its_folder_is_spelled(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+
+    async def work() -> None:
+        async with opened() as parts:
+            first, second = await claimed(parts, tmp_path), await claimed(parts, tmp_path / "link")
+            assert (first.name, second.name) == ("a.iso", "a.1.iso")
+
+    run(work())
+
+
+def test_a_name_is_free_again_once_its_part_is_closed(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            await (await claimed(parts, tmp_path)).close()
+            assert names(tmp_path) == set()
+            assert (await claimed(parts, tmp_path)).name == "a.iso"
+
+    run(work())
+
+
+def test_the_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened(disk(fsync=True)) as parts:
+            part = await claimed(parts, tmp_path / "x" / "y")
+            assert part.path == tmp_path / "x" / "y" / "a.iso.part"
+            assert part.path.exists()
+
+    run(work())
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite", "error"])
+def test_a_finished_file_that_is_this_download_is_left_alone(tmp_path: Path, policy: IfExists) -> None:
+    (tmp_path / "a.iso").write_bytes(b"done")
+
+    async def work() -> None:
+        async with opened(disk(policy)) as parts:
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: found.st_size == 4)
+            assert found == Existing(tmp_path / "a.iso", "already complete", 4)
+        assert names(tmp_path) == {"a.iso"}
+
+    run(work())
+
+
+def test_a_taken_name_by_policy(tmp_path: Path) -> None:
+    (tmp_path / "a.iso").write_bytes(b"the user's")
+
+    async def work() -> None:
+        async with opened(disk("rename")) as parts:
+            assert (await claimed(parts, tmp_path)).name == "a.1.iso"
+        async with opened(disk("skip")) as parts:
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            assert found == Existing(tmp_path / "a.iso", "exists", 10)
+        async with opened(disk("overwrite")) as parts:
+            assert (await claimed(parts, tmp_path)).name == "a.iso"
+        async with opened(disk("error")) as parts:
+            with pytest.raises(ExistsError, match=r"a\.iso exists"):
+                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+        assert names(tmp_path) == {"a.iso"}
+
+    run(work())
+    assert (tmp_path / "a.iso").read_bytes() == b"the user's"
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite", "error"])
+def test_a_folder_has_the_name(tmp_path: Path, policy: IfExists) -> None:
+    (tmp_path / "a.iso").mkdir()
+
+    async def work() -> None:
+        async with opened(disk(policy)) as parts:
+            with pytest.raises(DiskError, match=r"a\.iso is a folder"):
+                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+
+    run(work())
+
+
+def test_a_folder_that_has_a_later_name_is_passed_by(tmp_path: Path) -> None:
+    (tmp_path / "a.iso").touch()
+    (tmp_path / "a.1.iso").mkdir()
+
+    async def work() -> None:
+        async with opened() as parts:
+            assert (await claimed(parts, tmp_path)).name == "a.2.iso"
+
+    run(work())
+
+
+def test_overwriting_is_for_files_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.iso")
+
+    async def work() -> None:
+        async with opened(disk("overwrite")) as parts:
+            with pytest.raises(DiskError, match="not a regular file"):
+                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+
+    run(work())
+
+
+async def leave_part(folder: Path, identity: Identity, body: bytes, etag: str | None = '"v1"') -> None:
+    """Leave the part of a download that was killed."""
+    async with opened() as parts:
+        part = await claimed(parts, folder, identity=identity)
+        await part.begin(resource(1000, etag), [])
+        await part.write(0, [body])
+        await part.close()
+
+
+def test_our_own_part_is_gone_on_with(tmp_path: Path) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OURS, b"x" * 100)
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            assert parts.peek(tmp_path, "a.iso", OTHER) is None
+            assert parts.trusted(tmp_path, "a.iso", OURS) == 100
+            assert parts.trusted(tmp_path, "a.iso", OTHER) == 0
+            part = await claimed(parts, tmp_path)
+            assert part.spans == (Span(0, 100),)
+            assert part.journal is not None
+            assert (part.journal.length, part.journal.etag) == (1000, '"v1"')
+
+    run(work())
+
+
+def test_our_part_under_a_later_name_is_found(tmp_path: Path) -> None:
+    async def work() -> None:
+        (tmp_path / "a.iso").touch()
+        await leave_part(tmp_path, OURS, b"x" * 100)
+        assert names(tmp_path) == {"a.iso", "a.1.iso.part", "a.1.iso.part.json"}
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.1.iso"
+            assert (await claimed(parts, tmp_path)).spans == (Span(0, 100),)
+
+    run(work())
+
+
+def test_a_part_of_another_download_is_left_to_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OTHER, b"theirs")
+        async with opened() as parts:
+            assert (await claimed(parts, tmp_path)).name == "a.1.iso"
+        async with opened() as parts:
+            theirs = await claimed(parts, tmp_path, identity=OTHER)
+            assert (theirs.name, theirs.spans) == ("a.iso", (Span(0, 6),))
+
+    run(work())
+
+
+def test_overwriting_takes_over_a_part_of_another_download_once_it_begins(tmp_path: Path) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OTHER, b"theirs")
+        async with opened(disk("overwrite")) as parts:
+            part = await claimed(parts, tmp_path)
+            assert (part.name, part.spans, part.journal) == ("a.iso", (), None)
+            await part.close()
+            assert (tmp_path / "a.iso.part").read_bytes() == b"theirs"
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), [])
+            assert (tmp_path / "a.iso.part").read_bytes() == b""
+            written = journal(tmp_path)
+            assert written is not None
+            assert (written.key, written.spans) == (OURS.key, ())
+
+    run(work())
+
+
+def test_a_signed_url_finds_its_part_again_by_a_strong_etag_only(tmp_path: Path) -> None:
+    before, after = (Identity.of(f"http://u:p@host.test/a.iso?signature={n}") for n in (1, 2))
+
+    async def work() -> None:
+        for etag, expected in (('"strong"', "a.iso"), ('W/"weak"', "a.1.iso"), (None, "a.1.iso")):
+            folder = tmp_path / str(etag).replace("/", "_")
+            await leave_part(folder, before, b"x", etag)
+            async with opened() as parts:
+                assert (await claimed(parts, folder, identity=after)).name == expected
+
+    run(work())
+
+
+def test_a_part_without_a_journal_is_trusted_in_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.iso.part").write_bytes(b"who knows")
+
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            assert (part.name, part.spans, part.journal) == ("a.iso", (), None)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            await part.finish(size=3, mtime=None, check=no_check)
+
+    run(work())
+    assert (tmp_path / "a.iso").read_bytes() == b"abc"
+    assert names(tmp_path) == {"a.iso"}
+
+
+def test_a_claim_that_comes_to_nothing_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.iso.part").write_bytes(b"who knows")
+
+    async def work() -> None:
+        async with opened() as parts:
+            await (await claimed(parts, tmp_path)).close()
+
+    run(work())
+    assert (tmp_path / "a.iso.part").read_bytes() == b"who knows"
+
+
+class Roomy(Files):
+    """A disk with so many bytes free."""
+
+    def __init__(self, free: int) -> None:
+        self.bytes = free
+
+    def free(self, fd: int) -> int:
+        return self.bytes
+
+
+def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened(disk(min_free=1 << 20), files=Roomy(10 << 20)) as parts:
+            with pytest.raises(DiskFullError, match=r"needs 9\.5 MiB .* 10\.0 MiB free, of which 1\.0 MiB"):
+                await parts.claim(tmp_path, "a.iso", OURS, same=never, length=19 << 19)
+            with pytest.raises(DiskFullError):
+                await put(parts, tmp_path, bytes(19 << 19))
+            assert names(tmp_path) == set()
+            assert isinstance(await parts.claim(tmp_path, "a.iso", OURS, same=never, length=9 << 20), Part)
+
+    run(work())
+
+
+def test_what_is_there_already_needs_no_room(tmp_path: Path) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OURS, pattern(64 << 10))
+        async with opened(files=Roomy(36 << 10)) as parts:
+            part = await parts.claim(tmp_path, "a.iso", OURS, same=never, length=100 << 10)
+            assert isinstance(part, Part)
+            with pytest.raises(DiskFullError):
+                await part.begin(resource(101 << 10), [])
+
+    run(work())
+
+
+def test_a_part_that_is_a_second_name_of_a_file_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "a.iso").write_bytes(b"finished")
+    os.link(tmp_path / "a.iso", tmp_path / "a.iso.part")
+
+    async def work() -> None:
+        async with opened(disk("overwrite")) as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            assert (tmp_path / "a.iso").read_bytes() == b"finished"
+            await part.finish(size=3, mtime=None, check=no_check)
+        assert (tmp_path / "a.iso").read_bytes() == b"abc"
+
+    run(work())
+
+
+def test_the_second_of_two_in_one_process_hears_of_the_first(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as mine, opened() as yours:
+            part = await claimed(mine, tmp_path)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            part._save()
+            with pytest.raises(LockedError, match=f"process {os.getpid()}") as caught:
+                await claimed(yours, tmp_path)
+            assert caught.value.pid == os.getpid()
+            with pytest.raises(LockedError):
+                await put(yours, tmp_path, b"abc")
+            abandon(part)
+            assert (await claimed(yours, tmp_path)).spans == (Span(0, 3),)
+
+    run(work())
+
+
+class Slow(Files):
+    """A file layer in which one call waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def lock(self, fd: int) -> bool:
+        self.reached.set()
+        self.go_on.wait(10)
+        return super().lock(fd)
+
+
+def test_a_claim_whose_caller_has_gone_is_given_back(tmp_path: Path) -> None:
+    import asyncio
+
+    files = Slow()
+
+    async def work() -> None:
+        async with opened(files=files) as parts:
+            claiming = asyncio.ensure_future(claimed(parts, tmp_path))
+            await asyncio.to_thread(files.reached.wait, 10)
+            claiming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await claiming
+            files.go_on.set()
+            again = await put(parts, tmp_path, b"abc")
+            # Whichever thread came first: the name is either free again, or was free all along.
+            assert isinstance(again, Finished)
+        assert not {name for name in names(tmp_path) if name.endswith(".part")}
+
+    run(work())
+
+
+class Restless(Files):
+    """A disk on which the part goes, or is exchanged, each time that it has been opened, *times* times."""
+
+    def __init__(self, times: int, *, exchanged: bool) -> None:
+        self.times = times
+        self.exchanged = exchanged
+
+    def lock(self, fd: int) -> bool:
+        if self.times:
+            self.times -= 1
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            os.unlink(target)
+            if self.exchanged:
+                Path(target).touch()
+        return super().lock(fd)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_a_part_that_vanished_while_it_was_locked_is_opened_again(tmp_path: Path, exchanged: bool) -> None:
+    async def work() -> None:
+        async with opened(files=Restless(3, exchanged=exchanged)) as parts:
+            part = await claimed(parts, tmp_path)
+            assert os.path.samestat(os.fstat(part._claim.fd), os.stat(part.path))
+        async with opened(files=Restless(1000, exchanged=exchanged)) as parts:
+            with pytest.raises(LockedError):
+                await claimed(parts, tmp_path)
+
+    run(work())

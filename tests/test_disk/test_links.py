@@ -1,0 +1,142 @@
+"""Symbolic links, second names, pipes and folders where a part, a journal or a file is expected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fetchq._disk import Finished
+from fetchq._errors import DiskError
+
+from .rig import claimed, disk, names, no_check, opened, put, resource, run
+
+SECRET = b"the user's own file"
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file that nothing may touch."""
+    path = tmp_path / "victim"
+    path.write_bytes(SECRET)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where downloads go, and an attacker may write."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    return path
+
+
+async def download(folder: Path, policy: str = "rename") -> None:
+    """Fetch a.iso the long way."""
+    async with opened(disk(policy)) as parts:  # type: ignore[arg-type] # one of the policies
+        part = await claimed(parts, folder)
+        await part.begin(resource(3), [])
+        await part.write(0, [b"abc"])
+        part._save()
+        await part.finish(size=3, mtime=None, check=no_check)
+
+
+async def at_once(folder: Path, policy: str = "rename") -> None:
+    """Fetch a.iso in one go."""
+    async with opened(disk(policy)) as parts:  # type: ignore[arg-type] # one of the policies
+        assert isinstance(await put(parts, folder, b"abc"), Finished)
+
+
+both = pytest.mark.parametrize("way", [download, at_once])
+
+
+@both
+def test_a_part_that_is_a_symbolic_link_is_refused(
+    folder: Path, victim: Path, way: Callable[..., object]
+) -> None:
+    (folder / "a.iso.part").symlink_to(victim)
+    with pytest.raises(DiskError, match="symbolic link"):
+        run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert victim.read_bytes() == SECRET
+
+
+@both
+def test_a_part_that_is_a_dangling_link_makes_no_file_elsewhere(
+    folder: Path, tmp_path: Path, way: Callable[..., object]
+) -> None:
+    (folder / "a.iso.part").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DiskError, match="symbolic link"):
+        run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert names(tmp_path) == {"folder"}
+
+
+@both
+@pytest.mark.parametrize("name", ["a.iso.part.json", "a.iso.part.json.tmp", "a.iso.part"])
+def test_second_names_of_the_users_files_are_not_written_to(
+    folder: Path, victim: Path, way: Callable[..., object], name: str
+) -> None:
+    os.link(victim, folder / name)
+    run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert victim.read_bytes() == SECRET
+    assert (folder / "a.iso").read_bytes() == b"abc"
+
+
+@both
+@pytest.mark.parametrize("name", ["a.iso.part.json", "a.iso.part.json.tmp"])
+def test_journals_are_not_written_through_symbolic_links(
+    folder: Path, victim: Path, way: Callable[..., object], name: str
+) -> None:
+    (folder / name).symlink_to(victim)
+    run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert victim.read_bytes() == SECRET
+    assert (folder / "a.iso").read_bytes() == b"abc"
+
+
+@both
+@pytest.mark.parametrize("target", ["victim", "nowhere"])
+def test_a_final_name_that_is_a_symbolic_link_counts_as_taken(
+    folder: Path, victim: Path, way: Callable[..., object], target: str
+) -> None:
+    (folder / "a.iso").symlink_to(victim.with_name(target))
+    run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert (folder / "a.1.iso").read_bytes() == b"abc"
+    assert (folder / "a.iso").is_symlink()
+    run(way(folder, "overwrite"))  # type: ignore[arg-type] # a coroutine
+    assert not (folder / "a.iso").is_symlink()
+    assert victim.read_bytes() == SECRET
+    assert names(victim.parent) == {"folder", "victim"}
+
+
+@both
+@pytest.mark.parametrize("name", ["a.iso.part", "a.iso.part.json"])
+def test_a_fifo_does_not_hang(folder: Path, way: Callable[..., object], name: str) -> None:
+    os.mkfifo(folder / name)
+    if name == "a.iso.part":
+        with pytest.raises(DiskError, match="not a regular file"):
+            run(way(folder))  # type: ignore[arg-type] # a coroutine
+    else:
+        run(way(folder))  # type: ignore[arg-type] # a coroutine
+        assert names(folder) == {"a.iso"}
+
+
+@both
+def test_a_part_that_is_a_folder_is_an_error(folder: Path, way: Callable[..., object]) -> None:
+    (folder / "a.iso.part").mkdir()
+    with pytest.raises(DiskError, match="a folder has its name"):
+        run(way(folder))  # type: ignore[arg-type] # a coroutine
+
+
+def test_bad_bytes_replace_a_link_and_not_its_target(folder: Path, victim: Path) -> None:
+    (folder / "a.iso.part.bad").symlink_to(victim)
+
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, folder)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"bad"])
+            await part.spoil()
+
+    run(work())
+    assert victim.read_bytes() == SECRET
+    assert (folder / "a.iso.part.bad").read_bytes() == b"bad"

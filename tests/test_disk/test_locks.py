@@ -1,0 +1,144 @@
+"""Two processes, one target: real children, real signals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fetchq._errors import LockedError
+from fetchq._models import Span
+
+from .rig import OURS, claimed, disk, names, never, no_check, opened, put, resource, run
+
+# Claims a.iso, writes ten bytes, notes them, says so, and holds on until it is told to end.
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from tests.test_disk.rig import claimed, no_check, opened, resource
+
+async def work():
+    async with opened() as parts:
+        part = await claimed(parts, Path(sys.argv[1]))
+        await part.begin(resource(20), [])
+        await part.write(0, [b"0123456789"])
+        part._save()
+        await part.write(10, [b"not noted"])
+        print("ready", flush=True)
+        if sys.stdin.readline() == "finish\\n":
+            await part.write(10, [b"0123456789"])
+            await part.finish(size=20, mtime=None, check=no_check)
+            print("finished", flush=True)
+
+asyncio.run(work())
+"""
+
+
+@contextmanager
+def child(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the part of a.iso."""
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder)],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_second_process_hears_of_the_first_and_a_dead_owner_is_no_obstacle(tmp_path: Path) -> None:
+    async def work(process: subprocess.Popen[str]) -> None:
+        async with opened() as parts:
+            for attempt in (claimed(parts, tmp_path), put(parts, tmp_path, b"abc")):
+                with pytest.raises(LockedError, match=f"by process {process.pid};") as caught:
+                    await attempt
+                assert caught.value.pid == process.pid
+            process.kill()
+            process.wait()
+            part = await claimed(parts, tmp_path)
+            assert part.spans == (Span(0, 10),)
+            await part.begin(resource(20), [])
+            await part.write(10, [b"abcdefghij"])
+            await part.finish(size=20, mtime=None, check=no_check)
+
+    with child(tmp_path) as process:
+        run(work(process))
+    assert (tmp_path / "a.iso").read_bytes() == b"0123456789abcdefghij"
+    assert names(tmp_path) == {"a.iso"}
+
+
+def test_what_the_first_has_finished_is_not_fetched_by_the_second(tmp_path: Path) -> None:
+    async def work(process: subprocess.Popen[str]) -> None:
+        async with opened(disk("skip")) as parts:
+            with pytest.raises(LockedError):
+                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("finish\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "finished\n"
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: found.st_size == 20)
+            assert getattr(found, "reason", "") == "already complete"
+
+    with child(tmp_path) as process:
+        run(work(process))
+
+
+def test_many_processes_race_for_one_name_and_each_file_is_whole(tmp_path: Path) -> None:
+    racer = """
+import asyncio, sys
+from pathlib import Path
+from fetchq._errors import LockedError
+from tests.test_disk.rig import opened, put
+
+async def work():
+    async with opened() as parts:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for _ in range(30):
+            try:
+                await put(parts, Path(sys.argv[1]), sys.argv[2].encode() * 1000)
+            except LockedError:
+                pass
+
+asyncio.run(work())
+"""
+    root = Path(__file__).parents[2]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", racer, str(tmp_path), letter],
+            cwd=root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for letter in "xyz"
+    ]
+    try:
+        for process in racers:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in racers:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(30) for process in racers] == [0, 0, 0]
+    finally:
+        for process in racers:
+            process.kill()
+            process.communicate()
+    contents = [path.read_bytes() for path in tmp_path.iterdir()]
+    assert contents
+    assert all(text in {b"x" * 1000, b"y" * 1000, b"z" * 1000} for text in contents)
+    assert not any(name.endswith(".part") for name in names(tmp_path))

@@ -1,0 +1,80 @@
+"""What ``import fetchq`` gives: the public names, documented, typed, and cheap until they are used."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import resources
+from types import ModuleType
+
+import fetchq
+
+from .conftest import clean_env
+
+# Each costs 10 to 100 ms at import, which `fetchq --version` and a caller who only wants a name need not pay.
+HEAVY = ("aiofiles", "asyncio", "click", "httpx", "sqlite3", "ssl", "tqdm")
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_env(), capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert list(fetchq.__all__) == sorted(set(fetchq.__all__))
+    promised = {"Downloader", "FetchError", "Job", "Result", "Settings", "adownload", "download"}
+    assert promised <= set(fetchq.__all__)
+    assert set(fetchq.__all__) <= set(dir(fetchq))
+
+
+def test_every_error_is_public() -> None:
+    from fetchq import _errors
+
+    assert set(_errors.__all__) <= set(fetchq.__all__)
+
+
+def test_no_other_name_leaks() -> None:
+    said = python("import fetchq; [getattr(fetchq, name) for name in fetchq.__all__]; print(*dir(fetchq))")
+    public = {name for name in said.split() if not name.startswith("_")}
+    assert public == {name for name in fetchq.__all__ if not name.startswith("_")}
+
+
+def test_every_public_name_is_documented() -> None:
+    bare = []
+    for name in fetchq.__all__:
+        thing = getattr(fetchq, name)
+        assert not isinstance(thing, ModuleType), name
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            # A dataclass without a docstring of its own gets its signature as one.
+            generated = thing.__doc__ is not None and thing.__doc__.startswith(f"{thing.__name__}(")
+            if not thing.__doc__ or generated:
+                bare.append(name)
+    assert bare == []
+
+
+def test_public_names_are_spelled_by_the_package_docstring() -> None:
+    assert fetchq.__doc__
+    assert "Downloader" in fetchq.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(fetchq, "no_such_name")
+
+
+def test_import_is_light() -> None:
+    said = python(f"import sys, fetchq; print([name for name in {HEAVY!r} if name in sys.modules])")
+    assert said == "[]"
+
+
+def test_a_name_is_the_same_object_every_time() -> None:
+    assert (
+        python("import fetchq; from fetchq import Downloader; print(fetchq.Downloader is Downloader)") == "True"
+    )
+
+
+def test_types_are_shipped() -> None:
+    assert resources.files("fetchq").joinpath("py.typed").is_file()

@@ -1,0 +1,357 @@
+"""Events as lines for people and as JSON for programs; the report; what becomes of a reader that leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from fetchq import _report
+from fetchq._errors import (
+    DiskError,
+    FetchError,
+    NetworkError,
+    QueueFileError,
+    StatusError,
+)
+from fetchq._events import (
+    AttemptFailed,
+    Event,
+    JobFinished,
+    JobStarted,
+    Planned,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+from fetchq._models import Job, Result
+from fetchq._report import GO_ON, Audience, Json, Lines, Outlet, Summary, line, record
+
+MIB = 1 << 20
+URL = "https://bob:hunter2@host/a.iso?sig=hunter2"
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+BROKE = NetworkError("host closed the connection after 3 bytes.")
+GONE = StatusError("host answered 404 (not found).", status=404)
+
+
+def finished(number: int = 1, **facts: object) -> JobFinished:
+    settled: dict[str, object] = {"status": "done", "size": 10 * MIB, "received": 10 * MIB, "elapsed": 2.0}
+    settled |= {"verified": "length", **facts}
+    return JobFinished(number, "a.iso", Result(Job(URL), **settled))  # type: ignore[arg-type] # as written
+
+
+def failed(error: FetchError, number: int = 1, job: Job | None = None) -> JobFinished:
+    return JobFinished(number, "", Result(job or Job(URL), "failed", error=error))
+
+
+def ran(done: int = 0, failed: int = 0, left: int = 0, *, stopped: bool = False) -> RunFinished:
+    return RunFinished(done, 0, 0, failed, left, 90 * MIB, 90 * MIB, 45.0, stopped)
+
+
+EVENTS: list[Event] = [
+    RunStarted(3, "."),
+    JobStarted(1, "x", "https://host/a.iso", "q.txt:1"),
+    Planned(1, "a.iso", "resume", "same ETag", 5 * MIB, 10 * MIB, resumable=True),
+    Progressed(1, 6 * MIB, MIB, 2),
+    AttemptFailed(1, "a.iso", BROKE, 2, 1.25),
+    Warned(0, "q.txt: option 'split-size' is unknown."),
+    finished(digests={"sha256": "ab"}, path=Path("d/a.iso")),
+    failed(GONE),
+    ran(3),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "least", "text"),
+    [
+        (finished(), NORMAL, "done     a.iso, 10.0 MiB, 5.0 MiB/s"),
+        (
+            finished(status="resumed", received=4 * MIB),
+            NORMAL,
+            "resumed  a.iso, 10.0 MiB, 4.0 MiB of them fetched now, 2.0 MiB/s",
+        ),
+        (finished(status="skipped", reason="already complete"), NORMAL, "skipped  a.iso (already complete)"),
+        (
+            finished(verified="nothing"),
+            NORMAL,
+            "done     a.iso, 10.0 MiB, 5.0 MiB/s, length unknown: not verified",
+        ),
+        (failed(GONE), QUIET, "failed   https://host/a.iso?***: host answered 404 (not found)."),
+        (
+            failed(BROKE, job=Job(URL, source="q.txt:7")),
+            QUIET,
+            "failed   https://host/a.iso?***, q.txt:7: host closed the connection after 3 bytes.",
+        ),
+        (
+            failed(QueueFileError("q.txt:7: no URL."), job=Job("", source="q.txt:7")),
+            QUIET,
+            "failed   q.txt:7: no URL.",
+        ),
+        (EVENTS[5], NORMAL, "warning  q.txt: option 'split-size' is unknown."),
+        (EVENTS[2], VERBOSE, "resume   a.iso from 5.0 MiB of 10.0 MiB (same ETag)"),
+        (
+            Planned(1, "a", "fresh", "", 0, None, resumable=False),
+            VERBOSE,
+            "fresh    a of unknown size",
+        ),
+        (
+            EVENTS[4],
+            VERBOSE,
+            "retry    a.iso in 1.2 s, failure 2: host closed the connection after 3 bytes.",
+        ),
+    ],
+)
+def test_what_is_said_and_from_which_verbosity_on(event: Event, least: int, text: str) -> None:
+    said = {verbosity: line(event, verbosity) for verbosity in (QUIET, NORMAL, VERBOSE)}
+    assert said == {verbosity: text if verbosity >= least else None for verbosity in said}
+
+
+@pytest.mark.parametrize("event", [EVENTS[0], EVENTS[1], EVENTS[3], EVENTS[8]])
+def test_what_is_never_a_line(event: Event) -> None:
+    assert line(event) is None
+
+
+def test_control_characters_of_a_server_never_reach_a_line() -> None:
+    hostile = "x\x1b[2J\r\n\x07\u202e"
+    events: list[Event] = [
+        failed(NetworkError(hostile)),
+        Warned(0, hostile),
+        Planned(1, hostile, "fresh", hostile, 0, 1, resumable=True),
+        AttemptFailed(1, hostile, NetworkError(hostile), 1, 1.0),
+    ]
+    for event in events:
+        assert (line(event) or "\n").isprintable()
+
+
+def test_no_secret_of_a_url_is_told() -> None:
+    for event in EVENTS:
+        assert "hunter2" not in f"{line(event)}{json.dumps(record(event))}"
+
+
+# --- JSON
+
+
+def test_every_event_is_one_object_a_line_with_its_word_and_time() -> None:
+    said: list[str] = []
+    observer = Json(said.append, now=lambda: 1700000000.12345)
+    for event in EVENTS:
+        observer(event)
+    told = [json.loads(text) for text in said]
+    assert [list(item)[:2] for item in told] == [["event", "time"]] * len(EVENTS)
+    assert {item["time"] for item in told} == {1700000000.123}
+    assert [item["event"] for item in told] == [
+        "run_started",
+        "job_started",
+        "planned",
+        "progressed",
+        "attempt_failed",
+        "warned",
+        "job_finished",
+        "job_finished",
+        "run_finished",
+    ]
+
+
+def test_every_kind_of_event_has_its_word() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
+
+
+@pytest.mark.parametrize("event", [event for event in EVENTS if not isinstance(event, JobFinished)])
+def test_a_record_has_the_events_fields(event: Event) -> None:
+    assert list(record(event)) == ["event", *(item.name for item in fields(event))]
+
+
+def test_a_finished_job_is_flat() -> None:
+    assert record(EVENTS[6]) == {
+        "event": "job_finished",
+        "number": 1,
+        "name": "a.iso",
+        "id": None,
+        "url": "https://host/a.iso?***",
+        "source": "",
+        "status": "done",
+        "path": "d/a.iso",
+        "size": 10 * MIB,
+        "received": 10 * MIB,
+        "digests": {"sha256": "ab"},
+        "verified": "length",
+        "elapsed": 2.0,
+        "attempts": 0,
+        "reason": "",
+        "error": None,
+    }
+
+
+def test_an_error_is_an_object_of_its_own() -> None:
+    expected = {"kind": "network", "message": str(BROKE), "exit_code": 4, "transient": True}
+    assert record(EVENTS[4])["error"] == expected
+    assert record(failed(BROKE))["error"] == expected
+
+
+def test_a_name_that_is_no_utf8_still_makes_ascii_json() -> None:
+    said: list[str] = []
+    Json(said.append)(finished(path=Path(os.fsdecode(b"\xff\xe4"))))
+    assert said[0].isascii()
+    assert json.loads(said[0])["path"] == "\udcff\udce4"
+
+
+# --- the report
+
+
+def report(*events: Event) -> list[str]:
+    said: list[str] = []
+    summary = Summary(said.append)
+    for event in events:
+        summary(event)
+    return said
+
+
+def test_the_report_counts_and_names_each_failure() -> None:
+    assert report(failed(GONE), ran(done=3, failed=1)) == [
+        "4 files: 3 done, 1 failed; 90.0 MiB in 0:45, 2.0 MiB/s",
+        "  https://host/a.iso?***: host answered 404 (not found).",
+    ]
+
+
+def test_the_list_of_failures_is_bounded() -> None:
+    said = report(*(failed(GONE, number) for number in range(500)), ran(failed=500))
+    assert len(said) == 1 + 20 + 1
+    assert said[-1] == "  ... and 480 more"
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([failed(BROKE), ran(1, 1)], True),
+        ([failed(DiskError("No space is left.")), ran(1, 1)], True),
+        ([ran(1, left=3, stopped=True)], True),
+        ([failed(GONE), ran(1, 1)], False),
+        ([ran(2)], False),
+    ],
+)
+def test_how_to_go_on_is_said_where_it_helps(events: list[Event], told: bool) -> None:
+    assert (GO_ON in report(*events)) is told
+
+
+def test_a_single_job_needs_no_report() -> None:
+    assert report(finished(), ran(1)) == []
+    assert report(failed(BROKE), ran(failed=1)) == [GO_ON]
+
+
+def test_an_empty_run_says_so() -> None:
+    assert report(RunFinished(0, 0, 0, 0, 0, 0, 0, 0.0, stopped=False)) == ["0 files; 0 B in 0:00"]
+
+
+# --- streams
+
+
+class Pipe(io.StringIO):
+    """A pipe whose reader may leave, or a disk that may be full."""
+
+    failure: OSError | None = None
+
+    def flush(self) -> None:
+        if self.failure:
+            raise self.failure
+
+
+def test_a_reader_that_leaves_is_noticed_once_and_quietly() -> None:
+    pipe, calls = Pipe(), list[int]()
+    outlet = Outlet(pipe, gone=lambda: calls.append(1))
+    outlet.say("one")
+    pipe.failure = BrokenPipeError()
+    outlet.say("two")
+    outlet.say("three")
+    assert calls == [1]
+    assert pipe.getvalue() == "one\ntwo\n"
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_run() -> None:
+    pipe, calls = Pipe(), list[int]()
+    pipe.failure = OSError(28, "No space left on device")
+    Outlet(pipe, gone=lambda: calls.append(1)).say("one")
+    assert calls == []
+
+
+def test_what_a_stream_cannot_show_is_escaped() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    Outlet(stream).say("naïve \udcff")
+    assert raw.getvalue() == b"na\\xefve \\udcff\n"
+
+
+def test_a_pipe_that_closed_is_no_failure_worth_a_word() -> None:
+    error = DiskError("The program that reads standard output has ended.")
+    error.__cause__ = BrokenPipeError()
+    assert line(failed(error), QUIET) is None
+    assert report(failed(error), ran(1, 1)) == []
+
+
+# --- who listens
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def heard(stderr: io.StringIO, progress: _report.ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
+    stdout = io.StringIO()
+    audience = Audience(progress, verbosity, stderr=stderr, stdout=stdout, slots=2)
+    for event in (*EVENTS[:-1], ran(3, 1)):
+        audience(event)
+        audience.tick()
+    audience.close()
+    return stderr.getvalue(), stdout.getvalue()
+
+
+def test_auto_draws_on_a_terminal_and_writes_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[A" in heard(Terminal(), "auto")[0]
+    assert "\x1b" not in heard(io.StringIO(), "auto")[0]
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in heard(Terminal(), "auto")[0]
+
+
+def test_no_color_takes_the_colours_and_leaves_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31mfailed\x1b[0m   https" in heard(Terminal(), "none")[0]
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = heard(Terminal(), "none")[0]
+    assert "\x1b" not in text
+    assert "failed   https" in text
+
+
+def test_json_leaves_to_people_what_failed_and_the_report() -> None:
+    stderr, stdout = heard(io.StringIO(), "json")
+    assert len(stdout.splitlines()) == len(EVENTS)
+    assert [text.split()[0] for text in stderr.splitlines()] == ["failed", "4", "https://host/a.iso?***:"]
+
+
+def test_quiet_says_errors_only() -> None:
+    stderr, stdout = heard(io.StringIO(), "auto", QUIET)
+    assert stderr == "failed   https://host/a.iso?***: host answered 404 (not found).\n"
+    assert stdout == ""
+
+
+def test_a_log_gets_the_verbose_lines_with_their_time() -> None:
+    log = io.StringIO()
+    audience = Audience("none", QUIET, stderr=io.StringIO(), stdout=io.StringIO(), log=log, slots=1)
+    for event in EVENTS:
+        audience(event)
+    times, words = zip(*(text.split()[:2] for text in log.getvalue().splitlines()), strict=True)
+    assert words == ("resume", "retry", "warning", "done", "failed")
+    assert all(len(time) == len("2025-01-01T00:00:00+0000") for time in times)
+
+
+def test_colour_paints_the_first_word_only() -> None:
+    said: list[str] = []
+    Lines(said.append, NORMAL, colour=True)(finished())
+    assert said == ["\x1b[32mdone\x1b[0m     a.iso, 10.0 MiB, 5.0 MiB/s"]
