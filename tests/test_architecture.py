@@ -45,7 +45,11 @@ ALLOWED = {
         "open()",
         "a queue file is opened once, here; formats are handed its lines",
     ),
-    ("_api.py", "foreign"): (
+    ("_api/_downloader.py", "foreign"): (
+        "httpx",
+        "the caller's own client and auth stand in its signatures, for type checkers",
+    ),
+    ("_api/_single.py", "foreign"): (
         "httpx",
         "the caller's own client and auth stand in its signatures, for type checkers",
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = ["dial"]
@@ -40,7 +40,7 @@ async def dial(host: str, port: int) -> socket.socket:
                 task.add_done_callback(_close)
 
 
-async def _resolve(host: str, port: int) -> list[Address]:
+async def _resolve(host: str, port: int) -> Sequence[Address]:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
@@ -48,7 +48,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def _interleaved(addresses: list[Address]) -> Iterable[Address]:
+def _interleaved(addresses: Sequence[Address]) -> Iterable[Address]:
     """Alternate between the families, the resolver's favourite first (RFC 8305 section 4)."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     other = [address for address in addresses if address[0] != addresses[0][0]]
@@ -81,7 +81,7 @@ async def _connect(address: Address) -> socket.socket:
     family, kind, protocol, _, where = address
     sock = socket.socket(family, kind, protocol)
     try:
-        sock.setblocking(False)
+        sock.settimeout(0)
         await asyncio.get_running_loop().sock_connect(sock, where)
     except BaseException:
         sock.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import _digests, _naming, _ranges, _retry
 from .._disk import Existing, Finished, Identity, Part, Sink
@@ -19,6 +20,7 @@ from ._claims import Claim, Claims
 from ._crew import Crew
 from ._decode import Decoder
 from ._origin import Origin
+from ._outcome import kept, vouched
 from ._pump import Pump
 from ._tally import Tally
 from ._tools import Tools
@@ -191,7 +193,7 @@ class Transfer:
                 chunks = _body.chain(head, chunks)
             found = await self._claim(directory, name, seen)
             if found is not None:
-                return self._skipped(found)
+                return self._kept(found)
             if self._worth_resuming(seen):
                 return None
         await self._restart()
@@ -226,7 +228,7 @@ class Transfer:
         claim = claims.start(body.start, None if body.stop == UNKNOWN_END else body.stop)
         pump = Pump(sink, claim, self._tools, self._wrote)
         if self._part is not None and _expect.splittable(self.job, known, self._tools.settings.queue):
-            crew = Crew(claims, self._tools, self._origin.key, self._fetch_span, self._staffed)
+            crew = Crew(claims, self._tools, self._origin.key, self._fetch_span, self._tally.staffed)
             await crew.run(pump.run(chunks), claim)
         else:
             await pump.run(chunks)
@@ -255,7 +257,7 @@ class Transfer:
         """Keep a body that arrived whole: one step, no journal."""
         self._name, self._known = name, seen
         self._plan("fresh", answer.reason, seen)
-        kept = await self._tools.parts.put(
+        file = await self._tools.parts.put(
             directory,
             name,
             self._identity,
@@ -266,7 +268,7 @@ class Transfer:
             check=self._check,
         )
         self._wrote(seen.length or 0)
-        return self._skipped(kept) if isinstance(kept, Existing) else self._done(kept)
+        return self._kept(file)
 
     async def _decode(self, chunks: AsyncIterator[Buffer], seen: Resource) -> Result:
         """Undo a content coding that nobody asked for; such a body cannot be resumed."""
@@ -295,32 +297,20 @@ class Transfer:
         mtime = _retry.http_date(known.last_modified)
         finished = await sink.finish(size=known.length, mtime=mtime, check=self._check)
         self._sink = self._part = None
-        return self._skipped(finished) if isinstance(finished, Existing) else self._done(finished)
+        return self._kept(finished)
 
     def _check(self, digests: Mapping[str, str]) -> None:
         _digests.compare(_expect.digests(self.job, self._known), digests, self._name)
 
-    def _done(self, finished: Finished) -> Result:
+    def _kept(self, file: Finished | Existing) -> Result:
         digest = bool(_expect.digests(self.job, self._known))
-        before = self._tally.before
-        return replace(
-            self._result("resumed" if before else "done"),
-            path=None if self.job.out == "-" else finished.path,
-            size=finished.size,
-            digests=finished.digests,
-            verified="digest" if digest else "length" if self._framed else "nothing",
-            reason=f"{before} bytes from an earlier run" if before else "",
-        )
+        result = self._result("done", verified=vouched(digest=digest, framed=self._framed))
+        return kept(result, file, self._tally.before)
 
-    def _skipped(self, found: Existing) -> Result:
-        return replace(self._result("skipped"), path=found.path, size=found.size, reason=found.reason)
-
-    def _result(self, status: ResultStatus, *, error: FetchError | None = None) -> Result:
+    def _result(self, status: ResultStatus, **more: Any) -> Result:
         elapsed = self._tools.clock() - (self._began or 0.0)
-        tally = self._tally
-        return Result(
-            self.job, status, received=tally.received, elapsed=elapsed, attempts=self._origin.asked, error=error
-        )
+        asked = self._origin.asked
+        return Result(self.job, status, received=self._tally.received, elapsed=elapsed, attempts=asked, **more)
 
     # --- when it goes wrong
 
@@ -403,9 +393,6 @@ class Transfer:
         size = None if _expect.decodes(seen, self._name) else seen.length
         resumable = seen.ranges and _expect.resumable_method(self.job) and not seen.encoding
         self._tools.observe(Planned(self.number, self.name, kind, reason, self._tally.have, size, resumable))
-
-    def _staffed(self, connections: int) -> None:
-        self._tally.connections = connections
 
     def _wrote(self, size: int) -> None:
         tally = self._tally

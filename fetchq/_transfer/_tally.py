@@ -34,6 +34,10 @@ class Tally:
         self.have += size
         self.received += size
 
+    def staffed(self, connections: int) -> None:
+        """Note how many connections are at work."""
+        self.connections = connections
+
     def restarted(self) -> None:
         """Take back everything: the part is empty again."""
         self.have = self.before = 0

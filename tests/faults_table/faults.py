@@ -60,7 +60,7 @@ SIZE = 1 << 20
 # Not on the border of any block that a cache, a program or a file system would use.
 REACHED = 300_007
 # Shorter than any program waits for an answer.
-OUTAGE = 0.8
+OUTAGE = 1.5
 
 LATER = "Thu, 02 Jan 2025 00:00:00 GMT"
 FILE = generated(SIZE, 1)
@@ -100,7 +100,7 @@ class Fault:
     known: bool = False
     hopeless: bool = False
     signed: bool = False
-    bound: float = 45.0
+    bound: float = 60.0
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The importable door, and the one place that wires the parts together."""
+"""The one place that wires the parts together."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
-from . import _naming
-from ._budget import Budget
-from ._disk import Parts
-from ._errors import DiskFullError, FetchError, UsageError
-from ._events import Event, JobFinished, Observer, RunFinished, RunStarted
-from ._http import HttpClient
-from ._models import Again, Job, Preview, Result
-from ._scheduler import Scheduler, Work
-from ._settings import Settings
-from ._throttle import Bucket
-from ._transfer import Tools, Transfer, preview
+from .. import _naming
+from .._budget import Budget
+from .._disk import Parts
+from .._errors import DiskFullError, FetchError, UsageError
+from .._events import Event, JobFinished, Observer, RunStarted
+from .._http import HttpClient
+from .._models import Again, Job, Preview, Result
+from .._scheduler import Scheduler, Work
+from .._settings import Settings
+from .._throttle import Bucket
+from .._transfer import Tools, Transfer, preview
+from ._sums import Sums
 
 if TYPE_CHECKING:
     import httpx
 
-    from ._store import Store
+    from .._store import Store
 
-__all__ = ["Downloader", "adownload", "download"]
+__all__ = ["Downloader"]
 
 # A line of a queue: a job, its URL alone, or the reason why it could not be read.
 Item: TypeAlias = "str | Job | FetchError"
@@ -167,7 +168,7 @@ class Downloader:
             fatal=lambda result: isinstance(result.error, DiskFullError),
             clock=wired.tools.clock,
         )
-        sums = _Sums(wired.tools.clock())
+        sums = Sums(wired.tools.clock())
         known = len(jobs) if isinstance(jobs, Sized) else None
         self._observe(RunStarted(known, str(self.settings.disk.dir)))
         try:
@@ -243,7 +244,7 @@ class Downloader:
     def _open_store(self) -> Store | None:
         if self._store_path is None:
             return None
-        from ._store import Store
+        from .._store import Store
 
         return Store(self._store_path)
 
@@ -279,99 +280,6 @@ class _Wired:
         await self.tools.parts.aclose()
         if self.store is not None:
             await self.store.aclose()
-
-
-@dataclass(slots=True)
-class _Sums:
-    """The sums of a run's report."""
-
-    began: float
-    done: int = 0
-    resumed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    received: int = 0
-    size: int = 0
-
-    def add(self, result: Result) -> None:
-        setattr(self, result.status, getattr(self, result.status) + 1)
-        self.received += result.received
-        self.size += result.size
-
-    def finished(self, now: float, scheduler: Scheduler[Any, Any]) -> RunFinished:
-        return RunFinished(
-            self.done,
-            self.resumed,
-            self.skipped,
-            self.failed,
-            left=scheduler.left,
-            received=self.received,
-            size=self.size,
-            elapsed=now - self.began,
-            stopped=scheduler.stopped,
-        )
-
-
-async def adownload(
-    url: str | Job,
-    out: str | None = None,
-    *,
-    dir: str | Path | None = None,
-    checksum: str | None = None,
-    settings: Settings | None = None,
-    auth: httpx.Auth | tuple[str, str] | None = None,
-    client: httpx.AsyncClient | None = None,
-    observers: Sequence[Observer] = (),
-) -> Result:
-    """Fetch one URL inside a running event loop.
-
-    :param url: http or https, or a whole :class:`Job`.
-    :param out: target name relative to *dir*; default: from the response.
-    :param dir: directory where the file goes; created when missing.
-    :param checksum: ``ALGO:HEX``; the file is refused when it differs.
-    :returns: how it ended, with the file's path.
-    :raises FetchError: it could not be fetched.
-    """
-    job = url if isinstance(url, Job) else Job(url)
-    job = replace(job, out=out or job.out, checksum=checksum or job.checksum)
-    async with Downloader(settings, dir=dir, auth=auth, client=client, observers=observers) as downloader:
-        async for result in downloader.run([job]):
-            return result.unwrap()
-    raise FetchError("The run ended without a result.")
-
-
-def download(
-    url: str | Job,
-    out: str | None = None,
-    *,
-    dir: str | Path | None = None,
-    checksum: str | None = None,
-    settings: Settings | None = None,
-    auth: httpx.Auth | tuple[str, str] | None = None,
-    client: httpx.AsyncClient | None = None,
-    observers: Sequence[Observer] = (),
-) -> Result:
-    """Fetch one URL and block until it is there; takes and gives what :func:`adownload` does.
-
-    :raises UsageError: an event loop is running in this thread; await :func:`adownload` there.
-    :raises FetchError: it could not be fetched.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(
-            adownload(
-                url,
-                out,
-                dir=dir,
-                checksum=checksum,
-                settings=settings,
-                auth=auth,
-                client=client,
-                observers=observers,
-            )
-        )
-    raise UsageError("download() would block the running event loop: use `await fetchq.adownload(...)`.")
 
 
 def _check(settings: Settings) -> None:

@@ -1,0 +1,43 @@
+"""The sums of a run's report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .._events import RunFinished
+from .._models import Result
+from .._scheduler import Scheduler
+
+__all__ = ["Sums"]
+
+
+@dataclass(slots=True)
+class Sums:
+    """Counts results as they end."""
+
+    began: float
+    done: int = 0
+    resumed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    received: int = 0
+    size: int = 0
+
+    def add(self, result: Result) -> None:
+        setattr(self, result.status, getattr(self, result.status) + 1)
+        self.received += result.received
+        self.size += result.size
+
+    def finished(self, now: float, scheduler: Scheduler[Any, Any]) -> RunFinished:
+        return RunFinished(
+            self.done,
+            self.resumed,
+            self.skipped,
+            self.failed,
+            left=scheduler.left,
+            received=self.received,
+            size=self.size,
+            elapsed=now - self.began,
+            stopped=scheduler.stopped,
+        )
