@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -17,6 +18,7 @@ __all__ = ["Again", "Job", "Plan", "Preview", "Resource", "Result", "Span", "red
 Pairs = tuple[tuple[str, str], ...]
 
 
+@lru_cache(maxsize=1024)
 def redact(url: str) -> str:
     """Give *url* without what may be secret: user, password, query values and fragment.
 

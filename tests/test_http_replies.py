@@ -163,7 +163,7 @@ async def test_a_reply_tells_status_headers_url_and_version() -> None:
     async with serving(lambda _: respond()) as server, opened() as client:
         reply = await client.open(Job(f"http://me:pw@{server.host}/a?k=v"))
         assert (reply.status, reply.hops, reply.version) == (404, 0, "HTTP/1.1")
-        assert (reply.headers["etag"], reply.headers["X-A"]) == ('"x"', "1, 2")
+        assert (reply.headers["etag"], reply.headers["x-a"]) == ('"x"', "1, 2")
         assert reply.url == server.url + "/a?k=v"
         assert await body_of(reply) == b"gone"
 

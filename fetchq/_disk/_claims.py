@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -123,7 +124,7 @@ class Claims:
             found: Claim | Existing | None = None
             try:
                 attempt = _Attempt(self._settings, self._files, directory, dir_fd, wanted, name, identity, same)
-                found = attempt.run(lambda key=key: self._release(key))  # type: ignore[misc] # bound by default
+                found = attempt.run(partial(self._release, key))
             finally:
                 if not isinstance(found, Claim):
                     self._release(key)

@@ -77,6 +77,10 @@ class Journal:
         return replace(self, spans=clip(self.spans, end))
 
 
+# About 5 ms on the event loop, once for a folder.
+MOST_ENTRIES = 10_000
+
+
 def part_of(name: str) -> str:
     """Give the unfinished file's name."""
     return f"{name}.part"
@@ -85,6 +89,17 @@ def part_of(name: str) -> str:
 def journal_of(name: str) -> str:
     """Give the journal's name."""
     return f"{name}.part.json"
+
+
+def holds_journals(directory: Path) -> bool:
+    """Tell whether journals lie in *directory*; a folder too large to look through may hold some."""
+    try:
+        with os.scandir(directory) as entries:
+            return any(
+                at >= MOST_ENTRIES or entry.name.endswith(".part.json") for at, entry in enumerate(entries)
+            )
+    except OSError:
+        return False
 
 
 def load(files: Files, name: str | Path, dir_fd: int | None = None) -> Journal | None:

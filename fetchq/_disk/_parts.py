@@ -16,7 +16,7 @@ from .._ranges import total
 from .._settings import Disk
 from ._claims import Claim, Claims, Existing, Same, require_room
 from ._files import Files, translate
-from ._journal import Identity, journal_of, load, part_of
+from ._journal import Identity, holds_journals, journal_of, load, part_of
 from ._part import Part, Surroundings
 from ._pipe import Pipe
 from ._publish import Finished
@@ -27,6 +27,9 @@ __all__ = ["Parts"]
 
 # Looking for an earlier run's part stops here: each name costs two calls on the event loop.
 MAX_PEEKS = 100
+
+# Folders remembered: a queue that uses more of them at a time only looks again.
+MAX_FOLDERS = 256
 
 # The kernel stamps files with its own coarse clock, up to one tick (1/100 s) behind the one we read.
 TICK = 0.01
@@ -55,6 +58,15 @@ class Parts:
         self._threads = Threads(threads)
         self._claims = Claims(settings, self._files)
         self._around = Surroundings(settings, self._threads, clock, now() - TICK)
+        self._left_behind: dict[Path, bool] = {}
+
+    def left_behind(self, directory: Path) -> bool:
+        """Tell whether an earlier run may have left parts in *directory*; looked up once for each folder."""
+        if directory not in self._left_behind:
+            if len(self._left_behind) >= MAX_FOLDERS:
+                self._left_behind.clear()
+            self._left_behind[directory] = holds_journals(directory)
+        return self._left_behind[directory]
 
     def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
         """Give the candidate for *name* whose journal is this download's; None when there is none.

@@ -22,7 +22,7 @@ class Reply:
     """A final answer, whatever its status; close it.
 
     ``url`` is the one that answered, in full, so it is never to be shown; ``hops`` counts the redirects on the
-    way there, ``version`` is as on the status line.
+    way there, ``version`` is as on the status line; names of ``headers`` are in lower case.
     """
 
     __slots__ = ("_host", "_response", "headers", "hops", "status", "url", "version")
@@ -31,7 +31,7 @@ class Reply:
         self._response = response
         self._host = host
         self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = _fields(response.headers.raw)
         self.url = str(response.url)
         self.hops = hops
         self.version: str = response.http_version
@@ -54,6 +54,15 @@ class Reply:
     async def aclose(self) -> None:
         """Close within seconds and without complaint; the connection goes too unless the body was read."""
         await close(self._response)
+
+
+def _fields(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Join repeated fields (RFC 9110 section 5.3); a plain dict, since some thirty are looked for each time."""
+    fields: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        fields[key] = f"{fields[key]}, {text}" if key in fields else text
+    return fields
 
 
 def _generator(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

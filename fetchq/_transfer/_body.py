@@ -13,10 +13,15 @@ Buffer = bytes | bytearray | memoryview
 
 
 async def first(chunks: AsyncIterator[Buffer], length: int) -> list[Buffer]:
-    """Read one chunk ahead of a body of *length* bytes; an empty body is read to its end."""
+    """Read ahead where a body of *length* bytes may come in one piece: to its end if it does."""
+    head: list[Buffer] = []
+    size = 0
     async for chunk in chunks:
-        return [chunk]
-    return [] if length == 0 else [b""]
+        head.append(chunk)
+        size += len(chunk)
+        if size < length:
+            break
+    return head
 
 
 async def chain(head: Sequence[Buffer], rest: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:

@@ -100,17 +100,16 @@ class Transfer:
             result = await self._ask()
             if result is not None:
                 return result
-        raise ProtocolError(
-            f"{self._origin.host} gave no usable answer in {MOST_ASKS} requests.", transient=True
-        )
+        raise ProtocolError(f"{self._origin.host} gave no usable answer {MOST_ASKS} times.", transient=True)
 
     async def _find(self) -> None:
         """Look for the part of an earlier run before anything is asked."""
-        directory, name = self._place(_naming.guess(self.job.url))
         if self.job.out == "-":
             self._sink = self._tools.parts.pipe(self._tools.stdout)
-        elif _expect.resumable_method(self.job):
-            found = self._tools.parts.peek(directory, name, self._identity)
+            return
+        directory, name = self._place("")
+        if _expect.resumable_method(self.job) and self._tools.parts.left_behind(directory):
+            found = self._tools.parts.peek(directory, name or _naming.guess(self.job.url), self._identity)
             if found is not None:
                 await self._claim(directory, found, None)
 

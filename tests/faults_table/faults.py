@@ -23,6 +23,7 @@ from tests.origin import (
     chunked,
     close_at_once,
     close_delimited,
+    crowded,
     drip,
     drop,
     early_start,
@@ -33,6 +34,7 @@ from tests.origin import (
     hang,
     ignore_range,
     informational,
+    latency,
     multipart_byteranges,
     no_content_range,
     page_as_206,
@@ -245,6 +247,10 @@ FAULTS = (
     ),
     Fault("SIGKILL midway, the sidecar filled with zeros, again", then=Then.SIDECAR),
     Fault("the disk is full midway; again with room", then=Then.FULL),
-    Fault("a second process fetches it while the first is at work", lambda: throttle(400_000), then=Then.TWO),
+    Fault(
+        "a second process fetches it while the first is at work",
+        lambda: together(throttle(300_000), crowded(1, latency(0.5))),
+        then=Then.TWO,
+    ),
     Fault("an unrelated, shorter file has that name already", then=Then.TAKEN),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from fetchq._digests import Buffer
 from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Parts
 from fetchq._disk._journal import load
+from fetchq._errors import ChecksumError
 from fetchq._models import Resource
 from fetchq._settings import Disk, IfExists
 
@@ -91,6 +93,11 @@ async def put(
     )
 
 
+def refuse(digests: Mapping[str, str]) -> None:
+    """No digest will do."""
+    raise ChecksumError("wrong bytes")
+
+
 def resource(length: int | None, etag: str | None = '"v1"') -> Resource:
     """What a server says about a resource of *length* bytes."""
     return Resource(URL, length=length, etag=etag, last_modified="Sun, 09 Sep 2001 01:46:40 GMT", ranges=True)
@@ -109,6 +116,22 @@ def names(folder: Path) -> set[str]:
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes that differ at each place and with each *seed*."""
     return bytes((i * 7 + i // 251 + seed * 101) % 251 for i in range(size))
+
+
+def sha256(data: bytes) -> dict[str, str]:
+    """Digests of *data* as a part gives them."""
+    return {"sha256": hashlib.sha256(data).hexdigest()}
+
+
+async def resumed(parts: Parts, folder: Path, body: bytes) -> Part:
+    """A part of which all but the last byte came in an earlier run, and is not hashed yet."""
+    part = await claimed(parts, folder)
+    await part.begin(resource(len(body)), [])
+    await part.write(0, [body[:-1]])
+    await part.close()
+    part = await claimed(parts, folder)
+    await part.begin(resource(len(body)), ["sha256"])
+    return part
 
 
 def abandon(part: Part) -> None:

@@ -159,7 +159,7 @@ def test_power_lost_at_any_call(memory: Path, script: Script, policy: str) -> No
 
     async def work() -> int:
         for calls in range(1000):
-            for seed in range(4):
+            for seed in range(3):
                 folder = memory / f"{calls}-{seed}"
                 folder.mkdir()
                 files = Unsafe(folder, calls)

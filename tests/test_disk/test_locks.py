@@ -78,6 +78,21 @@ def test_the_second_process_hears_of_the_first_and_a_dead_owner_is_no_obstacle(t
     assert names(tmp_path) == {"a.iso"}
 
 
+def test_a_dead_writer_of_the_journal_is_not_taken_for_the_owner(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as mine, opened() as yours:
+            part = await claimed(mine, tmp_path)
+            assert part.spans == (Span(0, 10),)
+            with pytest.raises(LockedError, match="by another process;") as caught:
+                await claimed(yours, tmp_path)
+            assert caught.value.pid is None
+
+    with child(tmp_path) as process:
+        process.kill()
+        process.wait()
+        run(work())
+
+
 def test_what_the_first_has_finished_is_not_fetched_by_the_second(tmp_path: Path) -> None:
     async def work(process: subprocess.Popen[str]) -> None:
         async with opened(disk("skip")) as parts:

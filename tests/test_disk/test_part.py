@@ -1,14 +1,12 @@
-"""The part: writing, digests, checkpoints, starting over, finishing."""
+"""The part: writing, digests, checkpoints, starting over."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetchq._digests import Buffer
-from fetchq._disk import Existing, Files, Finished, Part
+from fetchq._disk import Files, Finished, Part
 from fetchq._disk._files import write_all
-from fetchq._errors import ChecksumError, DiskError, DiskFullError, ExistsError
+from fetchq._errors import DiskError, DiskFullError
 from fetchq._models import Span
-from fetchq._settings import IfExists
 
 from .rig import (
     MTIME,
@@ -32,19 +29,16 @@ from .rig import (
     no_check,
     opened,
     pattern,
-    put,
     resource,
+    resumed,
     run,
+    sha256,
 )
 
 
 def held(part: Part) -> list[Span]:
     """What the part holds and its journal vouches for."""
     return list(part.spans) if part.journal is not None else []
-
-
-def sha256(data: bytes) -> dict[str, str]:
-    return {"sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_a_download_from_begin_to_finish(tmp_path: Path) -> None:
@@ -67,19 +61,6 @@ def test_a_download_from_begin_to_finish(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.iso"}
     assert (tmp_path / "a.iso").read_bytes() == body
     assert (tmp_path / "a.iso").stat().st_mtime == MTIME
-
-
-def test_an_empty_resource_is_an_empty_file(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(0), ["sha256"])
-            finished = await part.finish(size=0, mtime=None, check=no_check)
-            assert finished == Finished(tmp_path / "a.iso", 0, sha256(b""))
-            assert await put(parts, tmp_path, b"", "b.iso") == Finished(tmp_path / "b.iso", 0, sha256(b""))
-
-    run(work())
-    assert names(tmp_path) == {"a.iso", "b.iso"}
 
 
 @given(
@@ -167,6 +148,20 @@ def test_a_resumed_part_is_hashed_from_its_first_byte(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_part_that_shrinks_behind_our_back_is_noticed_while_it_is_hashed(tmp_path: Path) -> None:
+    body = pattern(1000)
+
+    async def work() -> None:
+        async with opened() as parts:
+            part = await resumed(parts, tmp_path, body)
+            os.truncate(part.path, 10)
+            part.spans = (Span(0, 1001),)
+            with pytest.raises(DiskError, match="became shorter"):
+                await part.write(999, [body[-1:]])
+
+    run(work())
+
+
 def test_a_checkpoint_is_made_when_it_is_due(tmp_path: Path) -> None:
     clock = Clock()
 
@@ -244,176 +239,6 @@ def test_starting_over_leaves_nothing_to_trust_at_any_moment(tmp_path: Path) -> 
             assert finished.digests == sha256(b"new")
 
     run(work())
-
-
-def test_a_part_with_a_hole_is_not_finished(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(10), [])
-            await part.write(0, [b"abc"])
-            await part.write(5, [b"defgh"])
-            with pytest.raises(DiskError, match="holds 8 of 10 bytes"):
-                await part.finish(size=10, mtime=None, check=no_check)
-            await part.write(3, [b"xx"])
-            os.truncate(part.path, 7)
-            with pytest.raises(DiskError, match="holds 7 of 10 bytes"):
-                await part.finish(size=10, mtime=None, check=no_check)
-
-    run(work())
-    assert "a.iso" not in names(tmp_path)
-
-
-def test_bytes_behind_the_end_are_cut_off(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(None), ["sha256"])
-            await part.write(0, [b"abc"])
-            with part.path.open("ab") as stray:
-                stray.write(b"garbage")
-            await part.finish(size=3, mtime=None, check=no_check)
-
-    run(work())
-    assert (tmp_path / "a.iso").read_bytes() == b"abc"
-
-
-def test_a_part_that_was_exchanged_by_hand_is_not_finished(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
-            part.path.rename(tmp_path / "moved")
-            part.path.write_bytes(b"xyz")
-            with pytest.raises(DiskError, match="was moved or removed"):
-                await part.finish(size=3, mtime=None, check=no_check)
-
-    run(work())
-    assert "a.iso" not in names(tmp_path)
-
-
-def refuse(digests: Mapping[str, str]) -> None:
-    raise ChecksumError("wrong bytes")
-
-
-def test_wrong_bytes_are_put_aside_and_the_part_starts_over(tmp_path: Path) -> None:
-    (tmp_path / "a.iso.part.bad").write_bytes(b"older")
-
-    async def work() -> None:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(3), ["sha256"])
-            await part.write(0, [b"bad"])
-            with pytest.raises(ChecksumError):
-                await part.finish(size=3, mtime=None, check=refuse)
-            assert names(tmp_path) == {"a.iso.part", "a.iso.part.json", "a.iso.part.bad"}
-            assert await part.spoil() == tmp_path / "a.iso.part.bad"
-            assert (tmp_path / "a.iso.part.bad").read_bytes() == b"bad"
-            assert names(tmp_path) == {"a.iso.part", "a.iso.part.bad"}
-            assert part.spans == ()
-            async with opened() as others:
-                with pytest.raises(DiskError, match="is being downloaded"):
-                    await claimed(others, tmp_path)
-            await part.begin(resource(3), ["sha256"])
-            await part.write(0, [b"abc"])
-            await part.finish(size=3, mtime=None, check=no_check)
-
-    run(work())
-    assert (tmp_path / "a.iso").read_bytes() == b"abc"
-    assert names(tmp_path) == {"a.iso", "a.iso.part.bad"}
-
-
-@pytest.mark.parametrize("policy", ["rename", "skip", "error", "overwrite"])
-def test_a_name_that_is_taken_while_the_bytes_come(tmp_path: Path, policy: IfExists) -> None:
-    async def work() -> object:
-        async with opened(disk(policy)) as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
-            (tmp_path / "a.iso").write_bytes(b"theirs!")
-            try:
-                return await part.finish(size=3, mtime=None, check=no_check)
-            except ExistsError:
-                return "refused"
-
-    ended = run(work())
-    text = (tmp_path / "a.iso").read_bytes()
-    if policy == "rename":
-        assert ended == Finished(tmp_path / "a.1.iso", 3, {})
-        assert (tmp_path / "a.1.iso").read_bytes() == b"abc"
-        assert names(tmp_path) == {"a.iso", "a.1.iso"}
-    elif policy == "skip":
-        assert ended == Existing(tmp_path / "a.iso", "exists", 3)
-        assert names(tmp_path) == {"a.iso"}
-    elif policy == "error":
-        assert ended == "refused"
-        assert names(tmp_path) == {"a.iso", "a.iso.part", "a.iso.part.json"}
-    assert text == (b"abc" if policy == "overwrite" else b"theirs!")
-
-
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_without_hard_links_nothing_is_overwritten_either(tmp_path: Path, number: int) -> None:
-    class Linkless(Files):
-        def link(self, source: str, target: str, dir_fd: int) -> None:
-            raise OSError(number, "no links here")
-
-    async def work() -> None:
-        async with opened(files=Linkless()) as parts:
-            for expected in ("a.iso", "a.1.iso"):
-                part = await claimed(parts, tmp_path)
-                await part.begin(resource(3), [])
-                await part.write(0, [b"abc"])
-                if expected != "a.iso":
-                    continue
-                assert await part.finish(size=3, mtime=None, check=no_check) == Finished(
-                    tmp_path / expected, 3, {}
-                )
-            (tmp_path / "a.1.iso").write_bytes(b"theirs")
-            assert await part.finish(size=3, mtime=None, check=no_check) == Finished(
-                tmp_path / "a.2.iso", 3, {}
-            )
-
-    run(work())
-    assert (tmp_path / "a.1.iso").read_bytes() == b"theirs"
-    assert names(tmp_path) == {"a.iso", "a.1.iso", "a.2.iso"}
-
-
-def later() -> float:
-    """A run that begins after everything that the test has made."""
-    return time.time() + 10
-
-
-def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path) -> None:
-    (tmp_path / "a.iso").write_bytes(b"abc")
-    (tmp_path / "b.iso").write_bytes(b"xyz")
-
-    async def download(name: str) -> Finished | Existing:
-        async with opened(now=later) as parts:
-            part = await claimed(parts, tmp_path, name)
-            await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
-            return await part.finish(size=3, mtime=None, check=no_check)
-
-    async def at_once(name: str) -> Finished | Existing:
-        async with opened(now=later) as parts:
-            return await put(parts, tmp_path, b"abc", name)
-
-    same = Existing(tmp_path / "a.iso", "identical file already there", 3)
-    assert run(download("a.iso")) == same
-    assert run(at_once("a.iso")) == same
-    assert names(tmp_path) == {"a.iso", "b.iso"}
-    assert run(download("b.iso")) == Finished(tmp_path / "b.1.iso", 3, {})
-
-
-def test_identical_files_of_one_run_are_both_kept(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            for _ in range(2):
-                await put(parts, tmp_path, b"abc")
-
-    run(work())
-    assert names(tmp_path) == {"a.iso", "a.1.iso"}
 
 
 class Gate(Files):
@@ -506,93 +331,3 @@ def test_a_write_that_makes_no_progress_is_an_error() -> None:
     assert write_all(Stuck(), -1, [b""], 0) == 0
     with pytest.raises(OSError, match="no progress"):
         write_all(Stuck(), -1, [b"abc"], 0)
-
-
-# --- a body that arrived whole
-
-
-def test_a_whole_body_needs_no_journal_and_leaves_none(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            assert await put(parts, tmp_path, [b"ab", b"cd"]) == Finished(
-                tmp_path / "a.iso", 4, sha256(b"abcd")
-            )
-
-    run(work())
-    assert names(tmp_path) == {"a.iso"}
-    assert (tmp_path / "a.iso").stat().st_mtime == MTIME
-
-
-def test_a_whole_body_replaces_our_longer_part(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(1000), [])
-            await part.write(0, [b"x" * 500])
-            await part.close()
-            await put(parts, tmp_path, b"abcd")
-
-    run(work())
-    assert names(tmp_path) == {"a.iso"}
-    assert (tmp_path / "a.iso").read_bytes() == b"abcd"
-
-
-def test_an_older_journal_is_gone_before_a_whole_body_is_written(tmp_path: Path) -> None:
-    async def leave() -> str:
-        async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            await part.begin(resource(1000), [])
-            await part.write(0, [b"x" * 500])
-            await part.close()
-        return (tmp_path / "a.iso.part.json").read_text()
-
-    text = run(leave())
-    (tmp_path / "a.iso.part").unlink()
-    assert text
-
-    class Watchful(Files):
-        def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
-            assert journal(tmp_path) is None
-            return super().pwritev(fd, chunks, offset)
-
-    async def work() -> None:
-        async with opened(files=Watchful()) as parts:
-            await put(parts, tmp_path, b"abcd")
-
-    run(work())
-    assert names(tmp_path) == {"a.iso"}
-
-
-def test_a_whole_body_of_wrong_bytes_is_put_aside(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            with pytest.raises(ChecksumError):
-                await put(parts, tmp_path, b"bad", check=refuse)
-            assert names(tmp_path) == {"a.iso.part.bad"}
-            await put(parts, tmp_path, b"abc")
-
-    run(work())
-    assert names(tmp_path) == {"a.iso.part.bad", "a.iso"}
-
-
-def test_a_whole_body_respects_what_exists(tmp_path: Path) -> None:
-    (tmp_path / "a.iso").write_bytes(b"theirs")
-
-    async def work() -> None:
-        async with opened() as parts:
-            found = await put(parts, tmp_path, b"abc", same=lambda found: found.st_size == 6)
-            assert found == Existing(tmp_path / "a.iso", "already complete", 6)
-            assert await put(parts, tmp_path, b"abc") == Finished(tmp_path / "a.1.iso", 3, sha256(b"abc"))
-
-    run(work())
-
-
-def test_many_whole_bodies_at_once_under_one_name(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as parts:
-            kept = await asyncio.gather(*(put(parts, tmp_path, b"%d" % i) for i in range(40)))
-        found = {k.path.read_bytes() for k in kept if isinstance(k, Finished)}
-        assert found == {b"%d" % i for i in range(40)}
-
-    run(work())
-    assert len(names(tmp_path)) == 40

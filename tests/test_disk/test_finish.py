@@ -1,0 +1,227 @@
+"""A complete part gets its name: what is checked, what is taken, what is kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fetchq._disk import Existing, Files, Finished
+from fetchq._errors import ChecksumError, DiskError, ExistsError, StoppedError
+from fetchq._models import Span
+from fetchq._settings import IfExists
+
+from .rig import (
+    claimed,
+    disk,
+    names,
+    no_check,
+    opened,
+    pattern,
+    put,
+    refuse,
+    resource,
+    resumed,
+    run,
+    sha256,
+)
+
+
+def test_an_empty_resource_is_an_empty_file(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(0), ["sha256"])
+            finished = await part.finish(size=0, mtime=None, check=no_check)
+            assert finished == Finished(tmp_path / "a.iso", 0, sha256(b""))
+            assert await put(parts, tmp_path, b"", "b.iso") == Finished(tmp_path / "b.iso", 0, sha256(b""))
+
+    run(work())
+    assert names(tmp_path) == {"a.iso", "b.iso"}
+
+
+def test_a_long_verification_can_be_stopped(tmp_path: Path) -> None:
+    body = pattern(1000)
+
+    async def work() -> None:
+        async with opened() as parts:
+            part = await resumed(parts, tmp_path, body)
+            with part.path.open("ab") as file:
+                file.write(body[-1:])
+            part.spans = (Span(0, 1000),)
+            assert part._prefix is not None
+            part._prefix.stop()
+            with pytest.raises(StoppedError):
+                await part.finish(size=1000, mtime=None, check=no_check)
+        assert names(tmp_path) == {"a.iso.part", "a.iso.part.json"}
+
+    run(work())
+
+
+def test_a_part_with_a_hole_is_not_finished(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(10), [])
+            await part.write(0, [b"abc"])
+            await part.write(5, [b"defgh"])
+            with pytest.raises(DiskError, match="holds 8 of 10 bytes"):
+                await part.finish(size=10, mtime=None, check=no_check)
+            await part.write(3, [b"xx"])
+            os.truncate(part.path, 7)
+            with pytest.raises(DiskError, match="holds 7 of 10 bytes"):
+                await part.finish(size=10, mtime=None, check=no_check)
+
+    run(work())
+    assert "a.iso" not in names(tmp_path)
+
+
+def test_bytes_behind_the_end_are_cut_off(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(None), ["sha256"])
+            await part.write(0, [b"abc"])
+            with part.path.open("ab") as stray:
+                stray.write(b"garbage")
+            await part.finish(size=3, mtime=None, check=no_check)
+
+    run(work())
+    assert (tmp_path / "a.iso").read_bytes() == b"abc"
+
+
+def test_a_part_that_was_exchanged_by_hand_is_not_finished(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            part.path.rename(tmp_path / "moved")
+            part.path.write_bytes(b"xyz")
+            with pytest.raises(DiskError, match="was moved or removed"):
+                await part.finish(size=3, mtime=None, check=no_check)
+
+    run(work())
+    assert "a.iso" not in names(tmp_path)
+
+
+def test_wrong_bytes_are_put_aside_and_the_part_starts_over(tmp_path: Path) -> None:
+    (tmp_path / "a.iso.part.bad").write_bytes(b"older")
+
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), ["sha256"])
+            await part.write(0, [b"bad"])
+            with pytest.raises(ChecksumError):
+                await part.finish(size=3, mtime=None, check=refuse)
+            assert names(tmp_path) == {"a.iso.part", "a.iso.part.json", "a.iso.part.bad"}
+            assert await part.spoil() == tmp_path / "a.iso.part.bad"
+            assert (tmp_path / "a.iso.part.bad").read_bytes() == b"bad"
+            assert names(tmp_path) == {"a.iso.part", "a.iso.part.bad"}
+            assert part.spans == ()
+            async with opened() as others:
+                with pytest.raises(DiskError, match="is being downloaded"):
+                    await claimed(others, tmp_path)
+            await part.begin(resource(3), ["sha256"])
+            await part.write(0, [b"abc"])
+            await part.finish(size=3, mtime=None, check=no_check)
+
+    run(work())
+    assert (tmp_path / "a.iso").read_bytes() == b"abc"
+    assert names(tmp_path) == {"a.iso", "a.iso.part.bad"}
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "error", "overwrite"])
+def test_a_name_that_is_taken_while_the_bytes_come(tmp_path: Path, policy: IfExists) -> None:
+    async def work() -> object:
+        async with opened(disk(policy)) as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            (tmp_path / "a.iso").write_bytes(b"theirs!")
+            try:
+                return await part.finish(size=3, mtime=None, check=no_check)
+            except ExistsError:
+                return "refused"
+
+    ended = run(work())
+    text = (tmp_path / "a.iso").read_bytes()
+    if policy == "rename":
+        assert ended == Finished(tmp_path / "a.1.iso", 3, {})
+        assert (tmp_path / "a.1.iso").read_bytes() == b"abc"
+        assert names(tmp_path) == {"a.iso", "a.1.iso"}
+    elif policy == "skip":
+        assert ended == Existing(tmp_path / "a.iso", "exists", 3)
+        assert names(tmp_path) == {"a.iso"}
+    elif policy == "error":
+        assert ended == "refused"
+        assert names(tmp_path) == {"a.iso", "a.iso.part", "a.iso.part.json"}
+    assert text == (b"abc" if policy == "overwrite" else b"theirs!")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_nothing_is_overwritten_either(tmp_path: Path, number: int) -> None:
+    class Linkless(Files):
+        def link(self, source: str, target: str, dir_fd: int) -> None:
+            raise OSError(number, "no links here")
+
+    async def work() -> None:
+        async with opened(files=Linkless()) as parts:
+            for expected in ("a.iso", "a.1.iso"):
+                part = await claimed(parts, tmp_path)
+                await part.begin(resource(3), [])
+                await part.write(0, [b"abc"])
+                if expected != "a.iso":
+                    continue
+                assert await part.finish(size=3, mtime=None, check=no_check) == Finished(
+                    tmp_path / expected, 3, {}
+                )
+            (tmp_path / "a.1.iso").write_bytes(b"theirs")
+            assert await part.finish(size=3, mtime=None, check=no_check) == Finished(
+                tmp_path / "a.2.iso", 3, {}
+            )
+
+    run(work())
+    assert (tmp_path / "a.1.iso").read_bytes() == b"theirs"
+    assert names(tmp_path) == {"a.iso", "a.1.iso", "a.2.iso"}
+
+
+def later() -> float:
+    """A run that begins after everything that the test has made."""
+    return time.time() + 10
+
+
+def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.iso").write_bytes(b"abc")
+    (tmp_path / "b.iso").write_bytes(b"xyz")
+
+    async def download(name: str) -> Finished | Existing:
+        async with opened(now=later) as parts:
+            part = await claimed(parts, tmp_path, name)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            return await part.finish(size=3, mtime=None, check=no_check)
+
+    async def at_once(name: str) -> Finished | Existing:
+        async with opened(now=later) as parts:
+            return await put(parts, tmp_path, b"abc", name)
+
+    same = Existing(tmp_path / "a.iso", "identical file already there", 3)
+    assert run(download("a.iso")) == same
+    assert run(at_once("a.iso")) == same
+    assert names(tmp_path) == {"a.iso", "b.iso"}
+    assert run(download("b.iso")) == Finished(tmp_path / "b.1.iso", 3, {})
+
+
+def test_identical_files_of_one_run_are_both_kept(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            for _ in range(2):
+                await put(parts, tmp_path, b"abc")
+
+    run(work())
+    assert names(tmp_path) == {"a.iso", "a.1.iso"}
