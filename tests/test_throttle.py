@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+import fetchq
 from fetchq._throttle import Bucket, buffer_for
+
+from .conftest import run
+from .origin import Origin, generated
 
 
 @pytest.mark.parametrize("rate", [100_000.0, 50_000_000.0])
@@ -39,3 +47,25 @@ def test_idleness_is_not_hoarded() -> None:
 )
 def test_a_read_is_a_tenth_of_a_seconds_worth(rate: float | None, connections: int, size: int) -> None:
     assert buffer_for(rate, connections, 1 << 20) == size
+
+
+def test_many_small_files_and_a_large_one_keep_to_the_same_limit(origin: Origin, tmp_path: Path) -> None:
+    """Counted in slept seconds on a clock of our own, so that nobody waits for them."""
+    rate, now, slept = 100_000.0, [0.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+        await asyncio.sleep(0)
+
+    async def main() -> int:
+        settings = fetchq.Settings(queue=fetchq.Queue(jobs=1, limit_rate=rate))
+        async with fetchq.Downloader(settings, dir=tmp_path) as downloader:
+            assert downloader._wired is not None
+            downloader._wired.tools = replace(downloader._wired.tools, sleep=sleep, clock=lambda: now[0])
+            urls = [origin.serve(f"/{n}", generated(10_000)) for n in range(50)]
+            urls.append(origin.serve("/large", generated(500_000)))
+            return sum([result.unwrap().size async for result in downloader.run(urls)])
+
+    assert run(main()) == 1_000_000
+    assert sum(slept) == pytest.approx(1_000_000 / rate, rel=0.03)

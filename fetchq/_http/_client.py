@@ -114,7 +114,14 @@ class HttpClient:
                 raise ProtocolError(f"{home.host} redirects more than {self._most_redirects} times.")
             before, method = method, next_method(method, status)
             with_body = with_body and method == before and status != 303
-            address = next_address(address, response.headers.get("location"))
+            following = next_address(address, response.headers.get("location"))
+            if with_body and wish.body is not None and following.origin not in (home.origin, wish.asked.origin):
+                # RFC 9110 section 15.4.8 keeps the body on 307 and 308; it may hold a password or a token.
+                raise ProtocolError(
+                    f"{address.host} redirects the request's body to {following.host}, which it was not given for: "
+                    "name that URL yourself if it is right."
+                )
+            address = following
 
     async def _send(self, wish: Wish, method: str, address: Address, *, with_body: bool) -> httpx.Response:
         if self._client.is_closed:

@@ -255,6 +255,7 @@ class Transfer:
     ) -> Result:
         """Keep a body that arrived whole: one step, no journal."""
         self._name, self._known = name, seen
+        await self._tools.pace(seen.length or 0)
         self._plan("fresh", answer.reason, seen)
         file = await self._tools.parts.put(
             directory,

@@ -129,7 +129,4 @@ class _Pace:
                     f"Only {self._seen / elapsed:.0f} B/s for {elapsed:.0f} s, less than --min-speed."
                 )
             self._since, self._seen = now, 0
-        if self._tools.bucket is not None:
-            pause = self._tools.bucket.take(size, now)
-            if pause > 0:
-                await self._tools.sleep(pause)
+        await self._tools.pace(size)

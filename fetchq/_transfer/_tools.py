@@ -40,3 +40,10 @@ class Tools:
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
+
+    async def pace(self, size: int) -> None:
+        """Count *size* bytes that came against the rate limit; wait if they came too fast."""
+        if self.bucket is not None:
+            pause = self.bucket.take(size, self.clock())
+            if pause > 0:
+                await self.sleep(pause)

@@ -147,8 +147,7 @@ def wget(errand: Errand) -> list[str]:
 def wget2(errand: Errand) -> list[str]:
     work = errand.work
     words = ["wget2", "--no-config", "-q", *_if(work.tls, f"--ca-certificate={errand.cacert}")]
-    words += _if(work.splits, "--chunk-size=4M")
-    words += _if(work.jobs or work.splits, f"--max-threads={work.jobs or work.splits}")
+    words += _if(work.jobs, f"--max-threads={work.jobs}")
     return [*words, "-P", errand.dir, *(["-i", errand.urls] if errand.queue else [errand.url])]
 
 

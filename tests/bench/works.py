@@ -105,7 +105,7 @@ def log_normal(count: int, largest: int) -> tuple[File, ...]:
 ALL = ("fetchq", "aria2c", "curl", "wget", "wget2", "axel", "parfive", "pypdl", "tutorial")
 QUEUES = ("fetchq", "aria2c", "curl", "wget", "wget2", "parfive", "pypdl", "tutorial")
 WAITING = ("fetchq", "aria2c", "curl", "wget2", "parfive")
-SPLITTING = ("fetchq", "aria2c", "wget2", "axel", "parfive", "pypdl")
+SPLITTING = ("fetchq", "aria2c", "axel", "parfive", "pypdl")
 
 
 def works(*, large: int = 512 * MIB, smoke: bool = False) -> tuple[Work, ...]:
