@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, TypeAlias
 
-from ._errors import DiskError, FetchError
+from ._errors import DiskFullError, FetchError
 from ._events import (
     AttemptFailed,
     Event,
@@ -24,11 +25,22 @@ from ._events import (
     RunStarted,
     Warned,
 )
-from ._models import Result, redact
+from ._models import Job, Result, redact
 from ._naming import printable
 from ._units import duration, rate, size
 
-__all__ = ["Audience", "Json", "Lines", "Outlet", "ProgressKind", "Summary", "left_by_reader", "line", "record"]
+__all__ = [
+    "Audience",
+    "Json",
+    "Lines",
+    "Outlet",
+    "ProgressKind",
+    "Summary",
+    "failure",
+    "left_by_reader",
+    "line",
+    "record",
+]
 
 ProgressKind: TypeAlias = Literal["auto", "bar", "plain", "json", "none"]
 Say: TypeAlias = Callable[[str], None]
@@ -37,6 +49,7 @@ Say: TypeAlias = Callable[[str], None]
 MOST_FAILURES = 20
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
+NOTHING = "Nothing to do: no job was given."
 GO_ON = "Run the same command again to resume; what is finished stays as it is."
 
 
@@ -60,7 +73,7 @@ def line(event: Event, verbosity: int = VERBOSE) -> str | None:
         case Planned() if verbosity >= VERBOSE:
             text = f"{event.kind:<8} {event.name}{_at(event)}{_because(event.reason)}"
         case AttemptFailed() if verbosity >= VERBOSE:
-            text = f"retry    {event.name} in {event.wait:.1f} s, failure {event.failures}: {event.error}"
+            text = f"retry    {event.name} {_when(event.wait)}, failure {event.failures}: {event.error}"
         case _:
             return None
     return printable(text)
@@ -71,6 +84,10 @@ def _at(event: Planned) -> str:
     return f"{start} of {'unknown size' if event.size is None else size(event.size)}"
 
 
+def _when(wait: float) -> str:
+    return f"in {wait:.1f} s" if wait >= 0.05 else "at once"  # less would be written 0.0
+
+
 def _because(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
@@ -78,8 +95,8 @@ def _because(reason: str) -> str:
 def _ended(event: JobFinished) -> str:
     result = event.result
     if result.error is not None:
-        return f"failed   {_failure(result, result.error)}"
-    name = event.name or _path(result)
+        return f"failed   {failure(result.job, result.error)}"
+    name = "stdout" if result.job.out == "-" else event.name or _path(result)
     if result.status == "skipped":
         return f"skipped  {name}{_because(result.reason)}"
     fetched = f", {size(result.received)} of them fetched now" if result.status == "resumed" else ""
@@ -92,10 +109,10 @@ def _path(result: Result) -> str:
     return str(result.path or redact(result.job.url))
 
 
-def _failure(result: Result, error: FetchError) -> str:
+def failure(job: Job, error: FetchError) -> str:
     """Say which job it was, and why; the message often names the URL or the line by itself."""
     message = str(error)
-    url, source = redact(result.job.url), result.job.source
+    url, source = redact(job.url), job.source
     where = [part for part in (url, source) if part and part not in message]
     return f"{', '.join(where)}: {message}" if where else message
 
@@ -145,11 +162,19 @@ class Outlet:
     """A stream that can go away: the first failed write is the last one.
 
     :param gone: called once when the reader at the other end has left.
+    :param lost: called once when the stream cannot be written for another reason.
     """
 
-    def __init__(self, stream: TextIO, *, gone: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        gone: Callable[[], None] = lambda: None,
+        lost: Callable[[OSError], None] = lambda _: None,
+    ) -> None:
         self.stream = stream
         self._gone = gone
+        self._lost = lost
         self._open = True
 
     def write(self, text: str) -> None:
@@ -163,6 +188,8 @@ class Outlet:
             self._open = False
             if isinstance(error, BrokenPipeError):
                 self._gone()
+            else:
+                self._lost(error)
 
     def say(self, text: str) -> None:
         """Write one line."""
@@ -230,10 +257,12 @@ class Summary:
     """The report at the end of a run of several jobs: counts, bytes, time, failures, and how to go on.
 
     :param say: takes one line.
+    :param piped: the job goes to stdout, where nothing stays that could be resumed.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, *, piped: bool = False) -> None:
         self._say = say
+        self._piped = piped
         self._failures: list[str] = []
         self._silent = self._resumable = False
 
@@ -242,9 +271,9 @@ class Summary:
         if type(event) is JobFinished and event.result.error is not None:
             error = event.result.error
             self._silent = self._silent or left_by_reader(error)
-            self._resumable = self._resumable or error.transient or isinstance(error, DiskError)
+            self._resumable = self._resumable or error.transient or isinstance(error, DiskFullError)
             if len(self._failures) < MOST_FAILURES:
-                self._failures.append(printable(_failure(event.result, error)))
+                self._failures.append(printable(failure(event.result.job, error)))
         elif type(event) is RunFinished and not self._silent:
             for text in self.report(event):
                 self._say(text)
@@ -253,11 +282,13 @@ class Summary:
         """Give the lines; a single job that ended by itself has said all in its own."""
         jobs = run.done + run.resumed + run.skipped + run.failed + run.left
         report: list[str] = []
-        if jobs != 1:
+        if jobs == 0:
+            return [NOTHING]
+        if jobs > 1:
             report = [_counts(run, jobs), *(f"  {text}" for text in self._failures)]
             if run.failed > len(self._failures):
                 report.append(f"  ... and {run.failed - len(self._failures)} more")
-        if self._resumable or run.left or run.stopped:
+        if not self._piped and (self._resumable or run.left or run.stopped):
             report.append(GO_ON)
         return report
 
@@ -291,7 +322,9 @@ class Audience:
     :param stderr: for people.
     :param stdout: for JSON events.
     :param log: gets the verbose lines, each with its time.
+    :param piped: see :class:`Summary`.
     :param gone: called when a reader has left, so that the run can end.
+    :param lost: called when the JSON events cannot be written.
     """
 
     def __init__(
@@ -303,17 +336,21 @@ class Audience:
         stdout: TextIO,
         log: TextIO | None = None,
         slots: int,
+        piped: bool = False,
         gone: Callable[[], None] = lambda: None,
+        lost: Callable[[OSError], None] = lambda _: None,
     ) -> None:
         from ._progress import Bars, Status  # a usage error or --version has no progress
 
         outlet = Outlet(stderr, gone=gone)
         terminal = stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._display: Display | None = None
+        self._stderr = stderr
+        self._drawn = False
         self.say: Say = outlet.say
         if progress == "bar" or (progress == "auto" and terminal and verbosity >= NORMAL):
             self._display = bars = Bars(outlet, slots=slots, shape=_shape(stderr), unicode=_unicode(stderr))
-            self.say = bars.say
+            self.say, self._drawn = bars.say, True
         elif progress == "plain" or (progress == "auto" and verbosity >= NORMAL):
             self._display = Status(self.say)
         # With JSON on stdout the program there has every file; people get what failed, and the report.
@@ -321,9 +358,9 @@ class Audience:
         self.observers: list[Observer] = [] if self._display is None else [self._display]
         self.observers.append(Lines(self.say, told, colour=terminal and not os.environ.get("NO_COLOR")))
         if verbosity >= NORMAL:
-            self.observers.append(Summary(self.say))
+            self.observers.append(Summary(self.say, piped=piped))
         if progress == "json":
-            self.observers.append(Json(Outlet(stdout, gone=gone).say))
+            self.observers.append(Json(Outlet(stdout, gone=gone, lost=lost).say))
         if log is not None:
             self.observers.append(Lines(_stamped(Outlet(log).say), VERBOSE))
 
@@ -336,6 +373,12 @@ class Audience:
         """Let the display draw; call it every ``_progress.TICK`` seconds."""
         if self._display is not None:
             self._display.tick()
+
+    def wipe(self) -> None:
+        """Take the bars off the screen from within a signal's handler: at once, or not at all."""
+        if self._drawn and select.select([], [self._stderr], [], 0)[1]:
+            # Between two pictures the cursor stands at the first column of the first bar.
+            os.write(self._stderr.fileno(), b"\r\x1b[J")
 
     def close(self) -> None:
         """Take the display off the screen; later lines still reach it."""

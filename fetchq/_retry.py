@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from ._errors import AuthenticationError, FetchError, StatusError
 from ._settings import Retry
 
-__all__ = ["error_for", "http_date", "retry_after", "wait_before"]
+__all__ = ["GOOD", "error_for", "http_date", "retry_after", "wait_before"]
 
 # Each 2xx whose body is the representation asked for (RFC 9110 section 15.3); 206 is judged by its range.
 # 202 says that the thing is not ready, 205 and 208 say nothing of a file.
@@ -31,6 +32,7 @@ _PHRASES = {
 }
 
 
+@lru_cache(maxsize=256)
 def http_date(text: str | None) -> float | None:
     """Read an HTTP date (RFC 9110 section 5.6.7) as seconds since the epoch; None if it is none."""
     if not text:
@@ -53,15 +55,11 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None if date is None else max(0.0, date - now)
 
 
-def error_for(
-    status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float
-) -> FetchError | None:
-    """Give the error that *status* means, or None where its body is what was asked for.
+def error_for(status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float) -> FetchError:
+    """Give the error that a *status* which is none of :data:`GOOD` means.
 
     :param now: seconds since the epoch; the server's own Date goes before it, so that clocks need not agree.
     """
-    if status in GOOD:
-        return None
     phrase = _PHRASES.get(status)
     told = f"{host} answered {status}" + (f" ({phrase})" if phrase else "")
     if status == 401:

@@ -38,7 +38,7 @@ class Network:
     min_speed: float = _setting(100.0, "Slower than this for 30 s: reconnect and resume. 0 switches it off.")
     min_speed_window: float = 30.0
     user_agent: str | None = _setting(None, "User-Agent to send.")
-    referer: str | None = _setting(None, "Referer to send, to the job's own origin only.")
+    referer: str | None = _setting(None, "Referer to send, to the job's own origin only.", secret=True)
     headers: tuple[tuple[str, str], ...] = _setting(
         (), "Header to send to each job's own origin; repeats.", secret=True
     )

@@ -7,6 +7,9 @@ __all__ = ["Bucket", "buffer_for"]
 # Below 16 KiB the cost of a read outweighs its bytes; it is also one TLS record.
 LEAST_BUFFER = 16 * 1024
 
+# Each connection holds up to four buffers (filling, two queued, being written): 32 MiB in all.
+ALL_BUFFERS = 8 * 1024 * 1024
+
 
 class Bucket:
     """Says how long to pause so that bytes arrive at *rate* a second, over all who share it.
@@ -34,7 +37,12 @@ class Bucket:
 
 
 def buffer_for(rate: float | None, connections: int, most: int) -> int:
-    """Give the size of a read: a tenth of a second's worth for each connection, within sane bounds."""
-    if rate is None:
-        return most
-    return max(LEAST_BUFFER, min(most, int(rate / (10 * max(1, connections)))))
+    """Give the size of a read, at most *most* bytes, where *connections* may be reading at once.
+
+    All of them together hold a bounded number of bytes, and with a limit on the *rate* each read is a
+    tenth of a second's worth.
+    """
+    size = min(most, ALL_BUFFERS // connections)
+    if rate is not None:
+        size = min(size, int(rate / (10 * connections)))
+    return max(LEAST_BUFFER, size)

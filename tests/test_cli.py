@@ -15,7 +15,7 @@ import click
 import pytest
 
 from fetchq import Disk, Job, Network, Queue, Result, Retry, Settings
-from fetchq._cli import _options, _run, main
+from fetchq._cli import _config, _options, _run, get, main
 from fetchq._settings import help_of
 from fetchq._version import VERSION
 
@@ -292,6 +292,24 @@ def test_a_wrong_secret_in_a_file_is_not_repeated(engine: Engine, capsys: pytest
     Path("fetchq.toml").write_text("header = ['hunter2']\n")
     assert main([URL]) == 2
     assert "hunter2" not in capsys.readouterr().err
+
+
+def test_a_home_that_is_closed_or_unknown_holds_no_file(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "home", unknown)
+        assert settings(engine) == Settings()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", closed)
+        assert _config.defaults(get) == {}
 
 
 # --- help and version

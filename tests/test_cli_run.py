@@ -209,6 +209,37 @@ def test_a_reader_that_leaves_ends_the_run_without_a_word(
     assert b"failed" not in err
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("{fetchq} URL >&-", 0),
+        ("{fetchq} URL 2>&-", 0),
+        ("{fetchq} URL <&- >&- 2>&-", 0),
+        ("{fetchq} -o - URL >&-", 3),
+        ("{fetchq} -o - URL >/dev/full", 3),
+        ("{fetchq} --progress json URL >/dev/full", 3),
+        ("{fetchq} --dry-run URL >/dev/full", 3),
+        ("{fetchq} --version >/dev/full", 3),
+        ("{fetchq} -i - <&-", 2),
+        ("{fetchq} -u bob URL <&-", 2),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_one_sentence(
+    origin: Origin, tmp_path: Path, command: str, code: int
+) -> None:
+    line = command.format(fetchq=f"exec {sys.executable} -m fetchq").replace(
+        "URL", origin.serve("/a.bin", b"a" * 100_000)
+    )
+    env = clean_env({"HOME": str(tmp_path)})
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1 or "2>&-" in command or "json" in command
+    assert (tmp_path / "a.bin").exists() is (code == 0)
+
+
 def test_secrets_of_the_command_line_are_told_nowhere(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
@@ -287,6 +318,23 @@ def test_no_color_is_obeyed_on_a_terminal(origin: Origin, tmp_path: Path) -> Non
     assert "\x1b" not in told
 
 
+def test_a_second_signal_leaves_a_clean_screen(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a.bin", generated(8 * MIB), stall(after=5 * MIB))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    try:
+        with started(url, cwd=tmp_path, stderr=theirs) as process:
+            part = tmp_path / "a.bin.part"
+            until(lambda: part.exists() and part.stat().st_size >= 4 * MIB)
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) in (130, 143)
+        assert os.read(ours, 1 << 20).endswith(b"\r\x1b[J")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 # --- verify and status
 
 
@@ -339,6 +387,28 @@ def test_verify_does_not_pass_what_it_knows_nothing_of(run_fetchq: RunFetchq, do
     done = run_fetchq("verify", "out/new.bin")
     assert done.returncode == 2
     assert "no digest of it is known" in done.stderr
+
+
+def test_verify_of_nothing_is_no_success(run_fetchq: RunFetchq, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("# nothing yet\n")
+    assert run_fetchq("-i", "q.txt").stderr == "Nothing to do: no job was given.\n"
+    done = run_fetchq("verify")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fetchq: Nothing is known of any file here")
+
+
+def test_verify_stops_at_a_signal_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)  # a sparse file that takes nearly an hour to hash
+    (tmp_path / "SUMS").write_text(f"{'0' * 64}  huge\n")
+    with started("verify", "--progress", "json", "--checksums", "SUMS", "huge", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == b"Stopped before all files were compared.\n"
 
 
 def test_status_counts_and_gives_the_reasons(run_fetchq: RunFetchq, downloaded: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from fetchq import _report
 from fetchq._errors import (
     DiskError,
+    DiskFullError,
     FetchError,
     NetworkError,
     QueueFileError,
@@ -92,6 +93,16 @@ EVENTS: list[Event] = [
             failed(QueueFileError("q.txt:7: no URL."), job=Job("", source="q.txt:7")),
             QUIET,
             "failed   q.txt:7: no URL.",
+        ),
+        (
+            AttemptFailed(1, "a.iso", BROKE, 1, 0.02),
+            VERBOSE,
+            "retry    a.iso at once, failure 1: host closed the connection after 3 bytes.",
+        ),
+        (
+            JobFinished(1, "-", Result(Job(URL, "-"), "done", size=3, verified="length")),
+            NORMAL,
+            "done     stdout, 3 B",
         ),
         (EVENTS[5], NORMAL, "warning  q.txt: option 'split-size' is unknown."),
         (EVENTS[2], VERBOSE, "resume   a.iso from 5.0 MiB of 10.0 MiB (same ETag)"),
@@ -204,9 +215,9 @@ def test_a_name_that_is_no_utf8_still_makes_ascii_json() -> None:
 # --- the report
 
 
-def report(*events: Event) -> list[str]:
+def report(*events: Event, piped: bool = False) -> list[str]:
     said: list[str] = []
-    summary = Summary(said.append)
+    summary = Summary(said.append, piped=piped)
     for event in events:
         summary(event)
     return said
@@ -229,7 +240,8 @@ def test_the_list_of_failures_is_bounded() -> None:
     ("events", "told"),
     [
         ([failed(BROKE), ran(1, 1)], True),
-        ([failed(DiskError("No space is left.")), ran(1, 1)], True),
+        ([failed(DiskFullError("No space is left.")), ran(1, 1)], True),
+        ([failed(DiskError("a.iso is a folder.")), ran(1, 1)], False),
         ([ran(1, left=3, stopped=True)], True),
         ([failed(GONE), ran(1, 1)], False),
         ([ran(2)], False),
@@ -244,8 +256,12 @@ def test_a_single_job_needs_no_report() -> None:
     assert report(failed(BROKE), ran(failed=1)) == [GO_ON]
 
 
+def test_what_went_to_stdout_is_not_resumed() -> None:
+    assert report(failed(BROKE), ran(failed=1), piped=True) == []
+
+
 def test_an_empty_run_says_so() -> None:
-    assert report(RunFinished(0, 0, 0, 0, 0, 0, 0, 0.0, stopped=False)) == ["0 files; 0 B in 0:00"]
+    assert report(RunFinished(0, 0, 0, 0, 0, 0, 0, 0.0, stopped=False)) == ["Nothing to do: no job was given."]
 
 
 # --- streams
@@ -277,6 +293,15 @@ def test_a_log_on_a_full_disk_does_not_end_the_run() -> None:
     pipe.failure = OSError(28, "No space left on device")
     Outlet(pipe, gone=lambda: calls.append(1)).say("one")
     assert calls == []
+
+
+def test_events_that_cannot_be_written_are_told_once() -> None:
+    pipe, lost = Pipe(), list[OSError]()
+    pipe.failure = OSError(28, "No space left on device")
+    outlet = Outlet(pipe, lost=lost.append)
+    outlet.say("one")
+    outlet.say("two")
+    assert lost == [pipe.failure]
 
 
 def test_what_a_stream_cannot_show_is_escaped() -> None:

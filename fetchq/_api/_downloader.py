@@ -133,7 +133,8 @@ class Downloader:
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             observe=self._observe,
-            stdout=self._stdout or sys.stdout.buffer,
+            # Closed, or replaced by a stream of text alone, as notebooks do.
+            stdout=self._stdout or getattr(sys.stdout, "buffer", None),
             clock=asyncio.get_running_loop().time,
             now=time.time,
             sleep=asyncio.sleep,

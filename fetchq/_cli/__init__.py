@@ -25,7 +25,7 @@ from typing import Any
 
 import click
 
-from .._errors import FetchError
+from .._errors import DiskError, FetchError
 from .._naming import printable
 from .._report import ProgressKind
 from .._version import VERSION
@@ -112,6 +112,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :param args: the words after the program's name; default: the process's own.
     """
+    _open_closed_streams()
     try:
         code: int = _verbs.main(args=args, prog_name="fetchq", standalone_mode=False) or 0
     except click.exceptions.Abort:
@@ -120,6 +121,11 @@ def main(args: Sequence[str] | None = None) -> int:
         code = _complain(error.format_message(), error.exit_code)
     except FetchError as error:
         code = _complain(str(error), error.exit_code)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # A file's errors are translated where it is opened: without a name it is what click writes to.
+        code = _complain(f"Standard output cannot be written: {error.strerror}.", DiskError.exit_code)
     _let_go()
     return code
 
@@ -129,6 +135,19 @@ def _complain(message: str, code: int) -> int:
     line = printable(" ".join(message.split()))
     click.echo(f"fetchq: {line}", err=True)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Stand in for the standard streams that the caller has closed: the next file opened would be one of them.
+
+    Opened the wrong way round, so that using them fails instead of losing data.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115 - the process's own
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - as above
+    if sys.stderr is None:
+        sys.stderr = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - as above
 
 
 def _let_go() -> None:

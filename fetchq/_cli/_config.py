@@ -23,15 +23,29 @@ def defaults(
     """
     found: dict[str, Any] = {}
     for path in (_user_file(environ), Path("fetchq.toml")):
-        if path.is_file():
+        if path is not None and _is_there(path):
             found |= _read(path, command)
     return found
 
 
-def _user_file(environ: os._Environ[str] | dict[str, str]) -> Path:
+def _user_file(environ: os._Environ[str] | dict[str, str]) -> Path | None:
+    """Give the user's file; None for a user without a home, as in some containers."""
     # XDG Base Directory specification: unset, empty or relative means ~/.config.
     folder = Path(environ.get("XDG_CONFIG_HOME") or "")
-    return (folder if folder.is_absolute() else Path.home() / ".config") / "fetchq" / "config.toml"
+    if not folder.is_absolute():
+        try:
+            folder = Path.home() / ".config"
+        except RuntimeError:
+            return None
+    return folder / "fetchq" / "config.toml"
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a file to read; in a folder that is closed to us, as under sudo, there is none."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _read(path: Path, command: click.Command) -> dict[str, Any]:

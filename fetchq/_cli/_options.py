@@ -25,7 +25,6 @@ SECRETS, TLS, INTEGRITY, OUTPUT = "Authentication", "TLS", "Integrity", "Output"
 HEADINGS = (FILES, NETWORK, REQUEST, SECRETS, TLS, INTEGRITY, OUTPUT)
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-COUNT = click.IntRange(min=1)
 GIVEN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -98,9 +97,9 @@ OPTIONS: tuple[Choice, ...] = (
     Choice("-o", "--output", heading=FILES, metavar="NAME",
            help="Target of a single job; - is stdout.", default_text="from the response"),
     _set(Disk, "-d", "--dir", heading=FILES, metavar="DIR", type=click.Path(path_type=Path)),
-    _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=COUNT),
-    _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=COUNT),
-    _set(Queue, "--per-host", heading=FILES, metavar="N", type=COUNT,
+    _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=types.COUNT),
+    _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT),
+    _set(Queue, "--per-host", heading=FILES, metavar="N", type=types.COUNT,
          default_text=f"{Queue().per_host}, or --jobs where that is more"),
     _set(Disk, "--if-exists", heading=FILES, metavar="WORD", type=types.IF_EXISTS,
          help=f"{help_of(Disk, 'if_exists')} One of: {', '.join(types.IF_EXISTS.choices)}."),
@@ -120,7 +119,7 @@ OPTIONS: tuple[Choice, ...] = (
     _set(Network, "--write-timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Network, "--pool-timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Network, "--min-speed", heading=NETWORK, metavar="RATE", type=types.SIZE),
-    _set(Queue, "--limit-rate", heading=NETWORK, metavar="RATE", type=types.SIZE),
+    _set(Queue, "--limit-rate", heading=NETWORK, metavar="RATE", type=types.RATE),
     _set(Network, "--proxy", heading=NETWORK, metavar="URL", type=types.URL),
     Choice("--no-env", heading=NETWORK, is_flag=True, help="Take no proxy from the environment."),
     _set(Network, "--http2", heading=NETWORK, is_flag=True),

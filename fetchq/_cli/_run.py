@@ -17,12 +17,12 @@ from typing import Any, TypeAlias
 import click
 
 from .._api import Downloader
-from .._errors import FetchError, UsageError
+from .._errors import DiskError, FetchError, UsageError
 from .._events import Warned
-from .._models import Job, Preview, redact
+from .._models import Job, Preview
 from .._naming import place, printable
 from .._progress import TICK
-from .._report import NORMAL, QUIET, VERBOSE, Audience, left_by_reader
+from .._report import NORMAL, QUIET, VERBOSE, Audience, failure, left_by_reader
 from .._settings import Settings
 from .._units import size
 from ._jobs import Request, from_files, patiently, request
@@ -114,7 +114,9 @@ class Run:
             stdout=sys.stdout,
             log=stream,
             slots=self._settings.queue.jobs,
+            piped=given["output"] == "-",
             gone=self._reader_gone,
+            lost=self._events_lost,
         )
         closing.callback(self._audience.close)
         self._request = request(given, lambda message: self._audience(Warned(0, message)))
@@ -174,14 +176,26 @@ class Run:
             await asyncio.sleep(TICK)
 
     def _signalled(self, number: int) -> None:
+        if self._signal:  # both came before the loop turned
+            self._signalled_again(number, None)
         self._signal = number
         loop = asyncio.get_running_loop()
         for again in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(again)
             # Not the loop's: a second signal is for a loop that does not turn any more.
-            signal.signal(again, lambda caught, _: os._exit(SIGNALLED + caught))
+            signal.signal(again, self._signalled_again)
         if not self._given["quiet"]:
             self._audience.say(STOPPING)
+        self._downloader.stop()
+
+    def _signalled_again(self, number: int, _: object) -> None:
+        self._audience.wipe()
+        os._exit(SIGNALLED + number)
+
+    def _events_lost(self, error: OSError) -> None:
+        reason = f"Standard output cannot be written: {error.strerror}."
+        self._error = self._error or DiskError(reason)
+        self._audience.say(f"failed   {reason}")
         self._downloader.stop()
 
     def _reader_gone(self) -> None:
@@ -217,7 +231,7 @@ class Previews:
         self._files += 1
         if preview.error is not None:
             self._failed += 1
-            return f"{'-':>10}  {'failed':<24}  {preview.name or redact(preview.job.url)}: {preview.error}"
+            return f"{'-':>10}  {'failed':<24}  {failure(preview.job, preview.error)}"
         self._bytes += preview.size or 0
         self._have += preview.have
         self._unknown += preview.size is None
@@ -232,7 +246,7 @@ class Previews:
     def total(self) -> str:
         """Give the last line."""
         here = f", {size(self._have)} of them here already" if self._have else ""
-        parts = [f"{self._files} files, {size(self._bytes)}{here}"]
+        parts = [f"{self._files} file{'s' * (self._files != 1)}, {size(self._bytes)}{here}"]
         parts += [f"{self._unknown} of unknown size"] if self._unknown else []
         parts += [f"{self._failed} failed"] if self._failed else []
         return "; ".join(parts)

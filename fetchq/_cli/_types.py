@@ -16,10 +16,12 @@ __all__ = [
     "CHECKSUM",
     "CODES",
     "COOKIE",
+    "COUNT",
     "HEADER",
     "IF_EXISTS",
     "PAIR",
     "PAUSE",
+    "RATE",
     "RETRIES",
     "SECONDS",
     "SIZE",
@@ -69,6 +71,30 @@ class Size(Type):
     def read(self, text: str) -> int:
         """Give bytes."""
         return parse_size(text)
+
+
+class Rate(Size):
+    """A limit in bytes a second."""
+
+    def read(self, text: str) -> int:
+        """Give bytes a second."""
+        rate = super().read(text)
+        if rate < 1:
+            raise ValueError("at 0 bytes a second nothing would arrive: leave it out for no limit.")
+        return rate
+
+
+class Count(Type):
+    """How many of something that there must be one of."""
+
+    name = "count"
+
+    def read(self, text: str) -> int:
+        """Give a whole number from 1 on."""
+        count = text.strip()
+        if not count.isascii() or not count.isdigit() or int(count) < 1:
+            raise ValueError(f"{text!r} is not a count: write 1, 2, 3, ...")
+        return int(count)
 
 
 class Seconds(Type):
@@ -199,6 +225,7 @@ def _number(text: str) -> float:
     return number
 
 
-CHECKSUM, CODES, COOKIE, HEADER, PAIR = Checksum(), Codes(), Cookie(), Header(), Pair()
-PAUSE, RETRIES, SECONDS, SIZE, URL = Pause(), Retries(), Seconds(), Size(), Url()
+CHECKSUM, CODES, COOKIE, COUNT, HEADER = Checksum(), Codes(), Cookie(), Count(), Header()
+PAIR, PAUSE, RATE, RETRIES, SECONDS = Pair(), Pause(), Rate(), Retries(), Seconds()
+SIZE, URL = Size(), Url()
 IF_EXISTS = click.Choice(get_args(IfExists))

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event as Flag
 from typing import TypeAlias
 
 from .._digests import Hasher, parse
-from .._errors import ChecksumError, DiskError, FetchError, UsageError
+from .._errors import ChecksumError, DiskError, FetchError, StoppedError, UsageError
 from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted
 from .._models import Job, Result
 from .._naming import printable
@@ -111,29 +112,47 @@ class Verification:
         self._audience = audience
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._error: FetchError | None = None
+        self._stopping = Flag()
         self._done = self._failed = self._bytes = 0
 
     def run(self, claims: Iterable[Claim]) -> int:
-        """Check all *claims*; give the exit code."""
+        """Check all *claims*; give the exit code.
+
+        :raises UsageError: there are none.
+        """
         began = time.monotonic()
         self._audience(RunStarted(None, ""))
-        numbered = enumerate(claims, 1)
-        waiting: set[Future[None]] = set()
-        with ThreadPoolExecutor(WORKERS) as pool:
-            # Twice the workers: each finds its next file at once, and a directory of millions costs no memory.
-            while waiting := waiting | {
-                pool.submit(self._check, number, claim)
-                for number, claim in islice(numbered, 2 * WORKERS - len(waiting))
-            }:
-                done, waiting = wait(waiting, TICK, FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                self._tell()
+        try:
+            self._run(claims)
+        except KeyboardInterrupt:
+            self._audience.say("Stopped before all files were compared.")
+            return StoppedError.exit_code
+        if not self._done + self._failed:
+            raise UsageError("Nothing is known of any file here: name a manifest with --checksums FILE.")
         elapsed = time.monotonic() - began
         self._audience(
             RunFinished(self._done, 0, 0, self._failed, 0, self._bytes, self._bytes, elapsed, stopped=False)
         )
         return 0 if self._error is None else self._error.exit_code
+
+    def _run(self, claims: Iterable[Claim]) -> None:
+        numbered = enumerate(claims, 1)
+        waiting: set[Future[None]] = set()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            # Twice the workers: each finds its next file at once, and a directory of millions costs no memory.
+            try:
+                while waiting := waiting | {
+                    pool.submit(self._check, number, claim)
+                    for number, claim in islice(numbered, 2 * WORKERS - len(waiting))
+                }:
+                    done, waiting = wait(waiting, TICK, FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                    self._tell()
+            except BaseException:
+                # The pool waits for its threads: without a word to them, until the largest file is read.
+                self._stopping.set()
+                raise
 
     def _tell(self) -> None:
         """Hand on what the threads said since the last time."""
@@ -170,7 +189,7 @@ class Verification:
             with claim.path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 self._events.put(Planned(number, name, "fresh", "", 0, size, resumable=False))
-                while block := file.read(BLOCK):
+                while (block := file.read(BLOCK)) and not self._stopping.is_set():
                     hasher.update(block)
                     have += len(block)
                     self._events.put(Progressed(number, have, len(block), 1))

@@ -14,7 +14,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .._api import Downloader
+from .._errors import UsageError
 from .._models import Job
+from .._naming import printable
 from .._progress import TICK
 from .._report import Audience, ProgressKind
 from .._settings import MIB, Disk, Network, Queue, Retry, Settings
@@ -57,11 +59,13 @@ def demo(keep: Path | None = None, progress: ProgressKind = "auto") -> int:
     :param keep: directory that gets the files; without it they are removed.
     :param progress: what is shown meanwhile, as ``--progress`` has it.
     :return: exit code: 0 when every file is what the origin meant, 1 when one is not, 130 after Ctrl-C.
-    :raises UsageError: *keep* is a file.
+    :raises UsageError: *keep* cannot be a directory.
     """
     audience = Audience(progress, stderr=sys.stderr, stdout=sys.stdout, slots=JOBS)
     offered, account = offers(), Account()
     with ExitStack() as stack:
+        if keep:
+            _make(keep)
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetchq-demo-")))
         origin = stack.enter_context(Origin(offered))
         jobs = [_job(origin, offer) for offer in offered]
@@ -78,6 +82,13 @@ def demo(keep: Path | None = None, progress: ProgressKind = "auto") -> int:
         if keep:
             audience.say(f"They are in {keep}.")
         return 0 if good == len(offered) else 1
+
+
+def _make(keep: Path) -> None:
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The directory {printable(str(keep))} cannot be made: {error.strerror}.") from error
 
 
 def _job(origin: Origin, offer: Offer) -> Job:

@@ -8,6 +8,7 @@ import os
 import stat
 import zlib
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,26 @@ __all__ = ["Identity", "Journal", "forget", "journal_of", "load", "part_of", "sa
 MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
 class Identity:
-    """Which download a part belongs to.
+    """Which download a part belongs to, worked out when it is asked for: small files seldom need it.
 
-    :param url: without secrets and query.
-    :param key: tells URLs apart that differ in their secrets, without holding these.
+    :ivar url: without secrets and query.
+    :ivar key: tells URLs apart that differ in their secrets, without holding these.
     """
 
-    url: str
-    key: str
+    def __init__(self, full: str) -> None:
+        self._full = full
 
-    @classmethod
-    def of(cls, url: str) -> Identity:
-        """Give the identity of the full *url*."""
-        key = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return cls(redact(url).partition("?")[0], key)
+    @cached_property
+    def url(self) -> str:
+        return redact(self._full).partition("?")[0]
+
+    @cached_property
+    def key(self) -> str:
+        return hashlib.sha256(self._full.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def __repr__(self) -> str:
+        return f"Identity({self.url!r})"
 
 
 @dataclass(frozen=True, slots=True)

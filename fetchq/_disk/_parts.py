@@ -143,7 +143,7 @@ class Parts:
         """
         whole = Whole(chunks, algorithms, mtime, check)
         try:
-            return await self._threads.run(self._put, whole, directory, name, identity, same)
+            return await self._threads.run_short(self._put, whole, directory, name, identity, same)
         except OSError as error:
             raise translate(error, directory / name) from error
 

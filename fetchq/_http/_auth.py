@@ -9,6 +9,7 @@ import httpx
 
 from .._errors import UsageError
 from .._settings import Network
+from . import _headers
 from ._address import Address, Origin
 
 # A run meets few origins that ask for a password; past this many the memory of their challenges starts anew.
@@ -16,10 +17,14 @@ _REMEMBERED = 256
 
 
 class Bearer(httpx.Auth):
-    """Sends a token (RFC 6750 section 2.1)."""
+    """Sends a token (RFC 6750 section 2.1).
+
+    :raises UsageError: it holds what no header may.
+    """
 
     def __init__(self, token: str) -> None:
         self._value = f"Bearer {token}"
+        _headers.encoded([("Authorization", self._value)])
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Put the token on the request."""

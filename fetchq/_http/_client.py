@@ -118,8 +118,8 @@ class HttpClient:
             if with_body and wish.body is not None and following.origin not in (home.origin, wish.asked.origin):
                 # RFC 9110 section 15.4.8 keeps the body on 307 and 308; it may hold a password or a token.
                 raise ProtocolError(
-                    f"{address.host} redirects the request's body to {following.host}, which it was not given for: "
-                    "name that URL yourself if it is right."
+                    f"{address.host} redirects the request's body to {following.host}, which it was not given"
+                    " for: name that URL yourself if it is right."
                 )
             address = following
 

@@ -165,6 +165,8 @@ class Bars:
         self._slots = [number if number in wanted else None for number in self._slots]
         fresh = iter(sorted(wanted.difference(self._slots)))
         self._slots = [next(fresh, None) if number is None else number for number in self._slots]
+        # Towards the end slots stay empty: they go below the others, and no gap is left between these.
+        self._slots.sort(key=lambda number: number is None)
 
     def _slot(self, job: Running, now: float, columns: int) -> Row:
         name = printable(job.name or guess(job.url))

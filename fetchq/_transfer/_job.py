@@ -12,7 +12,7 @@ from .._disk import Existing, Finished, Identity, Part, Sink
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
 from .._events import AttemptFailed, JobStarted, Planned, Progressed
 from .._http import Reply
-from .._models import Again, Job, PlanKind, Resource, Result, ResultStatus, Span, redact
+from .._models import Again, Job, PlanKind, Resource, Result, Span, redact
 from .._ranges import Answer, Ask
 from . import _body, _expect
 from ._body import Buffer
@@ -20,7 +20,7 @@ from ._claims import Claim, Claims
 from ._crew import Crew
 from ._decode import Decoder
 from ._origin import Origin
-from ._outcome import kept, vouched
+from ._outcome import kept, stuck, vouched
 from ._pump import Pump
 from ._tally import Tally
 from ._tools import Tools
@@ -52,7 +52,7 @@ class Transfer:
         self.number = number
         self._tools = tools
         self._origin = Origin(job, tools)
-        self._identity = Identity.of(job.url)
+        self._identity = Identity(job.url)
         self._part: Part | None = None
         self._sink: Sink | None = None
         self._known: Resource | None = None
@@ -77,7 +77,7 @@ class Transfer:
                 return await self._failed(error)
         except FetchError as error:
             await self.close()
-            return self._result("failed", error=error)
+            return self._result(status="failed", error=error)
         except BaseException:
             await self.close()
             raise
@@ -105,7 +105,7 @@ class Transfer:
     async def _find(self) -> None:
         """Look for the part of an earlier run before anything is asked."""
         if self.job.out == "-":
-            self._sink = self._tools.parts.pipe(self._tools.stdout)
+            self._sink = self._tools.pipe()
             return
         directory, name = self._place("")
         if _expect.resumable_method(self.job) and self._tools.parts.left_behind(directory):
@@ -167,7 +167,7 @@ class Transfer:
         ask = _ranges.ask_for(hole, self._known, overlap, plain=self._plain)
         if ask.condition is None and ask.compare == 0:
             # Nothing would vouch that these bytes belong to those in the part.
-            await self._restart()
+            await self._restart("nothing proves that the server still has the same file")
             return Ask()
         return ask
 
@@ -195,7 +195,7 @@ class Transfer:
                 return self._kept(found)
             if self._worth_resuming(seen):
                 return None
-        await self._restart()
+        await self._restart(restarts)
         self._known = seen
         await self._begin(seen)
         self._plan("restart" if restarts else "fresh", restarts or answer.reason, seen)
@@ -211,10 +211,10 @@ class Transfer:
         await self._begin(self._known)
         self._plan("resume", answer.reason, self._known)
         chunks = reply.chunks()
-        if answer.body.start < ask.span.start and self._part is not None:
+        if answer.body.start < ask.span.start and self._sink is not None:
             before = ask.span.start - answer.body.start
             lead = min(before, self._tools.settings.disk.overlap)
-            known = await self._part.read(Span(ask.span.start - lead, ask.span.start))
+            known = await self._sink.read(Span(ask.span.start - lead, ask.span.start))
             chunks = _body.trim(chunks, before, known)
         return await self._stream(chunks, Span(ask.span.start, min(answer.body.stop, ask.span.stop)))
 
@@ -278,8 +278,8 @@ class Transfer:
         claim = Claims(UNKNOWN_END, lambda: (), self._tools.clock).start(0, None)
         try:
             await Pump(self._sink, claim, self._tools, self._wrote).run(_body.decoded(chunks, decoder))
-        except FetchError:
-            await self._restart()
+        except FetchError as error:
+            await self._restart(str(error))
             raise
         self._known = replace(seen, length=claim.position)
         return await self._finish("")
@@ -300,17 +300,16 @@ class Transfer:
         return self._kept(finished)
 
     def _check(self, digests: Mapping[str, str]) -> None:
-        _digests.compare(_expect.digests(self.job, self._known), digests, self._name)
+        _digests.compare(_expect.digests(self.job, self._known), digests, self._name or "standard output")
 
     def _kept(self, file: Finished | Existing) -> Result:
-        digest = bool(_expect.digests(self.job, self._known))
-        result = self._result("done", verified=vouched(digest=digest, framed=self._framed))
-        return kept(result, file, self._tally.before)
+        verified = vouched(digest=bool(_expect.digests(self.job, self._known)), framed=self._framed)
+        return self._result(**kept(file, self._tally.before, verified, stdout=self.job.out == "-"))
 
-    def _result(self, status: ResultStatus, **more: Any) -> Result:
+    def _result(self, **facts: Any) -> Result:
         elapsed = self._tools.clock() - (self._began or 0.0)
-        asked = self._origin.asked
-        return Result(self.job, status, received=self._tally.received, elapsed=elapsed, attempts=asked, **more)
+        facts |= {"received": self._tally.received, "attempts": self._origin.asked, "elapsed": elapsed}
+        return Result(self.job, **facts)
 
     # --- when it goes wrong
 
@@ -318,7 +317,7 @@ class Transfer:
         """Decide whether an error ends the job or this attempt only."""
         failures = self._tally.failed()
         if isinstance(error, ChangedError) and error.transient:
-            await self._restart()
+            await self._restart("the file changed on the server")
         wait = await self._second_chance(error)
         if wait is None:
             policy = self._tools.settings.retry
@@ -327,7 +326,7 @@ class Transfer:
             wait = _retry.wait_before(error, failures, policy, self._tools.random)
         if wait is None:
             await self.close()
-            return self._result("failed", error=error)
+            return self._result(status="failed", error=error)
         self._tools.observe(AttemptFailed(self.number, self.name, error, failures, wait))
         return Again(wait, self)
 
@@ -346,9 +345,11 @@ class Transfer:
             self._known = replace(self._known, etag=None, last_modified=None)
         return 0.0 if turned and dead else None
 
-    async def _restart(self) -> None:
-        """Begin at the first byte again, in the same part."""
+    async def _restart(self, reason: str) -> None:
+        """Begin at the first byte again, in the same part; what is out cannot be taken back."""
         if self._sink is not None and self._sink.spans:
+            if not self._sink.restartable:
+                raise stuck(self._tally.have, reason)
             await self._sink.reset()
         self._forget()
 

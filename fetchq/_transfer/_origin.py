@@ -53,11 +53,10 @@ class Origin:
         :param first: no attempt has failed yet: a signed target that says 403 may only have expired.
         :raises FetchError: what the status means.
         """
-        policy, now = self._tools.settings.retry, self._tools.now()
-        error = _retry.error_for(reply.status, reply.headers, policy, self.host, now)
-        if error is not None and not (reply.status == 416 and ask.span is not None):
-            if reply.status == 403 and reply.hops and first:
-                error.transient = True
+        if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
+            policy, now = self._tools.settings.retry, self._tools.now()
+            error = _retry.error_for(reply.status, reply.headers, policy, self.host, now)
+            error.transient |= reply.status == 403 and reply.hops > 0 and first
             raise error
         promised = _digests.promised(reply.headers, reply.status)
         seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)

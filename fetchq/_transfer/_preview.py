@@ -28,10 +28,9 @@ async def preview(job: Job, tools: Tools) -> Preview:
 async def _look(job: Job, tools: Tools) -> Preview:
     reply = await tools.http.open(job)
     try:
-        host = urlsplit(reply.url).hostname or "the server"
-        error = _retry.error_for(reply.status, reply.headers, tools.settings.retry, host, tools.now())
-        if error is not None:
-            raise error
+        if reply.status not in _retry.GOOD:
+            host = urlsplit(reply.url).hostname or "the server"
+            raise _retry.error_for(reply.status, reply.headers, tools.settings.retry, host, tools.now())
         promised = _digests.promised(reply.headers, reply.status)
         seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
         name = _naming.name_from(reply.headers, reply.url, dotfiles=tools.settings.disk.dotfiles)
@@ -47,7 +46,7 @@ async def _look(job: Job, tools: Tools) -> Preview:
     final = folder / name
     if final.is_file() and same_file(final.stat(), seen):
         return Preview(job, shown, "done", seen.length, seen.length or 0, resumable)
-    have = tools.parts.trusted(folder, name, Identity.of(job.url))
+    have = tools.parts.trusted(folder, name, Identity(job.url))
     return Preview(job, shown, "resume" if have and resumable else "fresh", seen.length, have, resumable)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from .._budget import Budget
-from .._disk import Parts
+from .._disk import Parts, Sink
+from .._errors import UsageError
 from .._events import Observer
 from .._http import HttpClient
 from .._settings import Settings
@@ -22,7 +23,7 @@ class Tools:
 
     :param observe: is told every event.
     :param bucket: the rate limit that all transfers share, if there is one.
-    :param stdout: where ``-`` goes.
+    :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
     :param clock: steady seconds.
     :param now: seconds since the epoch, for what servers date.
     :param sleep: waits that many seconds.
@@ -35,11 +36,20 @@ class Tools:
     budget: Budget
     bucket: Bucket | None
     observe: Observer
-    stdout: BinaryIO
+    stdout: BinaryIO | None
     clock: Callable[[], float]
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
+
+    def pipe(self) -> Sink:
+        """Give standard output in a part's place.
+
+        :raises UsageError: there is none.
+        """
+        if self.stdout is None:
+            raise UsageError("Standard output takes no bytes here: give the target a name.")
+        return self.parts.pipe(self.stdout)
 
     async def pace(self, size: int) -> None:
         """Count *size* bytes that came against the rate limit; wait if they came too fast."""

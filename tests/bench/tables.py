@@ -69,7 +69,7 @@ def ratio(work: Work, scores: Scores, name: str) -> str:
 def figure(work: Work, score: Score | None) -> str:
     if score is None or not usable(score):
         return "failed"
-    if len(work.files) > 1 and work.pace is None:
+    if len(work.files) > 1 and work.total < len(work.files) * MIB:
         return f"{score.seconds:.2f} s, {len(work.files) / score.seconds:,.0f} files/s"
     if work.total > MIB:
         return f"{score.seconds:.2f} s, {work.total / score.seconds / 1e6:,.0f} MB/s"

@@ -20,8 +20,8 @@ from fetchq._settings import Disk, IfExists
 T = TypeVar("T")
 
 URL = "http://host.test/a.iso"
-OURS = Identity.of(URL)
-OTHER = Identity.of("http://elsewhere.test/other")
+OURS = Identity(URL)
+OTHER = Identity("http://elsewhere.test/other")
 MTIME = 1_000_000_000.0
 
 

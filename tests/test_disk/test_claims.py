@@ -206,7 +206,7 @@ def test_overwriting_takes_over_a_part_of_another_download_once_it_begins(tmp_pa
 
 
 def test_a_signed_url_finds_its_part_again_by_a_strong_etag_only(tmp_path: Path) -> None:
-    before, after = (Identity.of(f"http://u:p@host.test/a.iso?signature={n}") for n in (1, 2))
+    before, after = (Identity(f"http://u:p@host.test/a.iso?signature={n}") for n in (1, 2))
 
     async def work() -> None:
         for etag, expected in (('"strong"', "a.iso"), ('W/"weak"', "a.1.iso"), (None, "a.1.iso")):

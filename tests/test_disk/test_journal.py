@@ -118,9 +118,9 @@ def test_spans_are_believed_within_the_part_only(
 
 
 def test_neither_journal_nor_identity_holds_a_secret(tmp_path: Path) -> None:
-    identity = Identity.of("https://user:hunter2@host.test/a.iso?token=geheim#frag")
+    identity = Identity("https://user:hunter2@host.test/a.iso?token=geheim#frag")
     assert identity.url == "https://host.test/a.iso"
     assert not {"hunter2", "geheim", "frag"} & set(identity.key)
-    assert Identity.of("https://host.test/a.iso?token=b").key != identity.key
+    assert Identity("https://host.test/a.iso?token=b").key != identity.key
     text = _encode(Journal(identity.url, identity.key, 1, None, None, (), 1), NAME).decode()
     assert not any(secret in text for secret in ("hunter2", "geheim", "frag", "user"))

@@ -75,14 +75,14 @@ class Lies(RuleBasedStateMachine):
     @precondition(lambda self: self.part is None)
     @rule(url=st.sampled_from(URLS))
     def claim(self, url: str) -> None:
-        claiming = self.parts.claim(self.folder, "a.iso", Identity.of(url), same=never)
+        claiming = self.parts.claim(self.folder, "a.iso", Identity(url), same=never)
         part = self.loop.run_until_complete(claiming)
         assert isinstance(part, Part)
         assert part.name not in self.finals
         self.part, self.url = part, url
         if part.spans:
             assert part.journal is not None
-            assert part.journal.key == Identity.of(url).key
+            assert part.journal.key == Identity(url).key
             self.check(part, int((part.journal.etag or "").strip('"')))
         self.begin()
 
