@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ._budget import Budget
@@ -36,6 +37,8 @@ class Work(Generic[J]):
 
     :param rank: smaller goes first.
     :param again: what its last attempt left behind; None before the first.
+    :param received: to be called once an attempt needs its connection no more: the next job may have it
+        while this one still writes and verifies.
     """
 
     rank: int
@@ -43,6 +46,8 @@ class Work(Generic[J]):
     job: J = field(compare=False)
     host: str = field(compare=False)
     again: Again | None = field(default=None, compare=False)
+    received: Callable[[], None] = field(default=lambda: None, compare=False)
+    connected: bool = field(default=False, compare=False)
 
 
 class Scheduler(Generic[J, R]):
@@ -209,6 +214,7 @@ class Scheduler(Generic[J, R]):
         """Run a work's next attempt and, while there is one, the next in line on the same connection."""
         following: Work[J] | None = work
         while following is not None:
+            self._connect(following)
             try:
                 self._ended(following, await self._fetch(following))
             except asyncio.CancelledError:
@@ -216,8 +222,26 @@ class Scheduler(Generic[J, R]):
                 raise
             finally:
                 self._running -= 1
-                self._budget.give(following.host)
+                self._disconnect(following)
             following = None if self._stopped else self._next()
+
+    def _connect(self, work: Work[J]) -> None:
+        work.connected = True
+        work.received = partial(self._received, work)
+
+    def _disconnect(self, work: Work[J]) -> None:
+        if work.connected:
+            work.connected = False
+            self._budget.give(work.host)
+
+    def _received(self, work: Work[J]) -> None:
+        """Hand a work's connection on before the work ends, unless too many are ending already."""
+        if self._stopped or self._running >= 2 * self._budget.total:
+            return
+        self._disconnect(work)
+        following = self._next()
+        if following is not None:
+            self._spawn(self._work(following))
 
     def _next(self) -> Work[J] | None:
         self._wake()

@@ -180,8 +180,11 @@ class Downloader:
         finally:
             self._scheduler = None
             sums.received += sum(transfer.received for transfer in wired.open)
-            await wired.save()
-            self._observe(sums.finished(wired.tools.clock(), scheduler))
+            try:
+                await wired.save()
+            finally:
+                # A store that cannot be written must not cost the report as well.
+                self._observe(sums.finished(wired.tools.clock(), scheduler))
 
     def stop(self) -> None:
         """End the run that is under way: parts and journals are saved, the iterator ends soon after."""
@@ -211,7 +214,7 @@ class Downloader:
                 return self._ended(work.number, remembered, "")
             transfer = Transfer(work.job, work.number, wired.tools)
             wired.open.add(transfer)
-        outcome = await transfer.run()
+        outcome = await transfer.run(work.received)
         if isinstance(outcome, Again):
             return outcome
         wired.open.discard(transfer)

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 
-from .. import _digests, _retry
+from .. import _digests, _ranges, _retry
 from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource
 from .._settings import Queue
@@ -14,6 +14,7 @@ from .._settings import Queue
 __all__ = [
     "algorithms",
     "check_length",
+    "continues",
     "decodes",
     "digests",
     "framed",
@@ -29,6 +30,11 @@ GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
 def resumable_method(job: Job) -> bool:
     """Tell whether a job's answer may be asked for in ranges: a GET without a body."""
     return job.method.upper() == "GET" and job.content is None and job.json is None and not job.form
+
+
+def continues(known: Resource | None, seen: Resource) -> bool:
+    """Tell whether a part begun with *known*, found only under the server's own name, is of this resource."""
+    return known is not None and not seen.encoding and _ranges.same_resource(known, seen) is not False
 
 
 def splittable(job: Job, known: Resource, queue: Queue) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,14 @@ class Transfer:
         self._framed = True
         self._tally = Tally()
         self._began: float | None = None
+        self._received: Callable[[], None]
 
-    async def run(self) -> Result | Again:
-        """Make one attempt: give the job's result, or say that another attempt is worth its while."""
+    async def run(self, received: Callable[[], None]) -> Result | Again:
+        """Make one attempt: give the job's result, or say that another attempt is worth its while.
+
+        :param received: is called when the network has no more to do, and only the disk has.
+        """
+        self._received = received
         if self._began is None:
             self._began = self._tools.clock()
             self._tools.observe(JobStarted(self.number, self.job.id, redact(self.job.url), self.job.source))
@@ -161,6 +166,8 @@ class Transfer:
     async def _next_ask(self) -> Ask:
         if self._known is None or self._sink is None or not self._sink.spans or self._refused:
             return Ask()
+        if _expect.decodes(self._known, self._name):
+            return Ask()
         length, spans = self._known.length, self._sink.spans
         hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
         overlap = self._tools.settings.disk.overlap if self._part is not None else 0
@@ -193,15 +200,21 @@ class Transfer:
             found = await self._claim(directory, name, seen)
             if found is not None:
                 return self._kept(found)
-            if self._worth_resuming(seen):
+            if _expect.continues(self._known, seen):
                 return None
         await self._restart(restarts)
         self._known = seen
-        await self._begin(seen)
-        self._plan("restart" if restarts else "fresh", restarts or answer.reason, seen)
+        body = Span(0, UNKNOWN_END if seen.length is None else seen.length)
         if _expect.decodes(seen, self._name):
-            return await self._decode(chunks, seen)
-        return await self._stream(chunks, Span(0, UNKNOWN_END if seen.length is None else seen.length))
+            # The length is of the coded body, and no validator is of the bytes that will be in the part.
+            self._known, body = replace(seen, length=None), Span(0, UNKNOWN_END)
+            most = self._tools.settings.disk.max_size or self._tools.settings.network.max_decoded
+            chunks = _body.decoded(chunks, Decoder(seen.encoding or "", most))
+            await self._begin(Resource(seen.url))
+        else:
+            await self._begin(seen)
+        self._plan("restart" if restarts else "fresh", restarts or answer.reason, self._known)
+        return await self._stream(chunks, body)
 
     async def _slice(self, reply: Reply, seen: Resource, ask: Ask, answer: Answer) -> Result | None:
         """Receive a range that continues the part."""
@@ -257,6 +270,7 @@ class Transfer:
         self._name, self._known = name, seen
         await self._tools.pace(seen.length or 0)
         self._plan("fresh", answer.reason, seen)
+        self._received()
         file = await self._tools.parts.put(
             directory,
             name,
@@ -270,20 +284,6 @@ class Transfer:
         self._wrote(seen.length or 0)
         return self._kept(file)
 
-    async def _decode(self, chunks: AsyncIterator[Buffer], seen: Resource) -> Result:
-        """Undo a content coding that nobody asked for; such a body cannot be resumed."""
-        assert self._sink is not None and seen.encoding is not None  # noqa: S101, PT018 - begun before
-        most = self._tools.settings.disk.max_size or self._tools.settings.network.max_decoded
-        decoder = Decoder(seen.encoding, most)
-        claim = Claims(UNKNOWN_END, lambda: (), self._tools.clock).start(0, None)
-        try:
-            await Pump(self._sink, claim, self._tools, self._wrote).run(_body.decoded(chunks, decoder))
-        except FetchError as error:
-            await self._restart(str(error))
-            raise
-        self._known = replace(seen, length=claim.position)
-        return await self._finish("")
-
     # --- finish
 
     async def _finish(self, reason: str) -> Result:
@@ -295,6 +295,7 @@ class Transfer:
             await self._begin(known)
             self._plan("done", reason, known)
         mtime = _retry.http_date(known.last_modified)
+        self._received()
         finished = await sink.finish(size=known.length, mtime=mtime, check=self._check)
         self._sink = self._part = None
         return self._kept(finished)
@@ -379,11 +380,6 @@ class Transfer:
         """The target's name, or the best guess before the server has answered."""
         return self._name or self.job.out or _naming.guess(self.job.url)
 
-    def _worth_resuming(self, seen: Resource) -> bool:
-        """Tell whether the part that was found only now, by the server's name for it, is of this resource."""
-        known = self._known
-        return known is not None and not seen.encoding and _ranges.same_resource(known, seen) is not False
-
     async def _begin(self, seen: Resource) -> None:
         assert self._sink is not None  # noqa: S101 - only called with a part at hand
         if self._begun is not seen:
@@ -391,9 +387,10 @@ class Transfer:
             self._begun = seen
 
     def _plan(self, kind: PlanKind, reason: str, seen: Resource) -> None:
-        size = None if _expect.decodes(seen, self._name) else seen.length
         resumable = seen.ranges and _expect.resumable_method(self.job) and not seen.encoding
-        self._tools.observe(Planned(self.number, self.name, kind, reason, self._tally.have, size, resumable))
+        self._tools.observe(
+            Planned(self.number, self.name, kind, reason, self._tally.have, seen.length, resumable)
+        )
 
     def _wrote(self, size: int) -> None:
         tally = self._tally

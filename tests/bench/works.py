@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import NormalDist
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -95,11 +96,11 @@ def many(prefix: str, count: int, size: int) -> tuple[File, ...]:
 
 
 def log_normal(count: int, largest: int) -> tuple[File, ...]:
-    """Sizes as file systems have them: sigma 1.5, scaled so that the largest is *largest*."""
-    drawn = random.Random(count)
-    sizes = [drawn.lognormvariate(0, 1.5) for _ in range(count)]
-    scale = largest / max(sizes)
-    return tuple(File(f"mixed-{number:03}.bin", round(size * scale)) for number, size in enumerate(sizes))
+    """Sizes as file systems have them: the quantiles of sigma 1.5, so that no draw is lucky, up to *largest*."""
+    normal = NormalDist(sigma=1.5)
+    quantiles = [math.exp(normal.inv_cdf((number + 0.5) / count)) for number in range(count)]
+    scale = largest / max(quantiles)
+    return tuple(File(f"mixed-{number:03}.bin", round(size * scale)) for number, size in enumerate(quantiles))
 
 
 ALL = ("fetchq", "aria2c", "curl", "wget", "wget2", "axel", "parfive", "pypdl", "tutorial")

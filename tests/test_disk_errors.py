@@ -1,0 +1,409 @@
+"""Disks that are full, read-only, too small, gone or booby-trapped: one sentence, exit 3, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import RunFetchq, clean_env
+from .origin import Origin, chunked, drop, generated, throttle
+
+MIB = 1 << 20
+QUICK = ["--backoff", "0", "--no-env", "-x", "1", "--retries", "2"]
+DISK = 3
+
+
+def mount(*words: str | Path) -> None:
+    """Run mount(8); skip where it is refused."""
+    program = shutil.which("mount")
+    if program is None or os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mount is refused here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=8m", "fetchq-test", folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    mount("-o", f"remount,{options}", folder)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+@contextmanager
+def started(*words: str | Path, cwd: Path, limit: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """``fetchq``, still running; *limit* is the largest file it may write, in bytes."""
+
+    def confine() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fetchq", *QUICK, *map(str, words)],
+        cwd=cwd,
+        env=clean_env({"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=confine,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# --- full
+
+
+def test_a_full_disk_stops_the_run_and_the_same_command_goes_on_when_there_is_room(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
+) -> None:
+    """The files have no length, so no look at the free space can see it coming."""
+    files = {f"{number}.bin": generated(3 * MIB, seed=number) for number in range(12)}
+    endless = (chunked(), throttle(10e6))
+    urls = [origin.serve(f"/{name}", file, endless, repeat=True) for name, file in files.items()]
+    (tmp_path / "q.txt").write_text("\n".join(urls) + "\n")
+    words = (*QUICK, "--min-free", "0", "-j", "2", "-i", "q.txt", "-d", small_disk)
+
+    done = run_fetchq(*words)
+
+    assert done.returncode == DISK
+    assert "Traceback" not in done.stderr
+    failures = re.findall(r"^failed +(.*)", done.stderr, re.MULTILINE)
+    assert 1 <= len(failures) <= 2, "those that were at work, and no other"
+    assert all("cannot be written: no space is left on the disk." in line for line in failures)
+    assert re.search(r"^\d+ files: 2 done, .* left; ", done.stderr, re.MULTILINE)
+    assert "Run the same command again to resume" in done.stderr
+    assert len(origin.requests) <= 5
+    assert all(path.read_bytes() == files[path.name].data for path in small_disk.glob("*.bin"))
+    parts = {path.name.removesuffix(".part") for path in small_disk.glob("*.part")}
+    assert parts
+
+    origin.requests.clear()
+    remount(small_disk, "size=64m")
+    again = run_fetchq(*words)
+    assert again.returncode == 0, again.stderr
+    assert all((small_disk / name).read_bytes() == file.data for name, file in files.items())
+    assert names(small_disk) == {*files, ".fetchq.db"}
+    assert {request.path.removeprefix("/") for request in origin.requests if request.range} == parts
+
+
+def test_a_disk_that_fills_up_meanwhile_is_noticed_before_it_is_full(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
+) -> None:
+    """Another program writes as well: what is to stay free stays free, and the part goes on later."""
+    file = generated(4 * MIB)
+    url = origin.serve("/f.bin", file, throttle(3e6), repeat=True)
+    words = ("--min-free", "2M", "-d", small_disk, url)
+    with started(*words, cwd=tmp_path) as process:
+        part = small_disk / "f.bin.part"
+        until(lambda: part.exists() and part.stat().st_size > MIB // 2)
+        (small_disk / "other").write_bytes(bytes(5 * MIB))
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == DISK, err
+    assert "--min-free keeps" in err
+    assert part.stat().st_size < 3 * MIB
+    (small_disk / "other").unlink()
+    again = run_fetchq(*QUICK, *words)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.startswith("resumed ")
+    assert (small_disk / "f.bin").read_bytes() == file.data
+
+
+def test_what_cannot_fit_is_refused_before_its_body(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
+) -> None:
+    large, small = origin.serve("/large.bin", generated(30 * MIB)), origin.serve("/small.bin", b"small")
+    for words in (["--min-free", "0", large], ["--min-free", "10M", small], [small]):
+        done = run_fetchq(*QUICK, "-d", small_disk, *words)
+        assert done.returncode == DISK
+        assert re.search(r"needs .* more, and the disk of .* has 8\.0 MiB free, of which", done.stderr)
+    assert list(small_disk.iterdir()) == []
+    origin.settle()
+    assert len(origin.requests) == 3, "a full disk is not asked again"
+    assert origin.sent < 8 * MIB
+    assert run_fetchq(*QUICK, "-d", small_disk, "--min-free", "0", small).returncode == 0
+
+
+def test_a_disk_of_any_size_can_be_kept_free(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    done = run_fetchq(*QUICK, "--min-free", "900T", "-d", "out", origin.serve("/f.bin", generated(20 * MIB)))
+    assert done.returncode == DISK
+    assert "must stay free" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+    origin.settle()
+    assert origin.sent < 15 * MIB
+
+
+def test_a_limit_on_file_sizes_is_told_as_one(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    """``ulimit -f``: the smaller file fits, and the larger one goes on without the limit."""
+    file = generated(3 * MIB)
+    url = origin.serve("/f.bin", file)
+    with started("-d", "out", origin.serve("/small.bin", generated(MIB // 2)), cwd=tmp_path, limit=MIB) as process:
+        assert process.wait(20) == 0
+    with started("-d", "out", url, cwd=tmp_path, limit=MIB) as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == DISK
+    assert "f.bin.part cannot be written: the file is larger than" in err
+    assert "ulimit -f" in err
+    assert len(err.splitlines()) == 2
+    part = tmp_path / "out/f.bin.part"
+    assert part.read_bytes() == file.data[: part.stat().st_size]
+    done = run_fetchq(*QUICK, "-d", "out", url)
+    assert done.returncode == 0
+    assert (tmp_path / "out/f.bin").read_bytes() == file.data
+
+
+def test_a_store_on_a_full_disk_ends_the_run_before_it_begins(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
+) -> None:
+    (small_disk / "other").write_bytes(bytes(8 * MIB - 4096))
+    (tmp_path / "q.txt").write_text(origin.serve("/f.bin", b"small") + "\n")
+    done = run_fetchq(*QUICK, "-i", "q.txt", "-d", small_disk)
+    assert done.returncode == DISK
+    assert ".fetchq.db cannot be used: no space is left on the disk" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert origin.requests == []
+
+
+# --- not writable
+
+
+def test_a_read_only_disk(run_fetchq: RunFetchq, origin: Origin, small_disk: Path) -> None:
+    urls = [origin.serve(f"/{number}.bin", generated(size)) for number, size in enumerate((100, 3 * MIB))]
+    remount(small_disk, "ro")
+    for words in (["-d", small_disk], ["-d", small_disk / "new"]):
+        done = run_fetchq(*QUICK, "--min-free", "0", *words, *urls)
+        assert done.returncode == DISK
+        assert done.stderr.count("failed   ") == 2
+        assert done.stderr.count("cannot be written: the file system is read-only.") == 4
+    remount(small_disk, "rw")
+    assert run_fetchq(*QUICK, "--min-free", "0", "-d", small_disk, *urls).returncode == 0
+
+
+def test_a_folder_without_permission(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        # Root may write everywhere but where nobody may.
+        change = shutil.which("chattr")
+        if change is None or subprocess.run([change, "+i", folder], check=False, capture_output=True).returncode:
+            pytest.skip("root may write everywhere, and chattr +i is refused here")
+    else:
+        folder.chmod(0o500)
+    try:
+        done = run_fetchq(*QUICK, "-d", "out", origin.serve("/f.bin", generated(3 * MIB)))
+        assert done.returncode == DISK
+        assert "f.bin cannot be written: permission denied." in done.stderr
+        assert list(folder.iterdir()) == []
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["chattr", "-i", folder], check=True)
+
+
+def test_a_folder_that_vanishes_meanwhile(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    file = generated(4 * MIB)
+    url = origin.serve("/f.bin", file, throttle(3e6))
+    with started("-d", "out", url, cwd=tmp_path) as process:
+        part = tmp_path / "out/f.bin.part"
+        until(lambda: part.exists() and part.stat().st_size > MIB // 2)
+        shutil.rmtree(tmp_path / "out")
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == DISK
+    assert "f.bin.part cannot be written: the folder vanished." in err
+    assert len(err.splitlines()) == 1
+    assert run_fetchq(*QUICK, "-d", "out", url).returncode == 0
+    assert (tmp_path / "out/f.bin").read_bytes() == file.data
+
+
+def test_a_part_that_vanishes_meanwhile_gives_no_wrong_file(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    file = generated(2 * MIB)
+    url = origin.serve("/f.bin", file, throttle(2e6))
+    with started(url, cwd=tmp_path) as process:
+        part = tmp_path / "f.bin.part"
+        until(lambda: part.exists() and part.stat().st_size > MIB // 4)
+        part.unlink()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == DISK
+    assert "was moved or removed while it was written" in err
+    assert not (tmp_path / "f.bin").exists()
+    assert run_fetchq(*QUICK, url).returncode == 0
+    assert (tmp_path / "f.bin").read_bytes() == file.data
+
+
+# --- in the way
+
+
+def test_a_file_where_a_folder_should_be(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    url = origin.serve("/f.bin", generated(3 * MIB))
+    done = run_fetchq(*QUICK, "-d", "file", url)
+    assert (done.returncode, origin.requests) == (2, [])
+    assert "file is a file: give a directory" in done.stderr
+    for words in (["-d", "file/below"], ["-o", "file/f.bin"]):
+        done = run_fetchq(*QUICK, *words, url)
+        assert done.returncode == DISK
+        assert "cannot be written: a folder on its path is a file." in done.stderr
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    assert names(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite", "error"])
+@pytest.mark.parametrize("size", [100, 3 * MIB])
+def test_a_name_that_a_folder_has(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, policy: str, size: int
+) -> None:
+    (tmp_path / "f.bin").mkdir()
+    (tmp_path / "f.bin/mine").write_bytes(b"mine")
+    done = run_fetchq(*QUICK, "--if-exists", policy, origin.serve("/f.bin", generated(size)))
+    assert done.returncode == DISK
+    assert "f.bin is a folder; choose another name with --output." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert names(tmp_path) == {"f.bin"}
+    assert (tmp_path / "f.bin/mine").read_bytes() == b"mine"
+
+
+def test_too_large_a_file_is_refused(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    told = origin.serve("/told.bin", generated(20 * MIB))
+    untold = origin.serve("/untold.bin", generated(3 * MIB), chunked())
+    for url in (told, untold):
+        done = run_fetchq(*QUICK, "--max-size", "1M", "-d", "out", url)
+        assert done.returncode == 7
+        assert "allowed by --max-size" in done.stderr
+        assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.bin"))
+    origin.settle()
+    assert len(origin.asked("/told.bin")) == len(origin.asked("/untold.bin")) == 1
+    assert origin.asked("/told.bin")[0].sent < 15 * MIB
+    assert run_fetchq(*QUICK, "--max-size", "20M", "-d", "out", told).returncode == 0
+
+
+# --- links
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder that no download is meant for, with a file of the user's."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "victim").write_bytes(b"mine")
+    return folder
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Path:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    return folder
+
+
+def unharmed(outside: Path) -> bool:
+    return names(outside) == {"victim"} and (outside / "victim").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("size", [100, 3 * MIB])
+@pytest.mark.parametrize("target", ["victim", "missing"])
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite", "error"])
+def test_a_link_under_the_files_name_is_not_followed(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, policy: str, target: str, size: int
+) -> None:
+    link = inside / "f.bin"
+    link.symlink_to(outside / target)
+    file = generated(size)
+    done = run_fetchq(*QUICK, "--if-exists", policy, "-d", inside, origin.serve("/f.bin", file))
+    assert unharmed(outside)
+    expected = {"rename": (0, {"f.bin", "f.1.bin"}), "error": (DISK, {"f.bin"})}
+    assert (done.returncode, names(inside)) == expected.get(policy, (0, {"f.bin"}))
+    assert link.is_symlink() is (policy != "overwrite")
+    if policy in {"rename", "overwrite"}:
+        assert (inside / ("f.1.bin" if policy == "rename" else "f.bin")).read_bytes() == file.data
+
+
+@pytest.mark.parametrize("size", [100, 3 * MIB])
+@pytest.mark.parametrize("target", ["victim", "missing"])
+def test_a_link_under_the_parts_name_is_refused(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, target: str, size: int
+) -> None:
+    (inside / "f.bin.part").symlink_to(outside / target)
+    done = run_fetchq(*QUICK, "-d", inside, origin.serve("/f.bin", generated(size)))
+    assert done.returncode == DISK
+    assert "a symbolic link stands in its place" in done.stderr
+    assert unharmed(outside)
+    assert names(inside) == {"f.bin.part"}
+
+
+@pytest.mark.parametrize("name", ["f.bin.part.json", "f.bin.part.json.tmp"])
+def test_a_link_under_the_journals_name_is_replaced_and_not_followed(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, name: str
+) -> None:
+    (inside / name).symlink_to(outside / "victim")
+    file = generated(3 * MIB)
+    done = run_fetchq(*QUICK, "-d", inside, origin.serve("/f.bin", file, drop(after=MIB)))
+    assert done.returncode == 0, done.stderr
+    assert unharmed(outside)
+    assert (inside / "f.bin").read_bytes() == file.data
+
+
+LEAVES = ["../f.bin", "a/../../f.bin", "..", "a/..", "/f.bin", "a/", "", "a\0b", "."]
+
+
+def test_an_out_that_would_leave_is_refused_and_the_queue_goes_on(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", b"good")
+    jobs = [{"url": f"{url}?{number}", "out": out} for number, out in enumerate(LEAVES)]
+    jobs.append({"url": url, "out": "a/b/good.bin"})
+    (outside / "q.jsonl").write_text("\n".join(map(json.dumps, jobs)) + "\n")
+    done = run_fetchq(*QUICK, "-d", inside, "-i", outside / "q.jsonl", "--no-store")
+    (outside / "q.jsonl").unlink()
+    assert done.returncode == 2
+    assert f"{len(jobs)} files: 1 done, {len(LEAVES)} failed" in done.stderr
+    assert names(inside) == {"a"}
+    assert (inside / "a/b/good.bin").read_bytes() == b"good"
+    assert names(tmp_path) == {"inside", "outside"}
+    assert unharmed(outside)
+    for out in LEAVES:
+        if "\0" not in out:
+            assert run_fetchq(*QUICK, "-d", inside, "-o", out, url).returncode == 2
+
+
+def test_a_run_folder_that_is_a_link_is_the_users_choice(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(inside)
+    assert run_fetchq(*QUICK, "-d", "link", origin.serve("/f.bin", b"good")).returncode == 0
+    assert (inside / "f.bin").read_bytes() == b"good"
