@@ -93,9 +93,9 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on_when_there_is_ro
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
 ) -> None:
     """The files have no length, so no look at the free space can see it coming."""
-    files = {f"{number}.bin": generated(3 * MIB, seed=number) for number in range(12)}
-    endless = (chunked(), throttle(10e6))
-    urls = [origin.serve(f"/{name}", file, endless, repeat=True) for name, file in files.items()]
+    files = {f"{number}.bin": generated(3 * MIB, seed=number) for number in range(10)}
+    slow = (chunked(), throttle(5e6))
+    urls = [origin.serve(f"/{name}", file, slow) for name, file in files.items()]
     (tmp_path / "q.txt").write_text("\n".join(urls) + "\n")
     words = (*QUICK, "--min-free", "0", "-j", "2", "-i", "q.txt", "-d", small_disk)
 
@@ -114,12 +114,16 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on_when_there_is_ro
     assert parts
 
     origin.requests.clear()
+    for name, file in files.items():
+        origin.serve(f"/{name}", file, chunked(), repeat=True)
     remount(small_disk, "size=64m")
     again = run_fetchq(*words)
     assert again.returncode == 0, again.stderr
     assert all((small_disk / name).read_bytes() == file.data for name, file in files.items())
     assert names(small_disk) == {*files, ".fetchq.db"}
-    assert {request.path.removeprefix("/") for request in origin.requests if request.range} == parts
+    resumed = {request.path.removeprefix("/") for request in origin.requests if request.range}
+    assert resumed
+    assert resumed <= parts
 
 
 def test_a_disk_that_fills_up_meanwhile_is_noticed_before_it_is_full(
@@ -172,7 +176,9 @@ def test_a_limit_on_file_sizes_is_told_as_one(run_fetchq: RunFetchq, origin: Ori
     """``ulimit -f``: the smaller file fits, and the larger one goes on without the limit."""
     file = generated(3 * MIB)
     url = origin.serve("/f.bin", file)
-    with started("-d", "out", origin.serve("/small.bin", generated(MIB // 2)), cwd=tmp_path, limit=MIB) as process:
+    with started(
+        "-d", "out", origin.serve("/small.bin", generated(MIB // 2)), cwd=tmp_path, limit=MIB
+    ) as process:
         assert process.wait(20) == 0
     with started("-d", "out", url, cwd=tmp_path, limit=MIB) as process:
         _, err = process.communicate(timeout=20)
@@ -220,7 +226,10 @@ def test_a_folder_without_permission(run_fetchq: RunFetchq, origin: Origin, tmp_
     if os.geteuid() == 0:
         # Root may write everywhere but where nobody may.
         change = shutil.which("chattr")
-        if change is None or subprocess.run([change, "+i", folder], check=False, capture_output=True).returncode:
+        if (
+            change is None
+            or subprocess.run([change, "+i", folder], check=False, capture_output=True).returncode
+        ):
             pytest.skip("root may write everywhere, and chattr +i is refused here")
     else:
         folder.chmod(0o500)

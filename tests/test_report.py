@@ -215,9 +215,9 @@ def test_a_name_that_is_no_utf8_still_makes_ascii_json() -> None:
 # --- the report
 
 
-def report(*events: Event, piped: bool = False) -> list[str]:
+def report(*events: Event, fleeting: bool = False) -> list[str]:
     said: list[str] = []
-    summary = Summary(said.append, piped=piped)
+    summary = Summary(said.append, fleeting=fleeting)
     for event in events:
         summary(event)
     return said
@@ -257,7 +257,7 @@ def test_a_single_job_needs_no_report() -> None:
 
 
 def test_what_went_to_stdout_is_not_resumed() -> None:
-    assert report(failed(BROKE), ran(failed=1), piped=True) == []
+    assert report(failed(BROKE), ran(failed=1), fleeting=True) == []
 
 
 def test_an_empty_run_says_so() -> None:

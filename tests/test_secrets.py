@@ -27,7 +27,6 @@ from .origin import (
     Behaviour,
     Origin,
     Request,
-    Resource,
     chunked,
     drop,
     garbage,
@@ -57,10 +56,29 @@ def spellings(kind: str) -> set[str]:
     return {plain, *(base64.b64encode(pair.encode()).decode().rstrip("=") for pair in pairs)}
 
 
-KINDS = (
-    "url login header authorization user bearer cookie referer query token param body json form proxy job"
-    " jobcookie mirror location netrc base"
-).split()
+KINDS = [
+    "url",
+    "login",
+    "header",
+    "authorization",
+    "user",
+    "bearer",
+    "cookie",
+    "referer",
+    "query",
+    "token",
+    "param",
+    "body",
+    "json",
+    "form",
+    "proxy",
+    "job",
+    "jobcookie",
+    "mirror",
+    "location",
+    "netrc",
+    "base",
+]
 
 
 def found_in(told: str | bytes) -> set[str]:
@@ -139,7 +157,13 @@ def with_login(url: str, kind: str) -> str:
 
 @pytest.mark.parametrize("who", WHO)
 def test_over_redirects_only_the_own_origin_is_told(
-    run_fetchq: RunFetchq, origin: Origin, away: Origin, secure: Origin, authority: Path, tmp_path: Path, who: str
+    run_fetchq: RunFetchq,
+    origin: Origin,
+    away: Origin,
+    secure: Origin,
+    authority: Path,
+    tmp_path: Path,
+    who: str,
 ) -> None:
     """To another port and back, to another scheme and back, to another name of the host and back."""
     stops = [away.url("/1"), origin.url("/2"), secure.url("/3"), origin.url("/4")]
@@ -277,7 +301,9 @@ def failing(origin: Origin, away: Origin, secure: Origin) -> dict[str, dict[str,
 def dressed(number: int, job: dict[str, object]) -> dict[str, object]:
     """The job with a secret in every field that can hold one."""
     headers = {"X-Job": secret("job"), "Cookie": f"j={secret('jobcookie')}"}
-    body = {"data": secret("body")} if number % 4 == 1 else {"json": [secret("json")]} if number % 4 == 2 else {}
+    body = (
+        {"data": secret("body")} if number % 4 == 1 else {"json": [secret("json")]} if number % 4 == 2 else {}
+    )
     return {
         "headers": headers,
         "params": {"p": secret("param")},
@@ -303,7 +329,9 @@ def test_a_queue_of_failures_tells_no_secret(
     run_fetchq: RunFetchq, origin: Origin, away: Origin, secure: Origin, tmp_path: Path
 ) -> None:
     jobs = failing(origin, away, secure)
-    lines = [json.dumps({"id": kind, **dressed(number, job)}) for number, (kind, job) in enumerate(jobs.items())]
+    lines = [
+        json.dumps({"id": kind, **dressed(number, job)}) for number, (kind, job) in enumerate(jobs.items())
+    ]
     (tmp_path / "q.jsonl").write_text("\n".join([*lines, *BAD_LINES]) + "\n")
     # A folder in the journal's place leaves the draft of one behind.
     (tmp_path / "out/folder").mkdir(parents=True)
@@ -324,9 +352,13 @@ def test_a_queue_of_failures_tells_no_secret(
     assert "Traceback" not in done.stderr
 
     written = files_below(tmp_path, "q.jsonl")
-    assert {"log", "out/.fetchq.db", "out/broken.bin.part.json", "out/late.bin.part", "out/wrong.bin.part.bad"} <= set(
-        written
-    )
+    assert {
+        "log",
+        "out/.fetchq.db",
+        "out/broken.bin.part.json",
+        "out/late.bin.part",
+        "out/wrong.bin.part.bad",
+    } <= set(written)
     assert "out/draft.bin.part.json.tmp" in written
     assert b"/broken.bin" in written["out/.fetchq.db"]
     assert b"/broken.bin" in written["out/broken.bin.part.json"]
@@ -467,7 +499,8 @@ def test_nothing_that_a_program_could_log_holds_a_secret(
     origin: Origin, away: Origin, secure: Origin, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = [
-        library_job(number, kind, job) for number, (kind, job) in enumerate(failing(origin, away, secure).items())
+        library_job(number, kind, job)
+        for number, (kind, job) in enumerate(failing(origin, away, secure).items())
     ]
     (tmp_path / "folder").mkdir()
     seen: list[object] = [LIBRARY, LIBRARY.network, *jobs]
@@ -483,7 +516,15 @@ def test_nothing_that_a_program_could_log_holds_a_secret(
     with caplog.at_level(logging.WARNING):
         run(main())
     kinds = {type(value).__name__ for value in seen}
-    assert {"Planned", "AttemptFailed", "JobFinished", "Result", "Preview", "TLSError", "ChecksumError"} <= kinds
+    assert {
+        "Planned",
+        "AttemptFailed",
+        "JobFinished",
+        "Result",
+        "Preview",
+        "TLSError",
+        "ChecksumError",
+    } <= kinds
     leaks = {f"{type(value).__name__} {value!s:.80}": found_in(everything(value, "")) for value in seen}
     assert {name: kinds for name, kinds in leaks.items() if kinds} == {}
     assert found_in(caplog.text) == set()

@@ -63,7 +63,13 @@ def piped(*words: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
     """``fetchq -o -`` with its output in a pipe."""
     command = [sys.executable, "-m", "fetchq", "-o", "-", "--backoff", "0", "--read-timeout", "0.5", *words]
     done = subprocess.run(
-        command, cwd=cwd, env=environment(cwd), stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+        command,
+        cwd=cwd,
+        env=environment(cwd),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
     )
     assert b"Traceback" not in done.stderr
     assert list(cwd.iterdir()) == [], "nothing is written but to the pipe"
@@ -149,7 +155,9 @@ def test_what_cannot_be_continued_ends_with_an_error(origin: Origin, tmp_path: P
     assert f"Standard output got {len(done.stdout)} bytes, and cannot get the rest: " in told[0]
 
 
-@pytest.mark.parametrize("behaviour", [status(404), status(401), redirect("ftp://h/")], ids=["404", "401", "ftp"])
+@pytest.mark.parametrize(
+    "behaviour", [status(404), status(401), redirect("ftp://h/")], ids=["404", "401", "ftp"]
+)
 def test_an_error_page_is_not_data(origin: Origin, tmp_path: Path, behaviour: Behaviour) -> None:
     done = piped(origin.serve("/f.bin", FILE, behaviour, repeat=True), cwd=tmp_path)
     assert done.returncode in {6, 7, 8}
@@ -204,7 +212,9 @@ def test_a_body_without_a_length_is_bounded(origin: Origin, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("size", [5, 300_000, 20 * MIB])
-def test_a_reader_that_has_enough_ends_the_run_without_a_word(origin: Origin, tmp_path: Path, size: int) -> None:
+def test_a_reader_that_has_enough_ends_the_run_without_a_word(
+    origin: Origin, tmp_path: Path, size: int
+) -> None:
     """A file smaller than the pipe's buffer is written before the reader has left, and that is no failure."""
     resource = generated(size)
     url = origin.serve("/f.bin", resource, throttle(40 * MIB), repeat=True)

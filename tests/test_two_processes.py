@@ -98,7 +98,11 @@ def test_the_second_says_who_has_it_and_touches_nothing(
     other = origin.serve("/other/f.bin", OTHER)
     small = origin.serve("/small/f.bin", b"small")
     part = tmp_path / "f.bin.part"
-    words = {"another URL": [other], "a small file": [small], "overwriting": ["--if-exists", "overwrite", other]}
+    words = {
+        "another URL": [other],
+        "a small file": [small],
+        "overwriting": ["--if-exists", "overwrite", other],
+    }
     with started(url, cwd=tmp_path) as owner:
         until(lambda: has_journal(part))
         before = facts(part)
@@ -130,7 +134,9 @@ def test_only_the_job_that_is_taken_fails(run_fetchq: RunFetchq, origin: Origin,
     assert (tmp_path / "g.bin").read_bytes() == OTHER.data
 
 
-def test_an_owner_that_is_asleep_is_still_the_owner(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+def test_an_owner_that_is_asleep_is_still_the_owner(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
     valve = Valve()
     url = origin.serve("/f.bin", FILE, valve)
     with started(url, cwd=tmp_path) as owner:
@@ -249,7 +255,10 @@ def queue(origin: Origin, folder: Path, name: str, count: int) -> dict[str, byte
 
 def test_two_runs_share_a_folder_and_its_store(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
     files = queue(origin, tmp_path, "a", 150) | queue(origin, tmp_path, "b", 150)
-    with started("-i", "a.txt", "-d", "out", cwd=tmp_path) as a, started("-i", "b.txt", "-d", "out", cwd=tmp_path) as b:
+    with (
+        started("-i", "a.txt", "-d", "out", cwd=tmp_path) as a,
+        started("-i", "b.txt", "-d", "out", cwd=tmp_path) as b,
+    ):
         for process in (a, b):
             _, err = process.communicate(timeout=30)
             assert process.returncode == 0, err

@@ -114,7 +114,7 @@ class Run:
             stdout=sys.stdout,
             log=stream,
             slots=self._settings.queue.jobs,
-            piped=given["output"] == "-",
+            fleeting=given["output"] == "-",
             gone=self._reader_gone,
             lost=self._events_lost,
         )

@@ -93,7 +93,7 @@ class Count(Type):
         """Give a whole number from 1 on."""
         count = text.strip()
         if not count.isascii() or not count.isdigit() or int(count) < 1:
-            raise ValueError(f"{text!r} is not a count: write 1, 2, 3, ...")
+            raise ValueError(f"{text!r} is not a count: write a whole number from 1 on.")
         return int(count)
 
 

@@ -61,7 +61,7 @@ def demo(keep: Path | None = None, progress: ProgressKind = "auto") -> int:
     :return: exit code: 0 when every file is what the origin meant, 1 when one is not, 130 after Ctrl-C.
     :raises UsageError: *keep* cannot be a directory.
     """
-    audience = Audience(progress, stderr=sys.stderr, stdout=sys.stdout, slots=JOBS)
+    audience = Audience(progress, stderr=sys.stderr, stdout=sys.stdout, slots=JOBS, fleeting=True)
     offered, account = offers(), Account()
     with ExitStack() as stack:
         if keep:

@@ -42,7 +42,7 @@ class Audience:
     :param stderr: for people.
     :param stdout: for JSON events.
     :param log: gets the verbose lines, each with its time.
-    :param piped: see :class:`Summary`.
+    :param fleeting: see :class:`Summary`.
     :param gone: called when a reader has left, so that the run can end.
     :param lost: called when the JSON events cannot be written.
     """
@@ -56,7 +56,7 @@ class Audience:
         stdout: TextIO,
         log: TextIO | None = None,
         slots: int,
-        piped: bool = False,
+        fleeting: bool = False,
         gone: Callable[[], None] = lambda: None,
         lost: Callable[[OSError], None] = lambda _: None,
     ) -> None:
@@ -78,7 +78,7 @@ class Audience:
         self.observers: list[Observer] = [] if self._display is None else [self._display]
         self.observers.append(Lines(self.say, told, colour=terminal and not os.environ.get("NO_COLOR")))
         if verbosity >= NORMAL:
-            self.observers.append(Summary(self.say, piped=piped))
+            self.observers.append(Summary(self.say, fleeting=fleeting))
         if progress == "json":
             self.observers.append(Json(Outlet(stdout, gone=gone, lost=lost).say))
         if log is not None:

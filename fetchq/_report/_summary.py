@@ -21,12 +21,12 @@ class Summary:
     """The report at the end of a run of several jobs: counts, bytes, time, failures, and how to go on.
 
     :param say: takes one line.
-    :param piped: the job goes to stdout, where nothing stays that could be resumed.
+    :param fleeting: nothing stays that the same command could resume, as when the job goes to stdout.
     """
 
-    def __init__(self, say: Say, *, piped: bool = False) -> None:
+    def __init__(self, say: Say, *, fleeting: bool = False) -> None:
         self._say = say
-        self._piped = piped
+        self._fleeting = fleeting
         self._failures: list[str] = []
         self._silent = self._resumable = False
 
@@ -46,13 +46,13 @@ class Summary:
         """Give the lines; a single job that ended by itself has said all in its own."""
         jobs = run.done + run.resumed + run.skipped + run.failed + run.left
         report: list[str] = []
-        if jobs == 0:
+        if jobs == 0 and not run.stopped:
             return [NOTHING]
         if jobs > 1:
             report = [_counts(run, jobs), *(f"  {text}" for text in self._failures)]
             if run.failed > len(self._failures):
                 report.append(f"  ... and {run.failed - len(self._failures)} more")
-        if not self._piped and (self._resumable or run.left or run.stopped):
+        if not self._fleeting and (self._resumable or run.left or run.stopped):
             report.append(GO_ON)
         return report
 

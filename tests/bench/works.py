@@ -96,7 +96,7 @@ def many(prefix: str, count: int, size: int) -> tuple[File, ...]:
 
 
 def log_normal(count: int, largest: int) -> tuple[File, ...]:
-    """Sizes as file systems have them: the quantiles of sigma 1.5, so that no draw is lucky, up to *largest*."""
+    """Sizes as file systems have them, up to *largest*: the quantiles of sigma 1.5, so no draw is lucky."""
     normal = NormalDist(sigma=1.5)
     quantiles = [math.exp(normal.inv_cdf((number + 0.5) / count)) for number in range(count)]
     scale = largest / max(quantiles)
