@@ -356,3 +356,23 @@ def test_a_page_for_people_is_refused_where_the_size_is_known(origin: Origin, tm
     result = fetch(fetchq.Job(url, size=SIZE), tmp_path)
     assert isinstance(result.error, fetchq.ProtocolError)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("buffer", [MIB, 65_536], ids=["in one piece", "streamed"])
+def test_a_file_that_is_there_must_have_the_digest_too(buffer: int, origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE)
+    settings = replace(QUICK, disk=fetchq.Disk(buffer=buffer))
+    assert fetch(fetchq.Job(url), tmp_path, settings).ok
+    right = fetch(fetchq.Job(url, checksum=f"sha256:{FILE.sha256}"), tmp_path, settings)
+    assert right.status == "skipped"
+    wrong = fetch(fetchq.Job(url, checksum="sha256:" + "0" * 64), tmp_path, settings)
+    assert isinstance(wrong.error, fetchq.ChecksumError)
+
+
+def test_wrong_bytes_of_a_streamed_file_leave_only_what_was_put_aside(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE)
+    settings = replace(QUICK, disk=fetchq.Disk(buffer=65_536))
+    result = fetch(fetchq.Job(url, checksum="sha256:" + "0" * 64), tmp_path, settings)
+    assert isinstance(result.error, fetchq.ChecksumError)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.bin.part.bad"]
+    assert len(origin.requests) == 2

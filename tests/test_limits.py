@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import json
 import math
 import socket
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,6 @@ import pytest
 
 import fetchq
 
-from .bench.measure import Run
 from .bench.measure import run as measure
 from .conftest import RunFetchq, clean_env, run
 from .origin import (
@@ -24,6 +23,7 @@ from .origin import (
     Behaviour,
     Cut,
     Origin,
+    Pace,
     Resource,
     black_hole,
     chunked,
@@ -49,8 +49,6 @@ FILE = generated(300_000)
 NETWORK, PROTOCOL, STATUS = 4, 7, 8
 # What a process of ours may take at its peak, whatever a server sends.
 MOST_MEMORY = 120 * MIB
-ONCE = ["--retries", "1", "--no-env"]
-SHORT = [*ONCE, "--timeout", "0.4"]
 
 
 @dataclass(frozen=True)
@@ -66,31 +64,37 @@ class Zeros:
 ENDLESS = Resource(Zeros(1 << 40))
 
 
-def ended(*words: str | Path, cwd: Path) -> Run:
-    """Run ``fetchq`` to its end; give how it ended, and what it cost."""
+@dataclass(frozen=True)
+class Ended:
+    """How the command ended, and what it said on stdout and stderr."""
+
+    code: int
+    events: str
+    said: str
+
+
+def ended(*words: str | Path, cwd: Path) -> Ended:
+    """Run ``fetchq`` to its end, within the memory that it may take."""
     env = clean_env({"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")})
-    done = measure([sys.executable, "-m", "fetchq", *map(str, words)], cwd=cwd, env=env, bound=40)
-    assert "Traceback" not in done.said
+    told = ["/bin/sh", "-c", 'exec "$@" > events 2> said', "sh"]
+    done = measure([*told, sys.executable, "-m", "fetchq", *map(str, words)], cwd=cwd, env=env, bound=40)
+    events, said = ((cwd / name).read_text() for name in ("events", "said"))
+    for name in ("events", "said"):
+        (cwd / name).unlink()
+    assert "Traceback" not in said
     assert done.peak < MOST_MEMORY
-    return done
+    return Ended(done.code, events, said)
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def flood(head: bytes, piece: bytes, every: float = 0.0) -> Behaviour:
+def flood(head: bytes, piece: bytes) -> Behaviour:
     """Sends *head*, then *piece* again and again."""
 
-    def pieces() -> Iterator[bytes]:
-        yield head
-        while True:
-            # In the way of this origin's other connections; no test has any.
-            time.sleep(every)
-            yield piece
-
     def apply(answer: Answer) -> None:
-        answer.raw = cast("tuple[bytes, ...]", pieces())
+        answer.raw = cast("tuple[bytes, ...]", itertools.chain([head], itertools.repeat(piece)))
 
     return apply
 
@@ -104,8 +108,18 @@ def then_nothing(data: bytes) -> Behaviour:
     return apply
 
 
+def interim_drip(answer: Answer) -> None:
+    """Answers 100 now and then, and never comes to the point."""
+    answer.status, answer.headers = 100, []
+    answer.reason = "Continue" + "\r\n\r\nHTTP/1.1 100 Continue" * 1000
+    answer.head_pace = Pace(25, 0.05)
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 KIB = b"x" * 1024
+HINTS = b"HTTP/1.1 103 Hints\r\nX: " + KIB + b"\r\n\r\n"
+MOVED = b"HTTP/1.1 302 Found\r\nLocation: /gone\r\n\r\n"
+CHALLENGE = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n"\r\n\r\n'
 
 
 def test_each_bound_is_on_by_default() -> None:
@@ -126,92 +140,86 @@ def test_each_bound_is_on_by_default() -> None:
     assert fetchq.Disk().min_free > 0
 
 
-HEADS: dict[str, tuple[Behaviour, int]] = {
-    "one huge header": (huge_headers(MIB), PROTOCOL),
-    "too many headers": (many_headers(1000), PROTOCOL),
-    "a head without end": (endless_headers, PROTOCOL),
-    "a header without end": (flood(b"HTTP/1.1 200 OK\r\nX: ", KIB), PROTOCOL),
-    "a status line without end": (flood(b"HTTP/1.1 200 ", KIB), PROTOCOL),
-    "something without end that is no HTTP": (flood(b"", KIB), PROTOCOL),
-    "interim answers without end": (informational(count=None), PROTOCOL),
-    "interim answers with large heads": (
-        flood(b"", b"HTTP/1.1 103 Hints\r\nX: " + KIB + b"\r\n\r\n"),
-        PROTOCOL,
-    ),
-    "a length beyond every file": (header("Content-Length", "1" + "0" * 30), PROTOCOL),
-    "redirects in a circle": (redirect("/f.bin"), PROTOCOL),
-}
-BODIES: dict[str, tuple[Behaviour, int]] = {
-    "a chunk extension without end": (flood(CHUNKED + b"5;", KIB), PROTOCOL),
-    "a chunk size without end": (flood(CHUNKED, b"0" * 1024), PROTOCOL),
-    "trailers without end": (flood(CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n"), PROTOCOL),
-    "a trailer without end": (flood(CHUNKED + b"5\r\nhello\r\n0\r\nX: ", KIB), PROTOCOL),
-    "an error page without end": (flood(b"HTTP/1.1 404 No\r\n\r\n", KIB), STATUS),
-    "a redirect's page without end": (flood(b"HTTP/1.1 302 No\r\nLocation: /gone\r\n\r\n", KIB), STATUS),
+WITHOUT_END: dict[str, tuple[Behaviour, str]] = {
+    "one huge header": (huge_headers(MIB), "toolarge"),
+    "too many headers": (many_headers(1000), "toolarge"),
+    "a head": (endless_headers, "toolarge"),
+    "a header": (flood(b"HTTP/1.1 200 OK\r\nX: ", KIB), "toolarge"),
+    "a status line": (flood(b"HTTP/1.1 200 ", KIB), "toolarge"),
+    "something that is no HTTP": (flood(b"", KIB), "toolarge"),
+    "interim answers": (informational(count=None), "toolarge"),
+    "interim answers with large heads": (flood(b"", HINTS), "toolarge"),
+    "a length beyond every file": (header("Content-Length", "1" + "0" * 30), "protocol"),
+    "redirects in a circle": (redirect("f.bin"), "protocol"),
+    "a chunk extension": (flood(CHUNKED + b"5;", KIB), "toolarge"),
+    "a chunk size": (flood(CHUNKED, b"0" * 1024), "toolarge"),
+    "trailers": (flood(CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n"), "toolarge"),
+    "a trailer": (flood(CHUNKED + b"5\r\nhello\r\n0\r\nX: ", KIB), "toolarge"),
+    "an error page": (flood(b"HTTP/1.1 404 No\r\n\r\n", KIB), "status"),
+    "a redirect's page": (flood(MOVED, KIB), "status"),
 }
 
 
-@pytest.mark.parametrize("case", [*HEADS, *BODIES])
-def test_what_has_no_end_is_ended(origin: Origin, tmp_path: Path, case: str) -> None:
-    """With nothing but the defaults, and without asking again for what will not get better."""
-    behaviour, code = (HEADS | BODIES)[case]
-    url = origin.serve("/f.bin", FILE, behaviour, repeat=True)
-    done = ended("--no-env", url, cwd=tmp_path)
-    assert done.code == code, done.said
-    assert len(done.said.splitlines()) == 1, "one sentence"
-    assert done.said.startswith("failed   http://127.0.0.1")
-    assert len(origin.asked("/f.bin")) == (21 if case == "redirects in a circle" else 1)
-    assert not (tmp_path / "f.bin").exists()
+def ends(lines: str) -> dict[str, str]:
+    """How the jobs ended, by the last folder of their URLs: kind of error, or status."""
+    events = [event for event in map(json.loads, lines.splitlines()) if event["event"] == "job_finished"]
+    told = [(event["url"].split("/")[-2], event["error"], event["status"]) for event in events]
+    return {folder: error["kind"] if error else status for folder, error, status in told}
+
+
+def test_what_has_no_end_is_ended(origin: Origin, tmp_path: Path) -> None:
+    """With nothing but the defaults, in one run, and without asking again for what will not get better."""
+    paths = [f"/{number}/f.bin" for number in range(len(WITHOUT_END))]
+    for path, (behaviour, _) in zip(paths, WITHOUT_END.values(), strict=True):
+        origin.serve(path, FILE, behaviour, repeat=True)
+    done = ended("--no-env", "--progress", "json", *map(origin.url, paths), cwd=tmp_path)
+    assert ends(done.events) == {str(number): kind for number, (_, kind) in enumerate(WITHOUT_END.values())}
+    assert done.code in {PROTOCOL, STATUS}
+    asked = [len(origin.asked(path)) for path in paths]
+    assert asked == [21 if name == "redirects in a circle" else 1 for name in WITHOUT_END]
+    assert not list(tmp_path.glob("f*.bin"))
     origin.settle()
 
 
 UNWANTED: dict[str, Behaviour] = {
-    "a redirect's page that drips": flood(b"HTTP/1.1 302 No\r\nLocation: /g.bin\r\nContent-Length: 99\r\n\r\n", b"x", 0.05),
+    "a redirect's page that drips": together(redirect("/g.bin"), header("Content-Length", "99"), drip(1, 0.4)),
     "a redirect's page that never comes": together(redirect("/g.bin"), stall(after=0)),
-    "a challenge without end": flood(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n"\r\n\r\n', KIB),
-}  # fmt: skip
+    "a redirect's page without end": flood(MOVED.replace(b"gone", b"g.bin"), KIB),
+    "a challenge without end": flood(CHALLENGE, KIB),
+}
 
 
-@pytest.mark.parametrize("case", UNWANTED)
-def test_a_page_that_nobody_wants_holds_up_nothing(origin: Origin, tmp_path: Path, case: str) -> None:
+def test_a_page_that_nobody_wants_holds_up_nothing(origin: Origin, tmp_path: Path) -> None:
     origin.serve("/g.bin", FILE)
-    url = origin.serve("/f.bin", FILE, UNWANTED[case])
-    done = ended("--no-env", "-u", "bob:pw", "-o", "f.bin", url, cwd=tmp_path)
-    assert done.code == 0, done.said
-    assert (tmp_path / "f.bin").read_bytes() == FILE.data
+    urls = [origin.serve(f"/{number}/g.bin", FILE, page) for number, page in enumerate(UNWANTED.values())]
+    done = ended("--no-env", "--progress", "json", "-u", "bob:pw", *urls, cwd=tmp_path)
+    assert ends(done.events) == {str(number): "done" for number in range(len(UNWANTED))}
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {FILE.data}
 
 
 WAITS: dict[str, Behaviour] = {
     "no answer": hang,
     "a head that drips": slow_headers(1, 0.05),
-    "interim answers that drip": flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+    "interim answers that drip": interim_drip,
     "nothing behind the head": stall(after=0),
     "nothing behind the first bytes": stall(after=100_000),
     "a chunk size that never ends its line": then_nothing(CHUNKED + b"5"),
 }
 
 
-@pytest.mark.parametrize("case", WAITS)
-def test_no_wait_is_without_a_bound(origin: Origin, tmp_path: Path, case: str) -> None:
-    url = origin.serve("/f.bin", FILE, WAITS[case], repeat=True)
-    done = ended(*SHORT, url, cwd=tmp_path)
-    assert done.code == NETWORK, done.said
-    assert done.said.startswith("failed   http://127.0.0.1")
-    assert not (tmp_path / "f.bin").exists()
-
-
-def test_a_connection_that_nobody_takes(tmp_path: Path) -> None:
-    with black_hole() as port:
-        done = ended(*SHORT, f"http://127.0.0.1:{port}/", cwd=tmp_path)
+def test_no_wait_is_without_a_bound(origin: Origin, tmp_path: Path) -> None:
+    """Nor is one for a connection that nobody takes, or for a handshake that never comes."""
+    urls = [
+        origin.serve(f"/{number}/f.bin", FILE, behaviour, repeat=True)
+        for number, behaviour in enumerate(WAITS.values())
+    ]
+    words = ["--no-env", "--progress", "json", "--retries", "1", "--timeout", "0.5"]
+    with black_hole() as port, socket.create_server(("127.0.0.1", 0)) as silent:
+        urls += [f"http://127.0.0.1:{port}/dropped/", f"https://127.0.0.1:{silent.getsockname()[1]}/silent/"]
+        done = ended(*words, *urls, cwd=tmp_path)
+    assert ends(done.events) == dict.fromkeys([*map(str, range(len(WAITS))), "dropped", "silent"], "timedout")
     assert done.code == NETWORK
-    assert "--connect-timeout" in done.said
-
-
-def test_a_handshake_that_never_comes(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        done = ended(*SHORT, f"https://127.0.0.1:{silent.getsockname()[1]}/", cwd=tmp_path)
-    assert done.code == NETWORK
-    assert "--connect-timeout" in done.said
+    assert not list(tmp_path.glob("f*.bin"))
 
 
 # --- what is slow on purpose

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from .._settings import Disk
 from .._units import size as shown
 from ._files import Files, open_directory, remove
 from ._journal import Identity, Journal, forget, journal_of, load, part_of
+from ._prefix import Prefix
 
-__all__ = ["Claim", "Claims", "Existing", "Same", "open_part", "require_room"]
+__all__ = ["Claim", "Claims", "Existing", "Same", "Wish", "open_part", "require_room"]
 
 Same: TypeAlias = Callable[[os.stat_result], bool]
 Key: TypeAlias = tuple[int, int, str]
@@ -34,6 +35,19 @@ class Existing:
     path: Path
     reason: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Whose part a name may hold, and which finished file would do.
+
+    :param same: tells from its stat whether a finished file is this very download.
+    :param digests: algorithm to lower-case hex that such a file must have besides.
+    """
+
+    identity: Identity
+    same: Same
+    digests: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -95,10 +109,9 @@ class Claims:
         self._lock = threading.Lock()
         self._reserved: set[Key] = set()
 
-    def take(self, directory: Path, name: str, identity: Identity, same: Same) -> Claim | Existing:
+    def take(self, directory: Path, name: str, wish: Wish) -> Claim | Existing:
         """Claim *name* in *directory*, or the next name that is free.
 
-        :param same: tells from its stat whether a finished file is this very download.
         :raises DiskError: a folder has the name, or the file system refuses.
         :raises ExistsError: the name is taken, and that is to be an error.
         :raises LockedError: another process is at it.
@@ -106,15 +119,13 @@ class Claims:
         dir_fd = open_directory(self._files, directory, durable=self._settings.fsync)
         found: Claim | Existing | None = None
         try:
-            found = self._walk(directory, dir_fd, name, identity, same)
+            found = self._walk(directory, dir_fd, name, wish)
         finally:
             if not isinstance(found, Claim):
                 self._files.close(dir_fd)
         return found
 
-    def _walk(
-        self, directory: Path, dir_fd: int, wanted: str, identity: Identity, same: Same
-    ) -> Claim | Existing:
+    def _walk(self, directory: Path, dir_fd: int, wanted: str, wish: Wish) -> Claim | Existing:
         folder = self._files.fstat(dir_fd)
         for name in candidates(wanted):
             # By the folder's number: two spellings of its path must not hide one name from the other.
@@ -123,7 +134,7 @@ class Claims:
                 continue
             found: Claim | Existing | None = None
             try:
-                attempt = _Attempt(self._settings, self._files, directory, dir_fd, wanted, name, identity, same)
+                attempt = _Attempt(self._settings, self._files, directory, dir_fd, wanted, name, wish)
                 found = attempt.run(partial(self._release, key))
             finally:
                 if not isinstance(found, Claim):
@@ -154,8 +165,7 @@ class _Attempt:
     dir_fd: int
     wanted: str
     name: str
-    identity: Identity
-    same: Same
+    wish: Wish
 
     def run(self, release: Callable[[], None]) -> Claim | Existing | None:
         """Claim the name; None when the next candidate is to be tried."""
@@ -176,7 +186,7 @@ class _Attempt:
         """Judge what has the name: nothing to do, an error, or None."""
         first, policy = self.name == self.wanted, self.settings.if_exists
         regular = stat.S_ISREG(found.st_mode)
-        if regular and self.same(found):
+        if regular and self.wish.same(found) and self._right(found.st_size):
             self._sweep(found)
             return Existing(self._path, "already complete", found.st_size)
         if first and stat.S_ISDIR(found.st_mode):
@@ -188,6 +198,16 @@ class _Attempt:
         if policy == "overwrite" and not (regular or stat.S_ISLNK(found.st_mode)):
             raise DiskError(f"{self._shown} is not a regular file, and is not overwritten.")
         return None
+
+    def _right(self, size: int) -> bool:
+        """Tell whether a finished file has the known digests; its size and date may be right by chance."""
+        if not self.wish.digests:
+            return True
+        fd = self.files.open(self.name, os.O_RDONLY | os.O_NONBLOCK, self.dir_fd)
+        try:
+            return Prefix(self.files, fd, list(self.wish.digests)).digests(size) == dict(self.wish.digests)
+        finally:
+            self.files.close(fd)
 
     def _sweep(self, finished: os.stat_result) -> None:
         """Tidy up after an owner that died between giving the name and removing the part's."""
@@ -202,7 +222,7 @@ class _Attempt:
         try:
             # An empty part has nothing to trust and nothing to lose, whatever lies beside it.
             journal = load(self.files, journal_of(self.name), self.dir_fd) if size else None
-            ours = journal is not None and journal.belongs_to(self.identity)
+            ours = journal is not None and journal.belongs_to(self.wish.identity)
             if journal is None or ours or self.settings.if_exists == "overwrite":
                 trusted = journal.within(size) if journal is not None and ours else None
                 where = (self.files, self.directory, self.dir_fd, self.wanted, self.name)

@@ -14,7 +14,7 @@ from .._digests import Buffer
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
-from ._claims import Claim, Claims, Existing, Same, require_room
+from ._claims import Claim, Claims, Existing, Same, Wish, require_room
 from ._files import Files, translate
 from ._journal import Identity, holds_journals, journal_of, load, part_of
 from ._part import Part, Surroundings
@@ -103,6 +103,7 @@ class Parts:
         identity: Identity,
         *,
         same: Same,
+        digests: Mapping[str, str] | None = None,
         length: int | None = None,
     ) -> Part | Existing:
         """Lock the part of *name*, or of the next name that is free.
@@ -110,12 +111,14 @@ class Parts:
         What lies there is left alone until :meth:`Part.begin`.
 
         :param same: tells from its stat whether a finished file is this very download.
+        :param digests: algorithm to hex that such a file must have besides; it is read for them.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
         handover = _Handover()
         try:
-            found = await self._threads.run(self._claim, handover, directory, name, identity, same, length)
+            wish = Wish(identity, same, digests or {})
+            found = await self._threads.run(self._claim, handover, directory, name, wish, length)
         except asyncio.CancelledError:
             handover.refuse()
             raise
@@ -132,6 +135,7 @@ class Parts:
         identity: Identity,
         *,
         same: Same,
+        digests: Mapping[str, str] | None = None,
         chunks: Sequence[Buffer],
         algorithms: Sequence[str],
         mtime: float | None,
@@ -143,7 +147,9 @@ class Parts:
         """
         whole = Whole(chunks, algorithms, mtime, check)
         try:
-            return await self._threads.run_short(self._put, whole, directory, name, identity, same)
+            return await self._threads.run_short(
+                self._put, whole, directory, name, Wish(identity, same, digests or {})
+            )
         except OSError as error:
             raise translate(error, directory / name) from error
 
@@ -166,11 +172,10 @@ class Parts:
         handover: _Handover,
         directory: Path,
         name: str,
-        identity: Identity,
-        same: Same,
+        wish: Wish,
         length: int | None,
     ) -> Claim | Existing:
-        found = self._claims.take(directory, name, identity, same)
+        found = self._claims.take(directory, name, wish)
         if isinstance(found, Existing):
             return found
         try:
@@ -182,10 +187,8 @@ class Parts:
         handover.give(found)
         return found
 
-    def _put(
-        self, whole: Whole, directory: Path, name: str, identity: Identity, same: Same
-    ) -> Finished | Existing:
-        found = self._claims.take(directory, name, identity, same)
+    def _put(self, whole: Whole, directory: Path, name: str, wish: Wish) -> Finished | Existing:
+        found = self._claims.take(directory, name, wish)
         if isinstance(found, Existing):
             return found
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from pathlib import Path
 
-from .. import _digests, _ranges, _retry
+from .. import _digests, _naming, _ranges, _retry
 from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource
 from .._settings import Queue
@@ -18,6 +19,7 @@ __all__ = [
     "decodes",
     "digests",
     "framed",
+    "place",
     "resumable_method",
     "same_file",
     "splittable",
@@ -25,6 +27,15 @@ __all__ = [
 
 # Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
 GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
+
+
+def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
+    """Give folder and name of a job's target; *name* is the server's, for a job that has none of its own.
+
+    :raises UsageError: the job's own name would leave its directory.
+    """
+    directory = base / job.dir if job.dir is not None else base
+    return _naming.place(directory, None if job.out == "-" else job.out, name=name)
 
 
 def resumable_method(job: Job) -> bool:

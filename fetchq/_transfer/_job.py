@@ -112,22 +112,22 @@ class Transfer:
         if self.job.out == "-":
             self._sink = self._tools.pipe()
             return
-        directory, name = self._place("")
+        directory, name = _expect.place(self.job, self._tools.settings.disk.dir)
         if _expect.resumable_method(self.job) and self._tools.parts.left_behind(directory):
             found = self._tools.parts.peek(directory, name or _naming.guess(self.job.url), self._identity)
             if found is not None:
                 await self._claim(directory, found, None)
 
-    def _place(self, name: str) -> tuple[Path, str]:
-        base = self._tools.settings.disk.dir
-        directory = base / self.job.dir if self.job.dir is not None else base
-        return _naming.place(directory, None if self.job.out == "-" else self.job.out, name=name)
-
     async def _claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | None:
         """Lock the part of *name*, and take over what an earlier run has left in it."""
         length = seen.length if seen is not None and not seen.encoding else None
         claimed = await self._tools.parts.claim(
-            directory, name, self._identity, same=lambda found: _expect.same_file(found, seen), length=length
+            directory,
+            name,
+            self._identity,
+            same=lambda found: _expect.same_file(found, seen),
+            digests=_expect.digests(self.job, seen),
+            length=length,
         )
         if isinstance(claimed, Existing):
             return claimed
@@ -190,9 +190,10 @@ class Transfer:
         self._framed = _expect.framed(reply.headers, reply.status, reply.version)
         chunks = reply.chunks()
         if self._sink is None:
-            dotfiles = self._tools.settings.disk.dotfiles
-            directory, name = self._place(_naming.name_from(reply.headers, reply.url, dotfiles=dotfiles))
-            if seen.length is not None and seen.length <= self._tools.settings.disk.buffer:
+            disk = self._tools.settings.disk
+            named = _naming.name_from(reply.headers, reply.url, dotfiles=disk.dotfiles)
+            directory, name = _expect.place(self.job, disk.dir, named)
+            if seen.length is not None and seen.length <= disk.buffer:
                 head = await _body.first(chunks, seen.length)
                 if sum(map(len, head)) == seen.length and not _expect.decodes(seen, name):
                     return await self._put(directory, name, seen, head, answer)
@@ -276,6 +277,7 @@ class Transfer:
             name,
             self._identity,
             same=lambda found: _expect.same_file(found, seen),
+            digests=_expect.digests(self.job, seen),
             chunks=chunks,
             algorithms=_expect.algorithms(self.job, seen),
             mtime=_retry.http_date(seen.last_modified),
@@ -333,12 +335,12 @@ class Transfer:
 
     async def _second_chance(self, error: FetchError) -> float | None:
         """Give 0 where the job can go on at once: wrong bytes once, and a mirror that has given up."""
-        if isinstance(error, ChecksumError) and not self._spoiled and self.job.out != "-":
-            self._spoiled = True
+        if isinstance(error, ChecksumError) and self.job.out != "-":
             if self._part is not None:
                 await self._part.spoil()
             self._forget()
-            return 0.0
+            first, self._spoiled = not self._spoiled, True
+            return 0.0 if first else None
         dead = not error.transient and error.exit_code > 3
         turned = self._origin.turn(dead=dead)
         if turned and self._known is not None:
