@@ -213,7 +213,7 @@ class Again:
 class Preview:
     """What a run would do about a job, without doing it.
 
-    :param name: the file's name, relative to the run's directory where it lies below it.
+    :param name: the file's name, relative to the run's directory where it lies below it; ``-`` is stdout.
     :param size: bytes in all, where the server says so.
     :param have: bytes that are here already.
     :param resumable: a broken download could go on where it broke off.

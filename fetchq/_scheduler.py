@@ -100,7 +100,7 @@ class Scheduler(Generic[J, R]):
     @property
     def stopped(self) -> bool:
         """True when the run was ended before its queue was."""
-        return self._stopped
+        return self._stopped or self._bug is not None
 
     def stop(self) -> None:
         """Start nothing more and break off what runs; each job keeps what it has."""

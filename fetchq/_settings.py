@@ -102,7 +102,8 @@ class Queue:
 
     jobs: int = _setting(8, "Connections in all: jobs first, spare ones split large files.")
     connections: int = _setting(4, "Connections per file.")
-    per_host: int = _setting(8, "Connections per host, over all jobs.")
+    # None: as many as in all. Most queues have a single host, and whoever raises jobs means that one.
+    per_host: int | None = _setting(None, "Connections per host, over all jobs.")
     limit_rate: float | None = _setting(None, "Bytes a second for the whole run: 500k, 2M.")
     # Enough to find work for another host behind a run of lines for a busy one; about 1 KiB each.
     lookahead: int = 1000

@@ -144,8 +144,11 @@ class Store:
         return None if record.path is None else Path(self._folder, record.path)
 
     def record(self, key: str, result: Result) -> None:
-        """Remember how a job ended. It is on disk within half a second; call it in a running loop."""
-        if self._broken:
+        """Remember how a job ended. It is on disk within half a second; call it in a running loop.
+
+        A skip brings no digests: those that are known of the file stay while it is as it was left.
+        """
+        if self._broken or self._knows_more(key, result):
             return
         self._pending[key] = self._record(key, result)
         if len(self._pending) >= MOST_PENDING:
@@ -200,6 +203,14 @@ class Store:
         with _translated(self._path):
             row = self._reader.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
         return None if row is None else _record(row)
+
+    def _knows_more(self, key: str, result: Result) -> bool:
+        if result.status != "skipped" or result.digests or result.path is None:
+            return False
+        known = self.done(key)
+        if known is None or not known.digests or self.path_of(known) != Path(os.path.abspath(result.path)):
+            return False
+        return self.still_there(known)
 
     def _record(self, key: str, result: Result) -> Record:
         path, size, mtime_ns = None, result.size, None

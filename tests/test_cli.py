@@ -102,7 +102,7 @@ def test_without_options_everything_is_the_settings_own_default(engine: Engine) 
         ("-j 3", "queue", "jobs", 3),
         ("-x 2", "queue", "connections", 2),
         ("--per-host 2", "queue", "per_host", 2),
-        ("-j 16", "queue", "per_host", 16),
+        ("-j 16", "queue", "per_host", None),
         ("-j 16 --per-host 4", "queue", "per_host", 4),
         ("--limit-rate 500k", "queue", "limit_rate", 500 * 1024),
         ("--retries inf", "retry", "retries", math.inf),

@@ -147,6 +147,15 @@ def test_a_dry_run_lists_on_stdout_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_to_stdout_looks_for_no_file(run_fetchq: RunFetchq, origin: Origin) -> None:
+    url = origin.serve("/a.bin", generated(2 * MIB))
+    assert run_fetchq(url).returncode == 0
+    assert run_fetchq("--dry-run", url).stdout.splitlines()[1].split()[2:] == ["done", "a.bin"]
+    done = run_fetchq("--dry-run", "-o", "-", url)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == ["   2.0 MiB  fresh, resumable          -", "1 file, 2.0 MiB"]
+
+
 def test_verbose_says_how_each_attempt_goes_on_and_the_log_keeps_it(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
@@ -389,12 +398,37 @@ def test_verify_does_not_pass_what_it_knows_nothing_of(run_fetchq: RunFetchq, do
     assert "no digest of it is known" in done.stderr
 
 
-def test_verify_of_nothing_is_no_success(run_fetchq: RunFetchq, tmp_path: Path) -> None:
+def test_verify_counts_the_files_that_nobody_has_hashed(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    old, new = (origin.serve(f"/{name}.bin", generated(MIB, seed)) for seed, name in enumerate(["old", "new"]))
+    assert run_fetchq("-d", "out", old).returncode == 0
+    (tmp_path / "q.txt").write_text(f"{old}\n")
+    assert "already complete" in run_fetchq("-i", "q.txt", "-d", "out").stderr
+    nothing = run_fetchq("verify", "out")
+    assert nothing.returncode == 2
+    assert nothing.stderr.startswith("fetchq: No digest is on record of any file here")
+    (tmp_path / "q.txt").write_text(f"{old}\n{new}\n")
+    assert run_fetchq("-i", "q.txt", "-d", "out").returncode == 0
+    some = run_fetchq("verify", "out")
+    assert some.returncode == 0, some.stderr
+    assert "warning  1 file has no digest on record and cannot be verified.\n" in some.stderr
+    assert run_fetchq("verify", "out/old.bin", "out/new.bin").returncode == 2, "asked for by its name"
+    (tmp_path / "out/new.bin").write_bytes(b"spoiled")
+    assert run_fetchq("verify", "out").returncode == 9
+
+
+def test_verify_of_nothing_is_no_success(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("# nothing yet\n")
     assert run_fetchq("-i", "q.txt").stderr == "Nothing to do: no job was given.\n"
-    done = run_fetchq("verify")
-    assert done.returncode == 2
-    assert done.stderr.startswith("fetchq: Nothing is known of any file here")
+    without = run_fetchq("verify")
+    assert without.returncode == 2
+    assert without.stderr.startswith("fetchq: There is no .fetchq.db")
+    (tmp_path / "q.txt").write_text(origin.serve("/gone", b"", status(404), repeat=True))
+    assert run_fetchq("-i", "q.txt").returncode == 8
+    empty = run_fetchq("verify")
+    assert empty.returncode == 2
+    assert empty.stderr.startswith("fetchq: Nothing is known of any file here")
 
 
 def test_verify_stops_at_a_signal_in_the_middle_of_a_file(tmp_path: Path) -> None:

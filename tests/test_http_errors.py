@@ -47,7 +47,7 @@ def tls(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
             caused(httpx.ConnectError(""), socket.gaierror(-2, "x")),
             errors.NetworkError,
             True,
-            "Cannot find host",
+            "Cannot find h: check",
         ),
         (
             caused(httpx.ConnectError(""), OSError("all failed")),
@@ -72,7 +72,7 @@ def tls(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
             caused(httpx.ConnectError(""), tls("WRONG_VERSION_NUMBER")),
             errors.TLSError,
             False,
-            "is this port for https",
+            "perhaps this port is for http, not for https.",
         ),
         (
             caused(httpx.ConnectError(""), tls("TLSV1_ALERT_PROTOCOL_VERSION")),
@@ -176,7 +176,7 @@ async def test_refused_and_unknown_hosts_are_told_apart() -> None:
         async with opened() as client:
             with pytest.raises(errors.NetworkError, match="refuses connections"):
                 await client.open(Job(f"http://127.0.0.1:{bound.getsockname()[1]}/?k=s3cret"))
-            with pytest.raises(errors.NetworkError, match=r"Cannot find host no-such\.invalid") as caught:
+            with pytest.raises(errors.NetworkError, match=r"Cannot find no-such\.invalid") as caught:
                 await client.open(Job("http://no-such.invalid/?k=s3cret"))
     assert "s3cret" not in str(caught.value)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pproxy  # type: ignore[import-untyped]  # it has no types
 import pytest
 
-from fetchq._errors import AuthenticationError, NetworkError, UsageError
+from fetchq._errors import AuthenticationError, FetchError, NetworkError, UsageError
 from fetchq._http import HttpClient, _proxies
 from fetchq._http._routes import Routes
 from fetchq._models import Job
@@ -149,15 +149,41 @@ async def test_a_proxy_that_wants_a_password_over_connect() -> None:
     assert (caught.value.status, caught.value.exit_code) == (407, 6)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+@pytest.mark.parametrize("url", ["http://h.example/", "https://h.example/"])
 @runs
-async def test_a_proxy_that_is_away() -> None:
+async def test_a_proxy_that_is_away_is_named(scheme: str, url: str) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        network = Network(proxy=f"http://me:s3cret@127.0.0.1:{bound.getsockname()[1]}", env=False)
+        where = f"127.0.0.1:{bound.getsockname()[1]}"
+        async with opened(Network(proxy=f"{scheme}://me:s3cret@{where}", env=False)) as client:
+            with pytest.raises(NetworkError) as caught:
+                await client.open(Job(url))
+    assert f"Cannot connect to the proxy {where}: it refuses connections" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443), ("socks5", 1080)])
+@runs
+async def test_a_proxy_that_cannot_be_found_is_named(scheme: str, port: int) -> None:
+    for given in ("", ":3128"):
+        network = Network(proxy=f"{scheme}://me:s3cret@no-such.invalid{given}", env=False)
         async with opened(network) as client:
             with pytest.raises(NetworkError) as caught:
                 await client.open(Job("http://h.example/"))
-    assert "s3cret" not in str(caught.value)
+        assert f"Cannot find the proxy no-such.invalid{given or f':{port}'}:" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+
+
+@runs
+async def test_a_server_that_speaks_no_tls_behind_a_proxy_is_not_taken_for_the_proxy() -> None:
+    async with serving(lambda _: None) as server, proxy("http+socks5://127.0.0.1:{port}") as (port, _):
+        for scheme in ("http", "socks5"):
+            async with opened(Network(proxy=f"{scheme}://127.0.0.1:{port}", env=False)) as client:
+                with pytest.raises(FetchError) as caught:
+                    await client.open(Job(f"https://{server.host}/"))
+            assert server.host in str(caught.value)
+            assert "proxy" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

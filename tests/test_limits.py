@@ -146,8 +146,8 @@ WITHOUT_END: dict[str, tuple[Behaviour, str]] = {
     "a head": (endless_headers, "toolarge"),
     "a header": (flood(b"HTTP/1.1 200 OK\r\nX: ", KIB), "toolarge"),
     "a status line": (flood(b"HTTP/1.1 200 ", KIB), "toolarge"),
-    "something that is no HTTP": (flood(b"", KIB), "toolarge"),
-    "interim answers": (informational(count=None), "toolarge"),
+    "something that is no HTTP": (flood(b"SSH-2.0\r\n\r\n", KIB), "protocol"),
+    "interim answers": (informational(count=None), "protocol"),
     "interim answers with large heads": (flood(b"", HINTS), "toolarge"),
     "a length beyond every file": (header("Content-Length", "1" + "0" * 30), "protocol"),
     "redirects in a circle": (redirect("f.bin"), "protocol"),
@@ -181,19 +181,19 @@ def test_what_has_no_end_is_ended(origin: Origin, tmp_path: Path) -> None:
     origin.settle()
 
 
-UNWANTED: dict[str, Behaviour] = {
-    "a redirect's page that drips": together(redirect("/g.bin"), header("Content-Length", "99"), drip(1, 0.4)),
-    "a redirect's page that never comes": together(redirect("/g.bin"), stall(after=0)),
-    "a redirect's page without end": flood(MOVED.replace(b"gone", b"g.bin"), KIB),
-    "a challenge without end": flood(CHALLENGE, KIB),
-}
-
-
 def test_a_page_that_nobody_wants_holds_up_nothing(origin: Origin, tmp_path: Path) -> None:
-    origin.serve("/g.bin", FILE)
-    urls = [origin.serve(f"/{number}/g.bin", FILE, page) for number, page in enumerate(UNWANTED.values())]
+    unwanted: dict[str, Behaviour] = {
+        "dripped": together(redirect("/0.bin"), header("Content-Length", "99"), drip(1, 0.4)),
+        "stalled": together(redirect("/1.bin"), stall(after=0)),
+        "endless": flood(b"HTTP/1.1 302 Found\r\nLocation: /2.bin\r\n\r\n", KIB),
+        "challenge": flood(CHALLENGE, KIB),
+    }
+    for number in range(3):
+        origin.serve(f"/{number}.bin", FILE)
+    urls = [origin.serve(f"/{name}/f.bin", FILE, page) for name, page in unwanted.items()]
     done = ended("--no-env", "--progress", "json", "-u", "bob:pw", *urls, cwd=tmp_path)
-    assert ends(done.events) == {str(number): "done" for number in range(len(UNWANTED))}
+    assert ends(done.events) == dict.fromkeys(unwanted, "done")
+    assert names(tmp_path) == {"0.bin", "1.bin", "2.bin", "f.bin"}
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {FILE.data}
 
 
@@ -209,10 +209,7 @@ WAITS: dict[str, Behaviour] = {
 
 def test_no_wait_is_without_a_bound(origin: Origin, tmp_path: Path) -> None:
     """Nor is one for a connection that nobody takes, or for a handshake that never comes."""
-    urls = [
-        origin.serve(f"/{number}/f.bin", FILE, behaviour, repeat=True)
-        for number, behaviour in enumerate(WAITS.values())
-    ]
+    urls = [origin.serve(f"/{n}/f.bin", FILE, wait, repeat=True) for n, wait in enumerate(WAITS.values())]
     words = ["--no-env", "--progress", "json", "--retries", "1", "--timeout", "0.5"]
     with black_hole() as port, socket.create_server(("127.0.0.1", 0)) as silent:
         urls += [f"http://127.0.0.1:{port}/dropped/", f"https://127.0.0.1:{silent.getsockname()[1]}/silent/"]
@@ -235,7 +232,8 @@ def fetch(url: str, folder: Path, **changes: object) -> tuple[fetchq.Result, lis
 
     async def main() -> fetchq.Result:
         async with fetchq.Downloader(settings, dir=folder, observers=[events.append]) as downloader:
-            return [result async for result in downloader.run([url])][0]
+            (result,) = [result async for result in downloader.run([url])]
+            return result
 
     return run(main()), events
 
@@ -245,7 +243,7 @@ def fetch(url: str, folder: Path, **changes: object) -> tuple[fetchq.Result, lis
 )
 def test_a_byte_now_and_then_is_too_slow(origin: Origin, tmp_path: Path, how: Behaviour) -> None:
     """Every read succeeds, so that no read timeout ever ends it."""
-    result, events = fetch(origin.serve("/f.bin", generated(5 * MIB), how, repeat=True), tmp_path, retries=1)
+    result, _ = fetch(origin.serve("/f.bin", generated(5 * MIB), how, repeat=True), tmp_path, retries=1)
     assert isinstance(result.error, fetchq.TooSlowError)
     assert result.error.exit_code == NETWORK
     assert result.error.transient

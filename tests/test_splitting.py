@@ -173,15 +173,18 @@ def test_a_server_that_minds_is_left_with_one_connection(
     assert result.received == len(FILE.data)
 
 
-def test_what_a_refused_connection_was_to_fetch_goes_back_to_its_neighbour() -> None:
+@pytest.mark.parametrize("earlier_first", [True, False])
+def test_what_refused_connections_were_to_fetch_goes_back_to_their_neighbour(earlier_first: bool) -> None:
     clock = Clock()
     claims = Claims(100 * MIB, lambda: (), clock)
     first = claims.start(0, 100 * MIB)
     clock.now, first.position = clock.now + 1, 20 * MIB
     claims.sample()
-    second = claims.take()
+    second, third = claims.take(), claims.take()
     assert second is not None
-    claims.release(second)
+    assert third is not None
+    for refused in (second, third) if earlier_first else (third, second):
+        claims.release(refused)
     assert first.stop == 100 * MIB
     assert not claims.holes()
 

@@ -1,22 +1,25 @@
-"""``-o -``: the bytes go to a pipe once, in order and of one version, or the exit code says that they did not."""
+"""``-o -``: the bytes go to a pipe once, in order and of one version, or the exit code says otherwise."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 import fetchq
 
-from .conftest import clean_env, run
+from .conftest import RunFetchq, clean_env, run
 from .origin import (
     Behaviour,
     Origin,
@@ -31,7 +34,6 @@ from .origin import (
     gzip_anyway,
     ignore_range,
     no_content,
-    redirect,
     reset,
     shifted,
     stall,
@@ -77,7 +79,7 @@ def piped(*words: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
 
 
 def shell(line: str, cwd: Path) -> tuple[list[int], bytes, bytes]:
-    """Run *line* in a shell, ``fetchq`` being the command: exit code of each of its processes, stdout, stderr."""
+    """Run *line* in a shell: exit code of each of its processes, stdout, stderr."""
     script = f'fetchq() {{ "{sys.executable}" -m fetchq "$@"; }}; {line}; echo "${{PIPESTATUS[@]}}" >&3'
     with (cwd / "codes").open("w+") as codes:
         done = subprocess.run(
@@ -91,6 +93,28 @@ def shell(line: str, cwd: Path) -> tuple[list[int], bytes, bytes]:
             check=False,
         )
         return [int(code) for code in Path(codes.name).read_text().split()], done.stdout, done.stderr
+
+
+SETTINGS = fetchq.Settings(
+    network=fetchq.Network(env=False, read_timeout=0.5), retry=fetchq.Retry(retries=3, backoff=0)
+)
+
+
+def through_a_pipe(url: str, folder: Path) -> tuple[fetchq.Result, bytes]:
+    """The same in this process: the result, and what came out of the pipe."""
+    reading, writing = os.pipe()
+
+    async def main(stdout: BinaryIO) -> fetchq.Result:
+        async with fetchq.Downloader(SETTINGS, dir=folder, stdout=stdout) as downloader:
+            (result,) = [result async for result in downloader.run([fetchq.Job(url, "-")])]
+            return result
+
+    with ThreadPoolExecutor(1) as reader, open(reading, "rb") as out:
+        read = reader.submit(out.read)
+        with open(writing, "wb") as stdout:
+            result = run(main(stdout))
+        assert list(folder.iterdir()) == [], "nothing is written but to the pipe"
+        return result, read.result(30)
 
 
 GOES_ON: dict[str, tuple[Resource, Script]] = {
@@ -110,9 +134,9 @@ GOES_ON: dict[str, tuple[Resource, Script]] = {
 def test_what_is_out_is_never_written_twice(origin: Origin, tmp_path: Path, case: str) -> None:
     resource, script = GOES_ON[case]
     url = origin.serve("/f.bin", resource, *script)
-    done = piped(url, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert hashlib.sha256(done.stdout).hexdigest() == FILE.sha256
+    result, out = through_a_pipe(url, tmp_path)
+    assert result.error is None
+    assert result.sha256 == FILE.sha256 == hashlib.sha256(out).hexdigest()
     first, *later = origin.asked("/f.bin")
     assert first.range is None
     assert len(later) == len(script) - (case == "206 begins at an earlier block")
@@ -144,25 +168,33 @@ STOPS: dict[str, tuple[Resource, Script]] = {
 
 @pytest.mark.parametrize("case", STOPS)
 def test_what_cannot_be_continued_ends_with_an_error(origin: Origin, tmp_path: Path, case: str) -> None:
-    """Two versions are never spliced: what went out is the beginning of the first one, and the exit code is 7."""
+    """Two versions are never spliced: what went out is the beginning of the first one."""
     resource, script = STOPS[case]
-    done = piped(origin.serve("/f.bin", resource, *script), cwd=tmp_path)
-    assert done.returncode == 7, done.stderr
-    assert len(done.stdout) >= CUT // 2
-    assert FILE.data.startswith(done.stdout)
-    told = done.stderr.decode().splitlines()
-    assert len(told) == 1
-    assert f"Standard output got {len(done.stdout)} bytes, and cannot get the rest: " in told[0]
+    result, out = through_a_pipe(origin.serve("/f.bin", resource, *script), tmp_path)
+    assert isinstance(result.error, fetchq.ChangedError)
+    assert len(out) >= CUT // 2
+    assert FILE.data.startswith(out)
+    assert f"Standard output got {len(out)} bytes, and cannot get the rest: " in str(result.error)
 
 
-@pytest.mark.parametrize(
-    "behaviour", [status(404), status(401), redirect("ftp://h/")], ids=["404", "401", "ftp"]
-)
-def test_an_error_page_is_not_data(origin: Origin, tmp_path: Path, behaviour: Behaviour) -> None:
-    done = piped(origin.serve("/f.bin", FILE, behaviour, repeat=True), cwd=tmp_path)
-    assert done.returncode in {6, 7, 8}
-    assert done.stdout == b""
-    assert done.stderr.startswith(b"failed ")
+def test_the_command_goes_on_or_exits_with_an_error(origin: Origin, tmp_path: Path) -> None:
+    done = piped(origin.serve("/f.bin", FILE, drop(after=CUT)), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, FILE.data)
+    assert origin.ranges("/f.bin") == [None, f"bytes={CUT}-"]
+    assert origin.asked("/f.bin")[1].if_range == FILE.etag
+    for resource, script in (STOPS["another version"], STOPS["no validator"]):
+        done = piped(origin.serve("/g.bin", resource, *script), cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (7, FILE.data[:CUT])
+        assert len(done.stderr.splitlines()) == 1
+        assert b"cannot get the rest" in done.stderr
+
+
+@pytest.mark.parametrize("code", [404, 401, 503])
+def test_an_error_page_is_not_data(origin: Origin, tmp_path: Path, code: int) -> None:
+    result, out = through_a_pipe(origin.serve("/f.bin", FILE, status(code), repeat=True), tmp_path)
+    assert isinstance(result.error, fetchq.StatusError | fetchq.AuthenticationError)
+    assert result.error.status == code
+    assert out == b""
 
 
 def test_a_wrong_checksum_is_told_by_the_exit_code_and_nothing_is_sent_again(
@@ -174,16 +206,12 @@ def test_a_wrong_checksum_is_told_by_the_exit_code_and_nothing_is_sent_again(
     assert done.stdout == FILE.data, "bytes that are out cannot be taken back"
     assert len(origin.requests) == 1
     assert b"standard output: the sha256 should be 000" in done.stderr
-    right = piped("--checksum", f"sha256:{FILE.sha256}", url, cwd=tmp_path)
-    assert (right.returncode, right.stdout) == (0, FILE.data)
+    broken = origin.serve("/g.bin", FILE, drop(after=CUT), reset(after=MIB // 2))
+    right = piped("--checksum", f"sha256:{FILE.sha256}", broken, cwd=tmp_path)
+    assert (right.returncode, right.stdout) == (0, FILE.data), "a digest is of all pieces together"
 
 
-def test_the_checksum_is_of_all_pieces(origin: Origin, tmp_path: Path) -> None:
-    url = origin.serve("/f.bin", FILE, drop(after=CUT), reset(after=MIB // 2))
-    assert piped("--checksum", f"sha256:{FILE.sha256}", url, cwd=tmp_path).returncode == 0
-
-
-@pytest.mark.parametrize("words", [["-v"], ["-v", "--progress", "bar"], ["-v", "--progress", "plain"], ["-q"]])
+@pytest.mark.parametrize("words", [["-v", "--progress", "bar"], ["-v", "--progress", "plain"], ["-q"]])
 def test_stdout_holds_the_data_alone(origin: Origin, tmp_path: Path, words: list[str]) -> None:
     url = origin.serve("/f.bin", FILE, drop(after=CUT))
     done = piped(*words, url, cwd=tmp_path)
@@ -265,17 +293,17 @@ def test_a_closed_stdout_is_an_error_for_data_only(origin: Origin, tmp_path: Pat
 # --- from Python
 
 
-async def fetched(job: fetchq.Job, stdout: BytesIO | None = None) -> fetchq.Result:
-    settings = fetchq.Settings(network=fetchq.Network(env=False), retry=fetchq.Retry(backoff=0))
-    async with fetchq.Downloader(settings, stdout=stdout) as downloader:
-        return [result async for result in downloader.run([job])][0]
-
-
-def test_any_binary_stream_will_do(origin: Origin) -> None:
+def test_a_stream_in_memory_will_do(origin: Origin) -> None:
     stream = BytesIO()
-    result = run(fetched(fetchq.Job(origin.serve("/f.bin", FILE, drop(after=CUT)), "-"), stream))
-    assert result.unwrap().path is None
-    assert (result.size, result.sha256) == (SIZE, FILE.sha256)
+    url = origin.serve("/f.bin", FILE, drop(after=CUT))
+
+    async def main() -> None:
+        async with fetchq.Downloader(SETTINGS, stdout=stream) as downloader:
+            async for result in downloader.run([fetchq.Job(url, "-")]):
+                assert result.unwrap().path is None
+                assert (result.size, result.sha256) == (SIZE, FILE.sha256)
+
+    run(main())
     assert stream.getvalue() == FILE.data
 
 
@@ -289,12 +317,9 @@ def test_a_stdout_of_text_alone_hinders_only_who_writes_there(origin: Origin, tm
     assert text.getvalue() == ""
 
 
-def test_a_queue_may_send_one_job_to_stdout(origin: Origin, tmp_path: Path) -> None:
-    folder = tmp_path / "q"
-    folder.mkdir()
-    jobs = [{"url": origin.serve("/f.bin", FILE), "out": "-"}, {"url": origin.serve("/g.bin", NEWER)}]
-    (folder / "q.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
-    codes, out, _ = shell("fetchq -i q.jsonl -d out", folder)
-    assert codes == [0]
-    assert out == FILE.data
-    assert (folder / "out/g.bin").read_bytes() == NEWER.data
+def test_a_queue_may_send_one_job_to_stdout(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    jobs = [{"url": origin.serve("/f.txt", b"data"), "out": "-"}, {"url": origin.serve("/g.bin", NEWER)}]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    done = run_fetchq("-i", "q.jsonl", "-d", "out")
+    assert (done.returncode, done.stdout) == (0, "data")
+    assert (tmp_path / "out/g.bin").read_bytes() == NEWER.data

@@ -156,6 +156,26 @@ def test_a_failure_is_remembered_as_one_and_is_not_done(tmp_path: Path) -> None:
     assert recalled(tmp_path / "db", job) is not None
 
 
+def test_a_skip_keeps_what_is_known_of_the_same_file_only(tmp_path: Path) -> None:
+    file, other, job = tmp_path / "a.bin", tmp_path / "b.bin", job_of(1)
+    for path in (file, other):
+        path.write_bytes(b"12345")
+
+    def after(path: Path) -> dict[str, str] | None:
+        remember(tmp_path / "db", result_of(job, file), Result(job, "skipped", path, 5))
+        record = recalled(tmp_path / "db", job)
+        return None if record is None else dict(record.digests)
+
+    assert after(file) == {"sha256": "ab" * 32}
+    assert after(other) == {}
+    remember(tmp_path / "db", result_of(job, file))
+    file.write_bytes(b"another")
+    remember(tmp_path / "db", Result(job, "skipped", file, 7))
+    assert recalled(tmp_path / "db", job) == Record(
+        job.key, job.url, "a.bin", 7, file.stat().st_mtime_ns, {}, "skipped", finished_at=1000.5
+    )
+
+
 def test_still_there_means_the_same_size_and_time(tmp_path: Path) -> None:
     file, job = tmp_path / "a.bin", job_of(1)
     file.write_bytes(b"12345")

@@ -104,7 +104,7 @@ def blocking(tls: ssl.SSLContext | None) -> Iterator[str]:
 async def test_a_server_that_speaks_no_tls() -> None:
     with blocking(None) as url:
         async with opened(Network(env=False, insecure=True)) as client:
-            with pytest.raises(TLSError, match=r"is this port for https\?"):
+            with pytest.raises(TLSError, match=r"perhaps this port is for http, not for https\.$"):
                 await client.open(Job(url))
 
 

@@ -29,7 +29,7 @@ ONE_CONNECTION = ["-x", "1", "--backoff", "0.01", "--no-env"]
 
 
 class Valve:
-    """Lets a body through slowly, and at full speed once it is opened: an owner that ends when it is told to."""
+    """Lets a body through slowly, and at full speed once it is opened: its owner ends when told to."""
 
     size = 16 * 1024
 
@@ -89,66 +89,31 @@ def facts(part: Path) -> tuple[int, int]:
 # --- two processes, one target
 
 
-@pytest.mark.parametrize("second", ["the same URL", "another URL", "a small file", "overwriting"])
 def test_the_second_says_who_has_it_and_touches_nothing(
-    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, second: str
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
+    """Be it the same file, another one of its name, or the owner asleep; only that one job fails."""
     valve = Valve()
     url = origin.serve("/f.bin", FILE, valve)
-    other = origin.serve("/other/f.bin", OTHER)
-    small = origin.serve("/small/f.bin", b"small")
+    other, small = origin.serve("/other/f.bin", OTHER), origin.serve("/small/f.bin", b"small")
     part = tmp_path / "f.bin.part"
-    words = {
-        "another URL": [other],
-        "a small file": [small],
-        "overwriting": ["--if-exists", "overwrite", other],
-    }
     with started(url, cwd=tmp_path) as owner:
         until(lambda: has_journal(part))
         before = facts(part)
-        done = run_fetchq(*ONE_CONNECTION, *words.get(second, [url]))
-        assert done.returncode == 3
-        assert f"f.bin is being downloaded by process {owner.pid}; wait for it to end" in done.stderr
-        assert facts(part) == before == (before[0], owner.pid)
+        for words in ([url, origin.serve("/g.bin", b"good")], [small], ["--if-exists", "overwrite", other]):
+            owner.send_signal(signal.SIGSTOP if words == [small] else signal.SIGCONT)
+            done = run_fetchq(*ONE_CONNECTION, *words)
+            assert done.returncode == 3
+            assert f"f.bin is being downloaded by process {owner.pid}; wait for it to end" in done.stderr
+            assert facts(part) == before == (before[0], owner.pid)
         valve.opened = True
         _, err = owner.communicate(timeout=20)
     assert owner.returncode == 0, err
     assert (tmp_path / "f.bin").read_bytes() == FILE.data
-    assert names(tmp_path) == {"f.bin"}
+    assert names(tmp_path) == {"f.bin", "g.bin"}
     assert origin.ranges("/f.bin") == [None]
     again = run_fetchq(*ONE_CONNECTION, url)
     assert (again.returncode, again.stderr.split()[0]) == (0, "skipped")
-
-
-def test_only_the_job_that_is_taken_fails(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
-    valve = Valve()
-    urls = [origin.serve("/f.bin", FILE, valve), origin.serve("/g.bin", OTHER)]
-    with started(urls[0], cwd=tmp_path) as owner:
-        until(lambda: has_journal(tmp_path / "f.bin.part"))
-        done = run_fetchq(*ONE_CONNECTION, *urls)
-        assert done.returncode == 3
-        assert "2 files: 1 done, 1 failed" in done.stderr
-        valve.opened = True
-        assert owner.wait(20) == 0
-    assert (tmp_path / "f.bin").read_bytes() == FILE.data
-    assert (tmp_path / "g.bin").read_bytes() == OTHER.data
-
-
-def test_an_owner_that_is_asleep_is_still_the_owner(
-    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
-) -> None:
-    valve = Valve()
-    url = origin.serve("/f.bin", FILE, valve)
-    with started(url, cwd=tmp_path) as owner:
-        until(lambda: has_journal(tmp_path / "f.bin.part"))
-        owner.send_signal(signal.SIGSTOP)
-        done = run_fetchq(*ONE_CONNECTION, url)
-        assert done.returncode == 3
-        assert f"process {owner.pid}" in done.stderr
-        valve.opened = True
-        owner.send_signal(signal.SIGCONT)
-        assert owner.wait(20) == 0
-    assert (tmp_path / "f.bin").read_bytes() == FILE.data
 
 
 def test_a_killed_owners_part_is_taken_over(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
@@ -183,9 +148,8 @@ def test_a_library_in_the_same_process_is_another_owner_too(origin: Origin, tmp_
         ):
             first = one.run([url])
             owner = asyncio.ensure_future(anext(first))
-            while not has_journal(tmp_path / "f.bin.part"):
-                await asyncio.sleep(0.01)
-            refused = [result async for result in two.run([url])][0]
+            await asyncio.to_thread(until, lambda: has_journal(tmp_path / "f.bin.part"))
+            (refused,) = [result async for result in two.run([url])]
             valve.opened = True
             return await owner, refused
 

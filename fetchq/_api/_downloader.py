@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
-from .. import _naming
+from .. import _digests, _naming
 from .._budget import Budget
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
@@ -34,12 +34,11 @@ from .._scheduler import Scheduler, Work
 from .._settings import Settings
 from .._throttle import Bucket
 from .._transfer import Tools, Transfer, preview
+from ._memory import Memory
 from ._sums import Sums
 
 if TYPE_CHECKING:
     import httpx
-
-    from .._store import Store
 
 __all__ = ["Downloader"]
 
@@ -117,7 +116,7 @@ class Downloader:
 
     async def __aenter__(self) -> Self:
         settings = self.settings
-        budget = Budget(settings.queue.jobs, settings.queue.per_host)
+        budget = Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs)
         http = HttpClient(
             settings.network,
             connections=settings.queue.jobs,
@@ -140,7 +139,7 @@ class Downloader:
             sleep=asyncio.sleep,
             random=random.random,
         )
-        self._wired = _Wired(tools, self._open_store(), set())
+        self._wired = _Wired(tools, Memory(self._store_path), set())
         return self
 
     async def __aexit__(
@@ -209,7 +208,7 @@ class Downloader:
             return self._ended(work.number, Result(Job(""), "failed", error=work.job), "")
         transfer = work.again.state if work.again is not None else None
         if not isinstance(transfer, Transfer):
-            remembered = wired.remembered(work.job)
+            remembered = wired.memory.recall(work.job) if wired.memory and wired.sound(work.job) else None
             if remembered is not None:
                 return self._ended(work.number, remembered, "")
             transfer = Transfer(work.job, work.number, wired.tools)
@@ -218,8 +217,7 @@ class Downloader:
         if isinstance(outcome, Again):
             return outcome
         wired.open.discard(transfer)
-        if wired.store is not None:
-            wired.store.record(work.job.key, outcome)
+        wired.memory.keep(outcome)
         return self._ended(work.number, outcome, transfer.name)
 
     def _ended(self, number: int, result: Result, name: str) -> Result:
@@ -245,52 +243,46 @@ class Downloader:
             raise UsageError("A Downloader works inside `async with Downloader(...) as downloader:` only.")
         return self._wired
 
-    def _open_store(self) -> Store | None:
-        if self._store_path is None:
-            return None
-        from .._store import Store
-
-        return Store(self._store_path)
-
 
 @dataclass(slots=True)
 class _Wired:
     """What a Downloader holds while it is entered."""
 
     tools: Tools
-    store: Store | None
+    memory: Memory
     open: set[Transfer]
 
-    def remembered(self, job: Job) -> Result | None:
-        """Give the result of an earlier run, where its file is still as it was left."""
-        record = self.store.done(job.key) if self.store is not None and job.out != "-" else None
-        if record is None or self.store is None or not self.store.still_there(record):
-            return None
-        reason = "done in an earlier run"
-        path = self.store.path_of(record)
-        return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
+    def sound(self, job: Job) -> bool:
+        """Tell whether *job* is free of mistakes; if it is not, its own attempt says what is wrong with it."""
+        try:
+            self.tools.http.check(job)
+            _naming.place(Path(), None if job.out == "-" else job.out)
+            if job.checksum is not None:
+                _digests.parse(job.checksum)
+        except UsageError:
+            return False
+        return True
 
     async def save(self) -> None:
         """Let go of the parts of jobs that did not end, and write down those that did."""
         for transfer in list(self.open):
             await transfer.close()
         self.open.clear()
-        if self.store is not None:
-            await self.store.flush()
+        await self.memory.save()
 
     async def close(self) -> None:
         await self.save()
         await self.tools.http.aclose()
         await self.tools.parts.aclose()
-        if self.store is not None:
-            await self.store.aclose()
+        await self.memory.aclose()
 
 
 def _check(settings: Settings) -> None:
     queue = settings.queue
     for name in ("jobs", "connections", "per_host"):
-        if getattr(queue, name) < 1:
-            raise UsageError(f"{name} must be at least 1, not {getattr(queue, name)}.")
+        number = getattr(queue, name)
+        if number is not None and number < 1:
+            raise UsageError(f"{name} must be at least 1, not {number}.")
     if queue.limit_rate is not None and queue.limit_rate <= 0:
         raise UsageError("limit_rate must be more than 0; leave it out for no limit.")
     if settings.disk.dir.exists() and not settings.disk.dir.is_dir():

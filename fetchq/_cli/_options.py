@@ -100,7 +100,7 @@ OPTIONS: tuple[Choice, ...] = (
     _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT),
     _set(Queue, "--per-host", heading=FILES, metavar="N", type=types.COUNT,
-         default_text=f"{Queue().per_host}, or --jobs where that is more"),
+         default_text="as many as --jobs"),
     _set(Disk, "--if-exists", heading=FILES, metavar="WORD", type=types.IF_EXISTS,
          help=f"{help_of(Disk, 'if_exists')} One of: {', '.join(types.IF_EXISTS.choices)}."),
     _set(Disk, "--max-size", heading=FILES, metavar="SIZE", type=types.SIZE),
@@ -181,8 +181,6 @@ def settings(given: Mapping[str, Any]) -> Settings:
             network[name] = None
     network["cookies"] = tuple(pair for cookie in given["cookie"] for pair in cookie)
     network["env"] = not given["no_env"]
-    if given["jobs"] and not given["per_host"]:
-        chosen[Queue]["per_host"] = max(Queue().per_host, given["jobs"])
     return Settings(
         network=Network(**network),
         retry=Retry(**chosen[Retry]),

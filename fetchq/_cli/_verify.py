@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from .._digests import Hasher, parse
 from .._errors import ChecksumError, DiskError, FetchError, StoppedError, UsageError
-from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted
+from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted, Warned
 from .._models import Job, Result
 from .._naming import printable
 from .._progress import TICK
@@ -36,10 +36,14 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file and the digests that it should have; none where nothing is known of it."""
+    """A file and the digests that it should have; none where nothing is known of it.
+
+    :param named: by the user, who must hear it when nothing is known of this very file.
+    """
 
     path: Path
     digests: Mapping[str, str]
+    named: bool = False
 
 
 Known: TypeAlias = Callable[[Path], Iterator[Claim]]
@@ -67,7 +71,7 @@ def _manifest(checksums: Path) -> Known:
             for name, text in named.items():
                 yield Claim(path / name, _pair(text))
         else:
-            yield Claim(path, _pair(named.get(str(path)) or named.get(path.name)))
+            yield Claim(path, _pair(named.get(str(path)) or named.get(path.name)), named=True)
 
     return known
 
@@ -92,9 +96,9 @@ def _remembered(store: Path | None) -> Known:
                 at = remembers.path_of(record)
                 if at is not None and (whole or at == wanted):
                     found = True
-                    yield Claim(_near(at), record.digests)
+                    yield Claim(_near(at), record.digests, named=not whole)
         if not whole and not found:
-            yield Claim(path, {})
+            yield Claim(path, {}, named=True)
 
     return known
 
@@ -113,27 +117,39 @@ class Verification:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._error: FetchError | None = None
         self._stopping = Flag()
-        self._done = self._failed = self._bytes = 0
+        self._done = self._failed = self._unknown = self._bytes = 0
 
     def run(self, claims: Iterable[Claim]) -> int:
         """Check all *claims*; give the exit code.
 
-        :raises UsageError: there are none.
+        :raises UsageError: there are none, or none with a digest.
         """
         began = time.monotonic()
         self._audience(RunStarted(None, ""))
         try:
-            self._run(claims)
+            self._run(self._known(claims))
         except KeyboardInterrupt:
             self._audience.say("Stopped before all files were compared.")
             return StoppedError.exit_code
         if not self._done + self._failed:
-            raise UsageError("Nothing is known of any file here: name a manifest with --checksums FILE.")
+            what = "No digest is on record" if self._unknown else "Nothing is known"
+            raise UsageError(f"{what} of any file here: name a manifest with --checksums FILE.")
+        if self._unknown:
+            files = "1 file has" if self._unknown == 1 else f"{self._unknown} files have"
+            self._audience(Warned(0, f"{files} no digest on record and cannot be verified."))
         elapsed = time.monotonic() - began
         self._audience(
             RunFinished(self._done, 0, 0, self._failed, 0, self._bytes, self._bytes, elapsed, stopped=False)
         )
         return 0 if self._error is None else self._error.exit_code
+
+    def _known(self, claims: Iterable[Claim]) -> Iterator[Claim]:
+        """Pass over the files that were there before the first run, and so were hashed by nobody."""
+        for claim in claims:
+            if claim.digests or claim.named:
+                yield claim
+            else:
+                self._unknown += 1
 
     def _run(self, claims: Iterable[Claim]) -> None:
         numbered = enumerate(claims, 1)

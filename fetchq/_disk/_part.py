@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -90,6 +92,16 @@ class Part:
         """Write *chunks* one behind the other at *offset*, hash them, and note them when that is due."""
         await self._hop(self._write, offset, chunks)
 
+    async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
+        """Write *batches*, each an offset and its chunks, in one hop until none is left.
+
+        More may be added meanwhile. A batch stays in the queue until it is on disk.
+
+        :param wrote: is called in the loop's thread with the bytes of each batch that is.
+        """
+        loop = asyncio.get_running_loop()
+        await self._hop(self._write_all, batches, lambda size: loop.call_soon_threadsafe(wrote, size))
+
     async def read(self, span: Span) -> bytes:
         """Read *span* back; shorter where the part ends."""
         return await self._hop(self._read, span)
@@ -167,6 +179,13 @@ class Part:
             self._save()
             if not self.spans:
                 self._empty()
+
+    def _write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], object]) -> None:
+        while batches:
+            offset, chunks = batches[0]
+            self._write(offset, chunks)
+            batches.popleft()
+            wrote(sum(map(len, chunks)))
 
     def _write(self, offset: int, chunks: Sequence[Buffer]) -> None:
         with self._shared():

@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -86,6 +87,14 @@ class Pipe:
             raise PipeClosedError("The program that reads standard output has ended.") from error
         except OSError as error:
             raise translate(error, Path("standard output")) from error
+
+    async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
+        """Write *batches* one after the other; what is added meanwhile too."""
+        while batches:
+            offset, chunks = batches[0]
+            await self.write(offset, chunks)
+            batches.popleft()
+            wrote(sum(map(len, chunks)))
 
     async def read(self, span: Span) -> bytes:
         """Give *span* again, which must lie within the last bytes that are remembered."""

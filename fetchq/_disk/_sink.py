@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +44,9 @@ class Sink(Protocol):
 
     async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
         """Write *chunks* one behind the other at *offset*."""
+
+    async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
+        """Write *batches*, each an offset and its chunks, until none is left; more may be added meanwhile."""
 
     async def read(self, span: Span) -> bytes:
         """Read bytes back."""

@@ -111,13 +111,15 @@ def _reason(error: Exception) -> str:
         return str(error)
     words = str(error)
     for sign, reason in (
+        # What follows the first colon is taken for the port.
+        ("port: .*:", "an IPv6 address must stand whole in brackets, such as [::1]"),
         ("port", "its port is not a number"),
         ("non-printable", "it holds a control character"),
         ("too long", "it is longer than 65536 characters"),
         ("address", "its host is not a valid IP address"),
         ("host", "its host name is not one"),
     ):
-        if sign in words:
+        if re.search(sign, words):
             return reason
     return "it cannot be parsed"
 

@@ -15,6 +15,7 @@ from .._settings import Network
 from . import _proxies
 from ._address import DEFAULT_PORTS
 from ._tls import bare, context
+from ._translate import translate
 from ._transport import FastTransport
 
 # Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
@@ -22,6 +23,13 @@ _IDLE_SECONDS = 4.5
 
 # RFC 9110 section 9.2.2: only these may be sent again when it is not known what became of the first.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+# Where httpcore connects when a proxy's URL has no port; RFC 1928 section 3 has the last.
+_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+# Steps of httpcore's that fail on the way to the proxy; what fails in others may be the server's fault.
+_TO_PROXY = frozenset(
+    {"connection.connect_tcp.failed", "connection.start_tls.failed", "socks.connect_tcp.failed"}
+)
 
 
 class Routes(httpx.AsyncBaseTransport):
@@ -87,7 +95,7 @@ class Routes(httpx.AsyncBaseTransport):
             http2=self._network.http2,
             limits=limits,
             trust_env=False,
-            proxy=None if proxy is None else _proxy(proxy, trust),
+            through=None if proxy is None else _proxy(proxy, trust),
         )
 
     def _verifying(self) -> ssl.SSLContext:
@@ -100,22 +108,45 @@ class _Stock(httpx.AsyncHTTPTransport):
     """httpx's transport, asking once more when a kept connection turns out to have been closed meanwhile.
 
     A server may close an idle connection at any time, so the request is innocent (RFC 9112 section 9.3.1).
+
+    :param through: the proxy, which is named when it is what cannot be reached.
     """
 
+    def __init__(self, *, through: httpx.Proxy | None, **settings: Any) -> None:
+        super().__init__(proxy=through, **settings)
+        self._through = through
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        fresh = False
-
-        async def trace(event: str, _: Mapping[str, Any]) -> None:
-            nonlocal fresh
-            fresh = fresh or "connect_" in event
-
-        request.extensions = {**request.extensions, "trace": trace}
+        steps = _Steps()
+        request.extensions = {**request.extensions, "trace": steps.note}
         try:
+            try:
+                return await super().handle_async_request(request)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if steps.fresh or request.method not in _IDEMPOTENT:
+                    raise
             return await super().handle_async_request(request)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if fresh or request.method not in _IDEMPOTENT:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if self._through is None or steps.failed not in _TO_PROXY:
                 raise
-        return await super().handle_async_request(request)
+            raise translate(error, f"the proxy {_where(self._through.url)}") from error
+
+
+class _Steps:
+    """What httpcore says while it works on a request."""
+
+    fresh = False
+    failed = ""
+
+    async def note(self, event: str, _: Mapping[str, Any]) -> None:
+        self.fresh = self.fresh or "connect_" in event
+        if event.endswith(".failed"):
+            self.failed = event
+
+
+def _where(proxy: httpx.URL) -> str:
+    host = proxy.netloc.decode("ascii")
+    return host if proxy.port else f"{host}:{_PROXY_PORTS[proxy.scheme]}"
 
 
 def _proxies_of(network: Network) -> _proxies.Proxies:

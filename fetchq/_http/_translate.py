@@ -117,11 +117,13 @@ def _network(error: Exception, host: str) -> FetchError:
         if isinstance(cause, ssl.SSLError) and _fatal(cause, error):
             return TLSError(f"No TLS session with {host}: {_words(cause)}.")
         if isinstance(cause, socket.gaierror):
-            return NetworkError(f"Cannot find host {host}: check the name and the network.")
+            return NetworkError(f"Cannot find {host}: check the name and the network.")
         if isinstance(cause, TimeoutError):
-            return TimedOutError(f"{host} did not answer within the system's time limit.")
+            return TimedOutError(f"No answer from {host} within the system's time limit.")
         if isinstance(cause, ConnectionRefusedError):
-            return NetworkError(f"{host} refuses connections: check the port, and that its server runs.")
+            return NetworkError(
+                f"Cannot connect to {host}: it refuses connections; check the port, and that its server runs."
+            )
     if isinstance(error, httpx.ConnectError):
         return NetworkError(f"Cannot connect to {host}: {_system(error)}.")
     return NetworkError(f"The connection to {host} broke off: {_system(error)}.")
@@ -137,8 +139,8 @@ def _fatal(cause: ssl.SSLError, error: Exception) -> bool:
 def _words(cause: ssl.SSLError) -> str:
     words = (cause.reason or "unknown reason").lower().replace("_", " ")
     hints = {
-        "wrong version number": "is this port for https?",
-        "record layer failure": "is this port for https?",
+        "wrong version number": "perhaps this port is for http, not for https",
+        "record layer failure": "perhaps this port is for http, not for https",
         "protocol": "it speaks no TLS version that is accepted (--tls-min)",
         "certificate required": "it wants a client certificate (--cert FILE)",
         "handshake failure": "it may want a client certificate (--cert FILE)",
@@ -152,7 +154,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
                 yield from _causes(each)
-        error = error.__cause__
+        # httpcore's pool raises "from None", which hides what the system said and does not remove it.
+        error = error.__context__ if error.__suppress_context__ and error.__cause__ is None else error.__cause__
 
 
 def _system(error: Exception) -> str:

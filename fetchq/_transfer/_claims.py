@@ -80,7 +80,8 @@ class Claims:
         """Give up what *claim* has not fetched; all of it goes back to the neighbour it was taken from."""
         self._active.remove(claim)
         for other in self._active:
-            if other.stop == claim.first == claim.position and other.left and other.reach == claim.stop:
+            reaches = other.reach is not None and claim.stop is not None and other.reach >= claim.stop
+            if other.stop == claim.first == claim.position and other.left and reaches:
                 other.stop = claim.stop
 
     def holes(self) -> tuple[Span, ...]:

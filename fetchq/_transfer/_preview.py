@@ -37,11 +37,11 @@ async def _look(job: Job, tools: Tools) -> Preview:
     finally:
         await reply.aclose()
     check_length(job, seen, tools.settings.disk.max_size)
-    base = tools.settings.disk.dir
-    folder, name = _naming.place(
-        base / job.dir if job.dir is not None else base, None if job.out == "-" else job.out, name=name
-    )
     resumable = seen.ranges and resumable_method(job) and not seen.encoding
+    if job.out == "-":
+        return Preview(job, job.out, "fresh", seen.length, 0, resumable)
+    base = tools.settings.disk.dir
+    folder, name = _naming.place(base / job.dir if job.dir is not None else base, job.out, name=name)
     shown = _shown(folder / name, base)
     final = folder / name
     if final.is_file() and same_file(final.stat(), seen):

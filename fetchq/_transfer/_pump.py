@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from .._disk import Sink
@@ -10,6 +9,7 @@ from .._errors import NetworkError, TooLargeError, TooSlowError
 from ._body import Buffer
 from ._claims import Claim
 from ._tools import Tools
+from ._writer import Writer
 
 __all__ = ["Pump"]
 
@@ -20,23 +20,18 @@ FLUSH_SECONDS = 0.1
 class Pump:
     """Moves a body to the disk.
 
-    One batch is written while the next is read; there is never a second write under way, so that a slow
-    disk stops the reader, and with it the socket, instead of filling memory.
-
     :param claim: what to fetch; its *stop* may move closer at any time.
     :param wrote: is told how many bytes have reached the disk.
     """
 
     def __init__(self, part: Sink, claim: Claim, tools: Tools, wrote: Callable[[int], None]) -> None:
-        self._part = part
+        self._writer = Writer(part, wrote)
         self._claim = claim
         self._tools = tools
-        self._wrote = wrote
         self._batch: list[Buffer] = []
         self._size = 0
         self._at = claim.position
         self._flushed = tools.clock()
-        self._writing: asyncio.Task[None] | None = None
         self._pace = _Pace(tools)
         self._most = tools.settings.disk.max_size
 
@@ -76,33 +71,18 @@ class Pump:
         return filled
 
     async def _flush(self, now: float) -> None:
-        """Start writing the batch as soon as the one before is on disk."""
+        """Hand the batch on to the disk."""
         self._flushed = now
-        await self._settle()
         if self._batch:
-            self._writing = asyncio.create_task(self._write(self._at, self._batch, self._size))
+            at, batch = self._at, self._batch
             self._at += self._size
             self._batch, self._size = [], 0
-
-    async def _write(self, offset: int, batch: list[Buffer], size: int) -> None:
-        await self._part.write(offset, batch)
-        self._wrote(size)
-
-    async def _settle(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is None:
-            return
-        try:
-            await writing
-        except BaseException:
-            # What the disk refused leaves a hole: the bytes behind it are not written either.
-            self._batch, self._size = [], 0
-            raise
+            await self._writer.put(at, batch)
 
     async def _drain(self) -> None:
         """Bring to disk whatever has come, also when the body broke off or the job is cancelled."""
         await self._flush(self._tools.clock())
-        await self._settle()
+        await self._writer.drain()
 
 
 class _Pace:

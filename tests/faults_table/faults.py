@@ -1,8 +1,6 @@
 """The faults, each as what an origin does and what happens around it.
 
-Programs probe, split and retry in different rhythms, so no fault counts requests. Most begin with an outage:
-for its first moment the origin has no byte beyond an offset to give, breaks off there, and lets those who come
-back at once wait for its end; then something is wrong.
+Programs probe, split and retry in different rhythms, so no fault counts requests: what is asked for decides.
 """
 
 from __future__ import annotations
@@ -61,8 +59,6 @@ from tests.origin import (
 SIZE = 1 << 20
 # Not on the border of any block that a cache, a program or a file system would use.
 REACHED = 300_007
-# Shorter than any program waits for an answer.
-OUTAGE = 1.5
 
 LATER = "Thu, 02 Jan 2025 00:00:00 GMT"
 FILE = generated(SIZE, 1)
@@ -105,34 +101,28 @@ class Fault:
     bound: float = 60.0
 
 
-class Clock:
-    """Tells how long ago the first GET came."""
-
-    def __init__(self) -> None:
-        self._began: float | None = None
-
-    def __call__(self, answer: Answer) -> float:
-        if self._began is None and answer.request.method == "GET":
-            self._began = answer.request.at
-        return 0.0 if self._began is None else answer.request.at - self._began
-
-
-def during(first: Behaviour, then: Behaviour, seconds: float = OUTAGE) -> Behaviour:
+def during(first: Behaviour, then: Behaviour, seconds: float = 1.0) -> Behaviour:
     """Behave as *first* for some seconds from the first GET, as *then* ever after."""
-    clock = Clock()
-    return lambda answer: (first if clock(answer) < seconds else then)(answer)
+    began: list[float] = []
+
+    def apply(answer: Answer) -> None:
+        if answer.request.method == "GET":
+            began.append(answer.request.at)
+        (first if not began or answer.request.at - began[0] < seconds else then)(answer)
+
+    return apply
 
 
 def outage(then: Behaviour = well, how: Callable[[int], Behaviour] = drop) -> Behaviour:
-    """Break off at an offset; who wants more waits until it is over, and meets *then*."""
-    clock = Clock()
+    """Break off at an offset whoever begins near the start; who resumes, or begins again, meets *then*."""
+    begun: set[str | None] = set()
 
     def apply(answer: Answer) -> None:
-        left = OUTAGE - clock(answer)
-        if left > 0 and answer.start < REACHED:
+        asked = answer.request.range
+        if answer.request.method == "GET" and answer.start < REACHED // 2 and asked not in begun:
+            begun.add(asked)
             how(REACHED - answer.start)(answer)
         else:
-            answer.wait = max(0.0, left)
             then(answer)
 
     return apply
@@ -197,7 +187,7 @@ FAULTS = (
     _resumed("is an error page under status 206", on_range(page_as_206)),
     _resumed("is refused with 416 and the right total", on_range(status_416())),
     _resumed("is refused with 416 and no total", on_range(status_416("none"))),
-    _resumed("meets 503 for a second", during(status(503), well, 1.0)),
+    _resumed("meets 503 for a second", during(status(503), well)),
     _published("new ETag, same length", NEWER),
     _published("new date, no ETag, same length", NEWER_DATED, DATED),
     _published("no ETag, no date, same length", NEWER_BARE, BARE),
@@ -231,7 +221,7 @@ FAULTS = (
     Fault("a head without an end", lambda: endless_headers, hopeless=True),
     Fault("1xx answers without an end", lambda: informational(count=None), hopeless=True),
     Fault("redirects in a circle", lambda: redirect("/a.bin"), hopeless=True),
-    Fault("503 with Retry-After: 1 for a second", lambda: during(status(503, retry_after=1), well, 1.0)),
+    Fault("503 with Retry-After: 1 for a second", lambda: during(status(503, retry_after=1), well)),
     Fault("SIGKILL midway: what stands under the final name", then=Then.KILL, hopeless=True),
     Fault("SIGKILL midway, the same command again", then=Then.AGAIN),
     Fault(

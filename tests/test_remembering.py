@@ -1,0 +1,126 @@
+"""What a run leaves in its store, and what the next one rests on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import fetchq
+
+from .conftest import RunFetchq, run
+from .origin import Origin, generated, status
+
+FILE = generated(300_000, 7)
+MD5 = hashlib.md5(FILE.data).hexdigest()
+SETTINGS = fetchq.Settings(network=fetchq.Network(env=False), retry=fetchq.Retry(retries=0))
+
+
+def fetch(folder: Path, *jobs: fetchq.Job | fetchq.FetchError) -> list[fetchq.Result]:
+    """Run *jobs* into *folder* with its store."""
+
+    async def main() -> list[fetchq.Result]:
+        async with fetchq.Downloader(SETTINGS, dir=folder, store=folder / ".fetchq.db") as downloader:
+            return [result async for result in downloader.run(jobs)]
+
+    return run(main())
+
+
+def records(folder: Path) -> list[tuple[str, dict[str, str]]]:
+    """Status and digests of every record, oldest first."""
+    connection = sqlite3.connect(folder / ".fetchq.db")
+    try:
+        rows = connection.execute("SELECT status, digests FROM jobs ORDER BY finished_at").fetchall()
+    finally:
+        connection.close()
+    return [(word, json.loads(digests)) for word, digests in rows]
+
+
+# --- when the store is made
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["# nothing yet"],
+        ["not a url", "ftp://host/f", "http://[::1/f"],
+        ["http://127.0.0.1:1/f", "  out=../f"],
+        ['{"url": 1}'],
+        ['{"url": "http://127.0.0.1:1/f", "out": "/etc/f"}'],
+    ],
+    ids=["empty", "comment", "URLs", "target", "JSON", "JSON target"],
+)
+def test_a_queue_without_a_job_leaves_nothing(run_fetchq: RunFetchq, tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "q.txt").write_text("\n".join(lines))
+    done = run_fetchq("-i", "q.txt", "-d", "out")
+    assert done.returncode == (2 if "{" in "".join(lines) or len(lines) > 1 else 0), done.stderr
+    assert os.listdir(tmp_path) == ["q.txt"]
+
+
+def test_only_mistakes_are_forgotten(origin: Origin, tmp_path: Path) -> None:
+    gone = fetchq.Job(origin.serve("/gone", b"", status(404), repeat=True))
+    mistakes = fetchq.UsageError("a bad line."), fetchq.Job("ftp://host/f"), fetchq.Job("http://h/", "..")
+    assert [result.status for result in fetch(tmp_path, *mistakes, gone)] == ["failed"] * 4
+    assert records(tmp_path) == [("failed", {})]
+
+
+def test_a_store_that_cannot_be_used_is_told_before_anything_is_asked(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    (tmp_path / "q.txt").write_text(origin.serve("/f.bin", FILE))
+    (tmp_path / "notes").write_text("mine, and no database" * 100)
+    done = run_fetchq("-i", "q.txt", "--store", "notes")
+    assert done.returncode == 3
+    assert "it is not a database" in done.stderr
+    assert origin.requests == []
+
+
+# --- what it is good for
+
+
+@pytest.mark.parametrize("checksum", [None, f"sha256:{FILE.sha256}", f"SHA-256={FILE.sha256.upper()}"])
+def test_a_job_that_is_done_asks_for_nothing(origin: Origin, tmp_path: Path, checksum: str | None) -> None:
+    job = fetchq.Job(origin.serve("/f.bin", FILE))
+    fetch(tmp_path, job)
+    (again,) = fetch(tmp_path, replace(job, checksum=checksum))
+    assert (again.status, again.reason, len(origin.requests)) == ("skipped", "done in an earlier run", 1)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "ends"),
+    [
+        (f"md5:{MD5}", "skipped"),
+        (f"md5:{'0' * 32}", "failed"),
+        (f"sha256:{'0' * 64}", "failed"),
+    ],
+    ids=["another algorithm", "another algorithm, wrong", "wrong"],
+)
+def test_a_checksum_that_is_not_on_record_is_looked_after(
+    origin: Origin, tmp_path: Path, checksum: str, ends: str
+) -> None:
+    job = fetchq.Job(origin.serve("/f.bin", FILE))
+    fetch(tmp_path, job)
+    (again,) = fetch(tmp_path, replace(job, checksum=checksum))
+    assert again.status == ends, again
+    assert len(origin.requests) > 1, "nothing was remembered"
+    assert again.reason != "done in an earlier run"
+    assert (tmp_path / "f.bin").read_bytes() == FILE.data
+
+
+def test_a_checksum_that_is_none_fails_its_job_alone(origin: Origin, tmp_path: Path) -> None:
+    bad = fetchq.Job(origin.serve("/f.bin", FILE), checksum="sha256:abc")
+    good = fetchq.Job(origin.serve("/g.bin", FILE))
+    assert sorted(result.status for result in fetch(tmp_path, bad, good)) == ["done", "failed"]
+
+
+def test_a_skip_does_not_forget_the_digests_of_the_file(origin: Origin, tmp_path: Path) -> None:
+    job = fetchq.Job(origin.serve("/f.bin", FILE))
+    fetch(tmp_path, job)
+    fetch(tmp_path, replace(job, checksum=f"md5:{MD5}"))
+    assert records(tmp_path) == [("done", {"sha256": FILE.sha256})]
