@@ -77,12 +77,12 @@ class Claims:
         return claim
 
     def release(self, claim: Claim) -> None:
-        """Give up what *claim* has not fetched; all of it goes back to the neighbour it was taken from."""
+        """Give up what *claim* has not fetched; an answer that reaches into the hole goes on with it."""
         self._active.remove(claim)
-        for other in self._active:
-            reaches = other.reach is not None and claim.stop is not None and other.reach >= claim.stop
-            if other.stop == claim.first == claim.position and other.left and reaches:
-                other.stop = claim.stop
+        for hole in self.holes():
+            for other in self._active:
+                if other.stop == hole.start and other.left and other.reach is not None:
+                    other.stop = max(other.stop, min(other.reach, hole.stop))
 
     def holes(self) -> tuple[Span, ...]:
         """Give what nobody has fetched and nobody is fetching."""
