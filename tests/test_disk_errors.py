@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_meanwhile_is_noticed_before_it_is_full(
 ) -> None:
     """Another program writes as well: what is to stay free stays free, and the part goes on later."""
     file = generated(4 * MIB)
-    url = origin.serve("/f.bin", file, throttle(3e6), repeat=True)
+    url = origin.serve("/f.bin", file, throttle(4e6))
     words = ("--min-free", "2M", "-d", small_disk, url)
     with started(*words, cwd=tmp_path) as process:
         part = small_disk / "f.bin.part"
@@ -273,7 +273,7 @@ def test_a_part_that_vanishes_meanwhile_gives_no_wrong_file(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
     file = generated(2 * MIB)
-    url = origin.serve("/f.bin", file, throttle(2e6))
+    url = origin.serve("/f.bin", file, throttle(4e6))
     with started(url, cwd=tmp_path) as process:
         part = tmp_path / "f.bin.part"
         until(lambda: part.exists() and part.stat().st_size > MIB // 4)
@@ -425,3 +425,22 @@ def test_a_run_folder_that_is_a_link_is_the_users_choice(
     (tmp_path / "link").symlink_to(inside)
     assert run_fetchq(*QUICK, "-d", "link", origin.serve("/f.bin", b"good")).returncode == 0
     assert (inside / "f.bin").read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("size", [100, 3 * MIB])
+def test_a_linked_folder_on_the_way_is_not_followed(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, size: int
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "link").symlink_to(outside)
+    run = run_fetchq("-d", inside, "-o", "link/f.bin", origin.serve("/f.bin", generated(size)))
+    assert run.returncode == 3
+    assert not list(outside.iterdir())
+
+
+def test_a_log_on_a_full_disk_spoils_nothing(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    run = run_fetchq("--log", "/dev/full", origin.serve("/f.bin", generated(100)))
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "f.bin").exists()

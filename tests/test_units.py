@@ -32,7 +32,7 @@ def test_sizes_are_read_as_people_write_them(text: str, count: int) -> None:
     assert parse_size(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "k", "-1", "1e6", "2 M M", "1,5M", "2X", "inf", "nan", "0x10", "١"])
+@pytest.mark.parametrize("text", ["", "k", "-1", "1e6", "2 M M", "1,5M", "2X", "inf", "nan", "0x10", "\u0661"])
 def test_what_is_no_size_is_refused_with_the_forms_that_are(text: str) -> None:
     with pytest.raises(ValueError, match=r"500k, 2M or 1\.5GiB"):
         parse_size(text)

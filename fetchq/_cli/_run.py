@@ -8,11 +8,11 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 import click
 
@@ -100,13 +100,11 @@ class Run:
         given = self._given
         log = given["log"]
         try:
-            stream = (
-                closing.enter_context(log.open("a", encoding="utf-8", errors="backslashreplace"))
-                if log
-                else None
-            )
+            stream = log.open("a", encoding="utf-8", errors="backslashreplace") if log else None
         except OSError as error:
             raise UsageError(f"{printable(str(log))} cannot be written: {error.strerror}.") from error
+        if stream is not None:
+            closing.callback(_close, stream)
         self._audience = Audience(
             "none" if given["dry_run"] else given["progress"],
             QUIET if given["quiet"] else VERBOSE if given["verbose"] else NORMAL,
@@ -255,3 +253,9 @@ class Previews:
 def print_line(text: str) -> None:
     """Put a line of data on stdout."""
     click.echo(printable(text))
+
+
+def _close(log: TextIO) -> None:
+    """Close the log; what a full disk did not take was lost when it was written, and the run went on."""
+    with suppress(OSError):
+        log.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,9 @@ Key: TypeAlias = tuple[int, int, str]
 
 # Each round means that another process finished or gave up between two of our calls; nobody is that unlucky.
 MAX_ROUNDS = 16
+
+# Names that this run has used, some 3 MB of them: jobs of one name stand near each other in a queue.
+MOST_USED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Claims:
     def __init__(self, settings: Disk, files: Files) -> None:
         self._settings = settings
         self._files = files
+        self._used: OrderedDict[Key, None] = OrderedDict()
         self._lock = threading.Lock()
         self._reserved: set[Key] = set()
 
@@ -116,6 +121,7 @@ class Claims:
         :raises ExistsError: the name is taken, and that is to be an error.
         :raises LockedError: another process is at it.
         """
+        self._stay_inside(directory)
         dir_fd = open_directory(self._files, directory, durable=self._settings.fsync)
         found: Claim | Existing | None = None
         try:
@@ -124,6 +130,16 @@ class Claims:
             if not isinstance(found, Claim):
                 self._files.close(dir_fd)
         return found
+
+    def _stay_inside(self, directory: Path) -> None:
+        """Refuse a folder below the run's directory that a link leads out of it."""
+        base = self._settings.dir
+        if directory == base or not directory.is_relative_to(base):
+            return
+        if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(base)):
+            raise DiskError(
+                f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
+            )
 
     def _walk(self, directory: Path, dir_fd: int, wanted: str, wish: Wish) -> Claim | Existing:
         folder = self._files.fstat(dir_fd)
@@ -134,8 +150,9 @@ class Claims:
                 continue
             found: Claim | Existing | None = None
             try:
-                attempt = _Attempt(self._settings, self._files, directory, dir_fd, wanted, name, wish)
-                found = attempt.run(partial(self._release, key))
+                ours = key in self._used
+                attempt = _Attempt(self._settings, self._files, ours, directory, dir_fd, wanted, name, wish)
+                found = attempt.run(partial(self._release, key, used=True))
             finally:
                 if not isinstance(found, Claim):
                     self._release(key)
@@ -150,9 +167,13 @@ class Claims:
             self._reserved.add(key)
             return True
 
-    def _release(self, key: Key) -> None:
+    def _release(self, key: Key, *, used: bool = False) -> None:
         with self._lock:
             self._reserved.discard(key)
+            if used:
+                self._used[key] = None
+                if len(self._used) > MOST_USED:
+                    self._used.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -161,6 +182,7 @@ class _Attempt:
 
     settings: Disk
     files: Files
+    ours: bool
     directory: Path
     dir_fd: int
     wanted: str
@@ -178,15 +200,28 @@ class _Attempt:
                 if self.settings.if_exists != "overwrite":
                     return None
             opened = open_part(self.files, self.name, self.dir_fd, self._locked)
-            if opened is not None:
-                return self._owned(*opened, release)
+            if opened is None:
+                continue
+            if found is None and self.files.stat(self.name, self.dir_fd) is not None:
+                # Another process gave the name to its file between our look and our lock.
+                self._drop(*opened)
+                continue
+            return self._owned(*opened, release)
         raise self._locked()
+
+    def _drop(self, fd: int, size: int) -> None:
+        try:
+            if not size:
+                remove(self.files, part_of(self.name), self.dir_fd)
+        finally:
+            self.files.close(fd)
 
     def _existing(self, found: os.stat_result) -> Existing | None:
         """Judge what has the name: nothing to do, an error, or None."""
         first, policy = self.name == self.wanted, self.settings.if_exists
         regular = stat.S_ISREG(found.st_mode)
-        if regular and self.wish.same(found) and self._right(found.st_size):
+        # What this run has made is another job's: two jobs get two files, though size and date agree.
+        if regular and not self.ours and self.wish.same(found) and self._right(found.st_size):
             self._sweep(found)
             return Existing(self._path, "already complete", found.st_size)
         if first and stat.S_ISDIR(found.st_mode):

@@ -27,8 +27,7 @@ from ._tools import Tools
 
 __all__ = ["Transfer"]
 
-# Fresh, a range, the range without If-Range, the whole: more answers than that in one attempt is a server
-# that cannot make up its mind, and the next attempt begins with the part as it is then.
+# Fresh, a range, the range without If-Range, the whole: a server that still answers otherwise is given a pause.
 MOST_ASKS = 5
 # A file of unknown length is asked for up to here; the answer says where it really ends.
 UNKNOWN_END = _ranges.MAX_OFFSET
@@ -60,7 +59,7 @@ class Transfer:
         self._name = ""
         self._plain = False
         self._refused = ""
-        self._spoiled = False
+        self._chances: set[str] = set()
         self._framed = True
         self._tally = Tally()
         self._began: float | None = None
@@ -319,8 +318,6 @@ class Transfer:
     async def _failed(self, error: FetchError) -> Result | Again:
         """Decide whether an error ends the job or this attempt only."""
         failures = self._tally.failed()
-        if isinstance(error, ChangedError) and error.transient:
-            await self._restart("the file changed on the server")
         wait = await self._second_chance(error)
         if wait is None:
             policy = self._tools.settings.retry
@@ -334,12 +331,16 @@ class Transfer:
         return Again(wait, self)
 
     async def _second_chance(self, error: FetchError) -> float | None:
-        """Give 0 where the job can go on at once: wrong bytes once, and a mirror that has given up."""
+        """Give 0 where the job can go on at once: wrong or changed bytes once, and a mirror that gave up."""
+        first = error.kind not in self._chances
+        self._chances.add(error.kind)
+        if isinstance(error, ChangedError) and error.transient:
+            await self._restart("the file changed on the server")
+            return 0.0 if first else None
         if isinstance(error, ChecksumError) and self.job.out != "-":
             if self._part is not None:
                 await self._part.spoil()
             self._forget()
-            first, self._spoiled = not self._spoiled, True
             return 0.0 if first else None
         dead = not error.transient and error.exit_code > 3
         turned = self._origin.turn(dead=dead)
@@ -395,6 +396,5 @@ class Transfer:
         )
 
     def _wrote(self, size: int) -> None:
-        tally = self._tally
-        tally.wrote(size)
-        self._tools.observe(Progressed(self.number, tally.have, size, tally.connections))
+        self._tally.wrote(size)
+        self._tools.observe(Progressed(self.number, self._tally.have, size, self._tally.connections))

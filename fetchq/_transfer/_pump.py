@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from .._disk import Sink
@@ -32,6 +33,7 @@ class Pump:
         self._size = 0
         self._at = claim.position
         self._flushed = tools.clock()
+        self._timer: asyncio.TimerHandle | None = None
         self._pace = _Pace(tools)
         self._most = tools.settings.disk.max_size
 
@@ -63,6 +65,7 @@ class Pump:
         if len(chunk):
             self._batch.append(chunk)
             self._size += len(chunk)
+            self._soon()
         filled = claim.stop is not None and claim.position >= claim.stop
         if filled or self._size >= self._tools.settings.disk.buffer or now - self._flushed >= FLUSH_SECONDS:
             await self._flush(now)
@@ -70,19 +73,39 @@ class Pump:
             await self._pace.keep(len(chunk), now)
         return filled
 
+    def _soon(self) -> None:
+        """See to it that the batch reaches the disk also when nothing comes after it."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._batch and self._writer.has_room:
+            self._writer.put_nowait(*self._cut())
+
+    def _cut(self) -> tuple[int, list[Buffer]]:
+        """Give the batch and its offset, and begin the next."""
+        at, batch = self._at, self._batch
+        self._at += self._size
+        self._batch, self._size = [], 0
+        return at, batch
+
     async def _flush(self, now: float) -> None:
         """Hand the batch on to the disk."""
         self._flushed = now
         if self._batch:
-            at, batch = self._at, self._batch
-            self._at += self._size
-            self._batch, self._size = [], 0
-            await self._writer.put(at, batch)
+            await self._writer.room()
+        if self._batch:
+            self._writer.put_nowait(*self._cut())
 
     async def _drain(self) -> None:
         """Bring to disk whatever has come, also when the body broke off or the job is cancelled."""
-        await self._flush(self._tools.clock())
-        await self._writer.drain()
+        try:
+            await self._flush(self._tools.clock())
+            await self._writer.drain()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
 
 
 class _Pace:

@@ -18,7 +18,7 @@ MOST_BATCHES = 2
 class Writer:
     """Writes batches in the order they are put, and bounds how many there are.
 
-    A slow disk makes :meth:`put` wait, and with it the reader and the socket, instead of filling memory.
+    A slow disk makes :meth:`room` wait, and with it the reader and the socket, instead of filling memory.
 
     :param wrote: is told in the loop's thread how many bytes have reached the disk.
     """
@@ -30,16 +30,25 @@ class Writer:
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, offset: int, batch: list[Buffer]) -> None:
-        """Write *batch* at *offset* soon; wait while too many are ahead of it.
+    @property
+    def has_room(self) -> bool:
+        """Tell whether :meth:`put_nowait` may be called."""
+        failed = self._task is not None and self._task.done()
+        return len(self._batches) < MOST_BATCHES and not failed
 
-        :raises FetchError: an earlier batch could not be written; this one is not either.
+    async def room(self) -> None:
+        """Wait until there is room for a batch.
+
+        :raises FetchError: an earlier batch could not be written; no later one is either.
         """
         while len(self._batches) >= MOST_BATCHES:
             self._room.clear()
             await self._room.wait()
             self._raise()
         self._raise()
+
+    def put_nowait(self, offset: int, batch: list[Buffer]) -> None:
+        """Write *batch* at *offset* soon, behind those that were put before."""
         self._batches.append((offset, batch))
         if self._task is None:
             self._start()

@@ -114,16 +114,23 @@ def during(first: Behaviour, then: Behaviour, seconds: float = 1.0) -> Behaviour
 
 
 def outage(then: Behaviour = well, how: Callable[[int], Behaviour] = drop) -> Behaviour:
-    """Break off at an offset whoever begins near the start; who resumes, or begins again, meets *then*."""
+    """Break off at an offset whoever begins near the start; who resumes, or begins again, meets *then*.
+
+    The first bytes are the first version's, in whatever order the parts of a file are asked for.
+    """
     begun: set[str | None] = set()
+    first: list[Resource] = []
 
     def apply(answer: Answer) -> None:
         asked = answer.request.range
-        if answer.request.method == "GET" and answer.start < REACHED // 2 and asked not in begun:
-            begun.add(asked)
-            how(REACHED - answer.start)(answer)
-        else:
-            then(answer)
+        first.append(answer.resource)
+        if answer.request.method != "GET" or answer.start >= REACHED // 2 or asked in begun:
+            return then(answer)
+        begun.add(asked)
+        if answer.resource.content != first[0].content:
+            answer.resource = first[0]
+            answer.well()
+        return how(REACHED - answer.start)(answer)
 
     return apply
 
