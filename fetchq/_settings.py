@@ -101,7 +101,8 @@ class Queue:
     """How many things happen at once."""
 
     jobs: int = _setting(8, "Connections in all: jobs first, spare ones split large files.")
-    connections: int = _setting(4, "Connections per file.")
+    # Four are what browsers and mirrors live with; who asks for many jobs has asked for many connections.
+    connections: int | None = _setting(None, "Connections per file.")
     # None: as many as in all. Most queues have a single host, and whoever raises jobs means that one.
     per_host: int | None = _setting(None, "Connections per host, over all jobs.")
     limit_rate: float | None = _setting(None, "Bytes a second for the whole run: 500k, 2M.")
@@ -109,6 +110,11 @@ class Queue:
     lookahead: int = 1000
     # Jobs that wait for another attempt hold a lock each, so they are bounded too.
     waiting: int = 256
+
+    @property
+    def per_file(self) -> int:
+        """Most connections for one file: 4, or half of the jobs where that is more, unless it was chosen."""
+        return min(self.jobs, max(4, self.jobs // 2) if self.connections is None else self.connections)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from .._ranges import merge, missing
 
 __all__ = ["Claim", "Claims"]
 
-# A second connection pays for itself once what remains takes longer than opening it by a wide margin.
-WORTH_SECONDS = 2.0
+# A second connection pays for itself once what remains takes longer than opening it by a wide margin: some ten
+# round trips to the other side of the world. A longer time here is the time that the last file takes alone.
+WORTH_SECONDS = 1.0
 # Smaller pieces cost more in requests than they save in time.
 LEAST_SPAN = 256 * 1024
 # No byte for this long while others move: the span is given to another connection.

@@ -51,7 +51,7 @@ def continues(known: Resource | None, seen: Resource) -> bool:
 def splittable(job: Job, known: Resource, queue: Queue) -> bool:
     """Tell whether several connections may fetch one file: ranges, and a validator for each of them."""
     vouched = known.strong_etag is not None and known.length is not None and known.ranges
-    return vouched and resumable_method(job) and min(queue.connections, queue.jobs) > 1
+    return vouched and resumable_method(job) and queue.per_file > 1
 
 
 def framed(headers: Mapping[str, str], status: int, version: str) -> bool:
