@@ -92,3 +92,13 @@ def test_less_than_a_tenth_travels_twice(origin: Origin, tmp_path: Path) -> None
         assert (folder / "f.bin").read_bytes() == FILE.data
     origin.settle()
     assert origin.sent < 1.1 * FILE.size * (KILLS // 3)
+
+
+def test_killed_between_naming_and_tidying_up_it_is_done(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, drop(after=3 * MIB))
+    assert start(tmp_path, url, "--retries", "1").wait(60) == 4
+    (tmp_path / "f.bin.part").write_bytes(FILE.data)
+    os.link(tmp_path / "f.bin.part", tmp_path / "f.bin")
+    assert start(tmp_path, url).wait(60) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["f.bin"]
+    assert len(origin.requests) == 1, "nothing is left to be asked for"

@@ -221,7 +221,8 @@ class _Attempt:
         first, policy = self.name == self.wanted, self.settings.if_exists
         regular = stat.S_ISREG(found.st_mode)
         # What this run has made is another job's: two jobs get two files, though size and date agree.
-        if regular and not self.ours and self.wish.same(found) and self._right(found.st_size):
+        same = regular and not self.ours and (self.wish.same(found) or self._published(found))
+        if same and self._right(found.st_size):
             self._sweep(found)
             return Existing(self._path, "already complete", found.st_size)
         if first and stat.S_ISDIR(found.st_mode):
@@ -233,6 +234,14 @@ class _Attempt:
         if policy == "overwrite" and not (regular or stat.S_ISLNK(found.st_mode)):
             raise DiskError(f"{self._shown} is not a regular file, and is not overwritten.")
         return None
+
+    def _published(self, finished: os.stat_result) -> bool:
+        """Tell whether the file is our own part, whose owner died between naming it and tidying up."""
+        part = self.files.stat(part_of(self.name), self.dir_fd)
+        if part is None or not os.path.samestat(part, finished):
+            return False
+        journal = load(self.files, journal_of(self.name), self.dir_fd)
+        return journal is not None and journal.belongs_to(self.wish.identity)
 
     def _right(self, size: int) -> bool:
         """Tell whether a finished file has the known digests; its size and date may be right by chance."""

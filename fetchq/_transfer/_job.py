@@ -96,8 +96,8 @@ class Transfer:
 
     async def _attempt(self) -> Result:
         self._tools.http.check(self.job)
-        if self._sink is None:
-            await self._find()
+        if self._sink is None and (existing := await self._find()) is not None:
+            return self._kept(existing)
         for _ in range(MOST_ASKS):
             if self._complete:
                 return await self._finish("every byte was already here")
@@ -106,16 +106,16 @@ class Transfer:
                 return result
         raise ProtocolError(f"{self._origin.host} gave no usable answer {MOST_ASKS} times.", transient=True)
 
-    async def _find(self) -> None:
+    async def _find(self) -> Existing | None:
         """Look for the part of an earlier run before anything is asked."""
         if self.job.out == "-":
             self._sink = self._tools.pipe()
-            return
+            return None
         directory, name = _expect.place(self.job, self._tools.settings.disk.dir)
-        if _expect.resumable_method(self.job) and self._tools.parts.left_behind(directory):
-            found = self._tools.parts.peek(directory, name or _naming.guess(self.job.url), self._identity)
-            if found is not None:
-                await self._claim(directory, found, None)
+        if not _expect.resumable_method(self.job) or not self._tools.parts.left_behind(directory):
+            return None
+        found = self._tools.parts.peek(directory, name or _naming.guess(self.job.url), self._identity)
+        return None if found is None else await self._claim(directory, found, None)
 
     async def _claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | None:
         """Lock the part of *name*, and take over what an earlier run has left in it."""
