@@ -13,6 +13,9 @@ __all__ = ["Claim", "Claims"]
 # A second connection pays for itself once what remains takes longer than opening it by a wide margin: some ten
 # round trips to the other side of the world. A longer time here is the time that the last file takes alone.
 WORTH_SECONDS = 1.0
+# A connection this fast (bytes a second) is seldom what holds a file up: splitting must promise more, and the
+# rate must have been seen for a while.
+FAST, FAST_WORTH_SECONDS, FAST_AGE_SECONDS = 50e6, 2.0, 1.0
 # Smaller pieces cost more in requests than they save in time.
 LEAST_SPAN = 256 * 1024
 # No byte for this long while others move: the span is given to another connection.
@@ -96,7 +99,7 @@ class Claims:
         if holes:
             return self.start(holes[0].start, holes[0].stop)
         slowest = max(self._active, key=self._seconds_left, default=None)
-        if slowest is None or slowest.stop is None or self._seconds_left(slowest) < WORTH_SECONDS:
+        if slowest is None or slowest.stop is None or not self._worth(slowest):
             return None
         middle = slowest.position + slowest.left // 2
         claim = self.start(middle, slowest.stop)
@@ -115,6 +118,13 @@ class Claims:
         now = self._clock()
         for claim in self._active:
             claim.sample(now)
+
+    def _worth(self, claim: Claim) -> bool:
+        """Tell whether half of *claim* is worth a connection."""
+        seconds = self._seconds_left(claim)
+        if seconds * FAST > claim.left:
+            return seconds >= WORTH_SECONDS
+        return seconds >= FAST_WORTH_SECONDS and self._clock() - claim.began >= FAST_AGE_SECONDS
 
     def _seconds_left(self, claim: Claim) -> float:
         """Judge how long a claim will take; a young one by the rate of the others, so that halves cascade."""
