@@ -6,7 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -61,6 +63,36 @@ def clean_env(more: Mapping[str, str] | None = None) -> dict[str, str]:
         if not name.startswith("FETCHQ_") and not name.lower().endswith("_proxy") and name != "NO_COLOR"
     }
     return {**kept, "PYTHONPATH": str(servers.ROOT), **(more or {})}
+
+
+@contextmanager
+def running(*words: str | Path, cwd: Path, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """``fetchq`` as a process that is still at work; killed if it does not end by itself.
+
+    *before* are the words of a command that starts it in its turn.
+    """
+    process = subprocess.Popen(
+        [*before, sys.executable, "-m", "fetchq", *map(str, words)],
+        cwd=cwd,
+        env=clean_env({"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until *condition* holds, for a bounded time."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -14,14 +14,13 @@ import struct
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from .conftest import RunFetchq, clean_env
+from .conftest import RunFetchq, clean_env, until
 from .origin import Origin, drop, generated, header, stall, status, throttle
 
 MIB = 1 << 20
@@ -44,13 +43,6 @@ def started(*words: str, cwd: Path, stderr: int | None = subprocess.PIPE) -> Ite
     finally:
         process.kill()
         process.communicate()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def test_files_arrive_and_each_is_told(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ import pytest
 import fetchq
 from fetchq._settings import IfExists
 
-from .conftest import RunFetchq, clean_env, run
+from .conftest import RunFetchq, run, running
 from .origin import Origin, chunked, drop, generated, throttle
 
 MIB = 1 << 20
@@ -59,24 +58,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@contextmanager
-def started(*words: str | Path, cwd: Path, limit: str = "unlimited") -> Iterator[subprocess.Popen[str]]:
+def started(
+    *words: str | Path, cwd: Path, limit: str = "unlimited"
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """``fetchq``, still running; *limit* is the largest file it may write, in KiB."""
     limited = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "bash"]
-    process = subprocess.Popen(
-        [*limited, sys.executable, "-m", "fetchq", *QUICK, *map(str, words)],
-        cwd=cwd,
-        env=clean_env({"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    return running(*QUICK, *words, cwd=cwd, before=limited)
 
 
 def fetch(url: str, folder: Path, policy: IfExists = "rename") -> fetchq.Result:

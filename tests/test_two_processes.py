@@ -7,10 +7,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -19,7 +16,7 @@ import pytest
 
 import fetchq
 
-from .conftest import RunFetchq, clean_env, run
+from .conftest import RunFetchq, run, running, until
 from .origin import Answer, Origin, Pace, Resource, generated, throttle
 
 MIB = 1 << 20
@@ -44,30 +41,9 @@ class Valve:
         answer.body_pace = cast("Pace", self)
 
 
-@contextmanager
-def started(*words: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """``fetchq``, still running; killed if it does not end by itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fetchq", *ONE_CONNECTION, *map(str, words)],
-        cwd=cwd,
-        env=clean_env({"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
+def started(*words: str | Path, cwd: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """``fetchq`` with one connection, still running."""
+    return running(*ONE_CONNECTION, *words, cwd=cwd)
 
 
 def has_journal(part: Path) -> bool:
