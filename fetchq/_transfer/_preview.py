@@ -9,7 +9,7 @@ from .. import _digests, _naming, _ranges, _retry
 from .._disk import Identity
 from .._errors import FetchError
 from .._models import Job, Preview
-from ._expect import check_length, resumable_method, same_file
+from ._expect import check_length, place, resumable_method, same_file
 from ._tools import Tools
 
 __all__ = ["preview"]
@@ -41,7 +41,7 @@ async def _look(job: Job, tools: Tools) -> Preview:
     if job.out == "-":
         return Preview(job, job.out, "fresh", seen.length, 0, resumable)
     base = tools.settings.disk.dir
-    folder, name = _naming.place(base / job.dir if job.dir is not None else base, job.out, name=name)
+    folder, name = place(job, base, name)
     shown = _shown(folder / name, base)
     final = folder / name
     if final.is_file() and same_file(final.stat(), seen):
