@@ -31,6 +31,9 @@ MAX_PEEKS = 100
 # Folders remembered: a queue that uses more of them at a time only looks again.
 MAX_FOLDERS = 256
 
+# Bytes that are hashed and written in the time that handing them to a thread takes.
+SHORT = 64 * 1024
+
 # The kernel stamps files with its own coarse clock, up to one tick (1/100 s) behind the one we read.
 TICK = 0.01
 
@@ -128,6 +131,10 @@ class Parts:
             return found
         return Part(found, identity, self._around)
 
+    def at_once(self, size: int) -> bool:
+        """Tell whether :meth:`put` of *size* bytes would be over before anybody else could have a turn."""
+        return size <= SHORT and not self._settings.fsync and self._threads.needless
+
     async def put(
         self,
         directory: Path,
@@ -141,15 +148,15 @@ class Parts:
         mtime: float | None,
         check: Callable[[Mapping[str, str]], None],
     ) -> Finished | Existing:
-        """Bring a body that has arrived whole to disk under its final name, in one hop, without a journal.
+        """Bring a body that has arrived whole to disk under its final name, in one step, without a journal.
 
         Takes what :meth:`claim` and :meth:`Part.finish` take. Wrong bytes are kept as ``NAME.part.bad``.
         """
-        whole = Whole(chunks, algorithms, mtime, check)
+        whole, wish = Whole(chunks, algorithms, mtime, check), Wish(identity, same, digests or {})
         try:
-            return await self._threads.run_short(
-                self._put, whole, directory, name, Wish(identity, same, digests or {})
-            )
+            if self.at_once(whole.size):
+                return self._threads.run_here(self._put, whole, directory, name, wish)
+            return await self._threads.run(self._put, whole, directory, name, wish)
         except OSError as error:
             raise translate(error, directory / name) from error
 

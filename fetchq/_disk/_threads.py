@@ -1,13 +1,16 @@
-"""A thread pool of our own behind aiofiles: the loop's default one is shared with DNS look-ups."""
+"""A thread pool of our own behind aiofiles: the loop's default one is shared with DNS look-ups.
+
+Short calls on a quick disk stay out of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
+from typing import TypeVar, TypeVarTuple, cast
 
 import aiofiles.os
 
@@ -15,27 +18,19 @@ __all__ = ["Threads"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Outcome: TypeAlias = tuple[Any, BaseException | None]
 
 # A healthy disk ends its last writes long before; a hung network file system may never.
 SHUTDOWN_SECONDS = 10.0
-# Small files that share a hop: enough to make it cheap, few enough that none waits long for the others.
-MOST_SHORT = 8
+# A hop costs as much, with what two threads that both want the interpreter take from each other.
+SLOW_SECONDS = 0.001
+# An average over so many calls, so that one that was merely interrupted does not count for much.
+SMOOTH = 8
+# How long a slow disk is left to the threads before it is tried again: that holds the loop up for a call or two.
+REST_SECONDS = 1.0
 
 
 def _call(function: Callable[[*Ts], T], *args: *Ts) -> T:
     return function(*args)
-
-
-def _outcomes(calls: list[Callable[[], Any]]) -> list[Outcome]:
-    """Make *calls* one after the other; give each one's value or its error."""
-    outcomes: list[Outcome] = []
-    for call in calls:
-        try:
-            outcomes.append((call(), None))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the call was asked for
-            outcomes.append((None, error))
-    return outcomes
 
 
 # One wrapper for every call: wrapping each function anew costs more than the hop's own bookkeeping.
@@ -48,48 +43,31 @@ class Threads:
     :param count: most calls at once.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="fetchq-disk")
-        self._short: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self._hops: set[asyncio.Task[list[Outcome]]] = set()
+        self._clock = clock
+        self._usual = 0.0  # seconds that a call in the loop's own thread has taken of late
+        self._slow_until = 0.0
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread; when cancelled, a call under way goes on to its end."""
         return cast("T", await _hop(function, *args, executor=self._executor))
 
-    async def run_short(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call a short *function* in a thread, in one hop with others that are wanted at the same moment.
+    @property
+    def needless(self) -> bool:
+        """Tell whether the disk is quick: then a short call is over before a thread would have begun it."""
+        return self._clock() >= self._slow_until
 
-        A hop costs as much as a small file's whole way to the disk, so those that arrive together share it.
-        """
-        loop = asyncio.get_running_loop()
-        wanted: asyncio.Future[Any] = loop.create_future()
-        self._short.append((partial(function, *args), wanted))
-        if len(self._short) == 1:
-            loop.call_soon(self._send, loop)
-        return cast("T", await wanted)
-
-    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, self._short = self._short, []
-        for at in range(0, len(batch), MOST_SHORT):
-            some = batch[at : at + MOST_SHORT]
-            hop = loop.create_task(self.run(_outcomes, [call for call, _ in some]))
-            self._hops.add(hop)
-            hop.add_done_callback(partial(self._arrived, [wanted for _, wanted in some]))
-
-    def _arrived(self, wanted: list[asyncio.Future[Any]], hop: asyncio.Task[list[Outcome]]) -> None:
-        self._hops.discard(hop)
-        error = asyncio.CancelledError() if hop.cancelled() else hop.exception()
-        outcomes = hop.result() if error is None else [(None, error)] * len(wanted)
-        for future, (value, failure) in zip(wanted, outcomes, strict=True):
-            if future.done():
-                continue
-            if failure is None:
-                future.set_result(value)
-            elif isinstance(failure, asyncio.CancelledError):
-                future.cancel()
-            else:
-                future.set_exception(failure)
+    def run_here(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call *function* in the loop's own thread, and note how long that held the loop up."""
+        began = self._clock()
+        try:
+            return function(*args)
+        finally:
+            ended = self._clock()
+            self._usual += (ended - began - self._usual) / SMOOTH
+            if self._usual >= SLOW_SECONDS:
+                self._usual, self._slow_until = 0.0, ended + REST_SECONDS
 
     async def aclose(self) -> None:
         """Let running calls end, for a bounded time, and drop those that have not begun."""

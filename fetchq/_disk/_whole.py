@@ -29,12 +29,17 @@ class Whole:
     mtime: float | None
     check: Callable[[Mapping[str, str]], None]
 
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(map(len, self.chunks))
+
     def store(self, claim: Claim, settings: Disk, began: float) -> Finished | Existing:
         """Make this the file that *claim* is for; the claim stays open.
 
         :raises ChecksumError: the bytes are kept as ``NAME.part.bad``.
         """
-        size = sum(map(len, self.chunks))
+        size = self.size
         require_room(claim, size, settings.min_free)
         # An older journal would vouch for these bytes if we were killed half-way.
         forget(claim.files, claim.name, claim.dir_fd, durable=settings.fsync)

@@ -270,7 +270,8 @@ class Transfer:
         self._name, self._known = name, seen
         await self._tools.pace(seen.length or 0)
         self._plan("fresh", answer.reason, seen)
-        self._received()
+        if not self._tools.parts.at_once(seen.length or 0):
+            self._received()
         file = await self._tools.parts.put(
             directory,
             name,
