@@ -12,7 +12,7 @@ import pytest
 
 from fetchq import _errors as errors
 from fetchq._errors import FetchError
-from fetchq._http._translate import FOREIGN, translate
+from fetchq._http._foreign import FOREIGN, translate_foreign
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -153,7 +153,7 @@ def test_every_foreign_exception_has_its_fetch_error(
     error: Exception, kind: type[FetchError], transient: bool, words: str
 ) -> None:
     assert isinstance(error, FOREIGN)
-    told = translate(error, "h")
+    told = translate_foreign(error, "h")
     assert type(told) is kind
     assert told.transient is transient
     assert words in str(told)

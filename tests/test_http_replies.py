@@ -13,6 +13,7 @@ import pytest
 
 from fetchq._errors import NetworkError, StatusError, TimedOutError, UsageError
 from fetchq._http import HttpClient
+from fetchq._http._straight import Straight
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -82,20 +83,32 @@ async def test_the_settings_user_goes_before_the_callers_clients_auth() -> None:
 
 
 @runs
-async def test_timeouts_and_the_buffer_reach_the_transport() -> None:
+async def test_timeouts_and_the_buffer_reach_either_way_to_the_server() -> None:
     requests: list[httpx.Request] = []
+    exchanged: list[tuple[Any, ...]] = []
+    exchange = Straight.exchange
 
-    def handle(request: httpx.Request) -> httpx.Response:
+    async def hook(request: httpx.Request) -> None:
         requests.append(request)
-        return httpx.Response(204)
 
-    async with opened(
-        Network(env=False, connect_timeout=1, read_timeout=2, write_timeout=3, pool_timeout=None)
-    ) as client:
-        client._client._transport = httpx.MockTransport(handle)
-        await (await client.open(Job("http://h/"), buffer=65536)).aclose()
-        await (await client.open(Job("http://h/", timeout=9))).aclose()
-    assert requests[0].extensions["timeout"] == {"connect": 1, "read": 2, "write": 3, "pool": None}
+    async def noting(self: Straight, *words: Any, **more: Any) -> Any:
+        exchanged.append((words[2], more["buffer"]))
+        return await exchange(self, *words, **more)
+
+    network = Network(env=False, connect_timeout=1, read_timeout=2, write_timeout=3, pool_timeout=None)
+    told = {"connect": 1, "read": 2, "write": 3, "pool": None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Straight, "exchange", noting)
+        async with (
+            serving(lambda _: answer(204)) as server,
+            opened(network) as bare,
+            opened(network, event_hooks={"request": [hook]}) as hooked,
+        ):
+            for client in (bare, hooked):
+                await (await client.open(Job(server.url), buffer=65536)).aclose()
+                await (await client.open(Job(server.url, timeout=9))).aclose()
+    assert exchanged == [(told, 65536), (dict.fromkeys(told, 9), None)] * 2
+    assert requests[0].extensions["timeout"] == told
     assert requests[0].extensions["fetchq"] == {"buffer": 65536}
     assert set(requests[1].extensions["timeout"].values()) == {9}
 

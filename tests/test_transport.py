@@ -21,6 +21,7 @@ from fetchq._http import _pool_dial
 from fetchq._http._connection import Connection
 from fetchq._http._pool_buffers import BUFFER
 from fetchq._http._pool_dial import Address
+from fetchq._http._straight import Straight
 from fetchq._http._transport import FastTransport
 
 from .conftest import run
@@ -33,7 +34,13 @@ BODY = random.Random(4).randbytes(5 * BUFFER + 12345)
 
 def fast(context: ssl.SSLContext, *, keepalive: int = 10, expiry: float = 60.0) -> FastTransport:
     return FastTransport(
-        ssl_context=context, max_head=MAX_HEAD, max_headers=50, keepalive=keepalive, keepalive_expiry=expiry
+        Straight(
+            ssl_context=context,
+            max_head=MAX_HEAD,
+            max_headers=50,
+            keepalive=keepalive,
+            keepalive_expiry=expiry,
+        )
     )
 
 
@@ -559,8 +566,8 @@ async def straight(
     transport = fast(context, keepalive=keepalive, expiry=expiry)
     async with site(handler) as server, client(transport, **timeouts) as http:
         yield server, http, transport
-    assert not transport._open
-    assert not len(transport._idle)
+    assert not transport._straight._open
+    assert not len(transport._straight._idle)
 
 
 def test_chunks_are_whole_buffers(trusting: ssl.SSLContext) -> None:
@@ -615,7 +622,7 @@ def test_a_paused_reader_stops_the_socket(tls: bool, trusting: ssl.SSLContext, s
         ):
             chunks = response.aiter_bytes()
             got = len(await anext(chunks))
-            connection = next(iter(transport._open))
+            connection = next(iter(transport._straight._open))
             await until(lambda: connection._paused)
             before = -1
             while before != sent:
@@ -730,7 +737,7 @@ def test_nothing_is_lost_when_tls_ends_while_the_reader_is_paused(
         async with site(answering(OK + b"\r\n" + body), serving) as server, client(transport) as http:
             extensions = {"fetchq": {"buffer": 16_384}}
             async with http.stream("GET", server.url, extensions=extensions) as response:
-                connection = next(iter(transport._open))
+                connection = next(iter(transport._straight._open))
                 await until(lambda: connection._paused)
                 await asyncio.sleep(0.05)  # the rest and the close reach the socket meanwhile
                 assert await response.aread() == body
@@ -804,10 +811,10 @@ def test_idle_connections_notice_the_end_at_once(trusting: ssl.SSLContext) -> No
     async def work() -> None:
         async with straight(answering(sized(b"a"), sized(b"b")), trusting) as (server, http, transport):
             await http.get(server.url)
-            assert len(transport._idle) == 1
+            assert len(transport._straight._idle) == 1
             await http.get(server.url)
-            await until(lambda: not len(transport._idle))  # the handler has ended and closed
-            assert not transport._idle._origins
+            await until(lambda: not len(transport._straight._idle))  # the handler has ended and closed
+            assert not transport._straight._idle._origins
 
     run(work())
 
@@ -848,9 +855,9 @@ def test_idle_connections_are_few_and_do_not_grow_old(trusting: ssl.SSLContext) 
     async def work() -> None:
         async with straight(handler, trusting, keepalive=2, expiry=0.05) as (server, http, transport):
             await asyncio.gather(*(http.get(server.url) for _ in range(4)))
-            assert len(transport._idle) <= 2
-            await until(lambda: not transport._open)
-            assert not len(transport._idle)
+            assert len(transport._straight._idle) <= 2
+            await until(lambda: not transport._straight._open)
+            assert not len(transport._straight._idle)
 
     run(work())
 
@@ -934,7 +941,7 @@ def test_an_early_answer_ends_the_sending(trusting: ssl.SSLContext) -> None:
         async with straight(handler, trusting) as (server, http, transport):
             response = await http.put(server.url, content=parts())
             assert (response.status_code, response.content) == (413, b"no")
-            assert not len(transport._idle)
+            assert not len(transport._straight._idle)
 
     run(work())
 
@@ -997,10 +1004,10 @@ def test_cancelling_at_any_moment_leaks_nothing(
                 task.cancel()
                 done = (await asyncio.gather(task, return_exceptions=True))[0]
                 finished += done == BODY[:300_000]
-                await until(lambda: len(transport._open) == len(transport._idle))
+                await until(lambda: len(transport._straight._open) == len(transport._straight._idle))
             assert finished < 60
             assert await fetch(http, server.url) == BODY[:300_000]
-        assert not transport._open
+        assert not transport._straight._open
         gc.collect()  # an open socket would be a ResourceWarning, which is an error here
 
     run(work())
@@ -1080,7 +1087,7 @@ def test_a_body_whose_reader_is_cancelled_closes_its_connection(trusting: ssl.SS
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await until(lambda: not transport._open)
+            await until(lambda: not transport._straight._open)
 
     run(work())
 
@@ -1093,7 +1100,7 @@ def test_closing_the_transport_ends_what_is_under_way(trusting: ssl.SSLContext) 
     async def work() -> None:
         async with straight(handler, trusting) as (server, http, transport):
             task = asyncio.create_task(http.get(server.url))
-            await until(lambda: bool(transport._open) and server.connections == 1)
+            await until(lambda: bool(transport._straight._open) and server.connections == 1)
             await transport.aclose()
             with pytest.raises(httpx.RemoteProtocolError):
                 await task

@@ -25,7 +25,7 @@ SHUTDOWN_SECONDS = 10.0
 SLOW_SECONDS = 0.001
 # An average over so many calls, so that one that was merely interrupted does not count for much.
 SMOOTH = 8
-# How long a slow disk is left to the threads before it is tried again: that holds the loop up for a call or two.
+# So long a slow disk is left to the threads before it is tried again: a call or two in the loop's way.
 REST_SECONDS = 1.0
 
 

@@ -6,20 +6,21 @@ import asyncio
 import math
 import select
 import ssl
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import NamedTuple, cast
 
-import httpx
-
+from . import _faults
+from ._alarm import Alarm
 from ._pool_buffers import OWN, Buffer, Buffers, Intake
 from ._wire import Head, Request, head_end, parse_head
 
-__all__ = ["Alarm", "Connection", "Limits"]
+__all__ = ["Connection", "Limits"]
 
 # Short enough that a slow stream flows, long enough that a fast one fills its buffer first.
 _FLUSH_AFTER = 0.05
 # A drip of one byte per read timeout must not keep a head open for ever; two is what an honest one needs.
 _HEAD_TIMEOUTS = 2
+_SWITCHING_PROTOCOLS = 101
 # Servers send one or two (100, 103); the bound only ends those that never stop.
 _MAX_INTERIM = 100
 
@@ -29,43 +30,6 @@ class Limits(NamedTuple):
 
     max_head: int
     max_headers: int
-
-
-class Alarm:
-    """A timer that is moved by an assignment: only when it fires early does it go back into the loop's heap."""
-
-    __slots__ = ("_handle", "_loop", "_ring", "_when")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-        self._loop = loop
-        self._ring = ring
-        self._when = math.inf
-        self._handle: asyncio.TimerHandle | None = None
-
-    def set(self, when: float) -> None:
-        """Ring at loop time *when*, and at no time that was set before; infinity for never."""
-        self._when = when
-        if when != math.inf and (self._handle is None or self._handle.when() > when):
-            self._cancel()
-            self._handle = self._loop.call_at(when, self._fire)
-
-    def stop(self) -> None:
-        """Never ring again."""
-        self._when = math.inf
-        self._cancel()
-
-    def _cancel(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _fire(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None and self._when > handle.when():
-            self.set(self._when)
-        else:
-            self._when = math.inf
-            self._ring()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -84,12 +48,12 @@ class Connection(asyncio.BufferedProtocol):
         self._view = memoryview(self._own)
         self._alarm = Alarm(loop, self._ring)
         self._waiter: asyncio.Future[None] | None = None
-        self._late: type[httpx.TimeoutException] = httpx.ReadTimeout
+        self._late: type[_faults.TimeoutException] = _faults.ReadTimeout
         self._transport: asyncio.Transport | None = None
         self._tls: ssl.SSLObject | None = None
         self._poll = select.poll()
         self._closed = self._paused = self._blocked = False
-        self._error: httpx.TransportError | None = None
+        self._error: _faults.TransportError | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
         self.when_unfit: Callable[[Connection], None] | None = None
         self._rest()
@@ -109,33 +73,36 @@ class Connection(asyncio.BufferedProtocol):
     # The exchange, in the order of its steps.
 
     async def send(
-        self, method: bytes, request: Request, body: AsyncIterable[bytes], *, size: int, timeout: float
+        self, request: Request, body: AsyncIterable[bytes] | None, *, size: int, timeout: float
     ) -> None:
         """Write the request; an answer that comes before all of it is written ends the writing.
 
         :param size: bytes of the buffers that the answer's body is to be received in.
         :param timeout: seconds for each wait until the peer takes more.
         """
-        self._busy, self._method, self._size, self._keep = True, method, size, request.keep_alive
+        self._busy, self._method, self._size = True, request.method, size
+        self._keep = request.keep_alive
         self._write(request.data)
-        if not request.chunked and not request.length:
-            return
+        if request.chunked or request.length:
+            await self._send_body(request, body, timeout)
+
+    async def _send_body(self, request: Request, body: AsyncIterable[bytes] | None, timeout: float) -> None:
         sent = 0
-        async for part in body:
+        async for part in _nothing() if body is None else body:
             sent += len(part)
             if sent > request.length and not request.chunked:
-                raise httpx.LocalProtocolError("the request's body is longer than its Content-Length")
+                raise _faults.LocalProtocolError("the request's body is longer than its Content-Length")
             if part:
                 self._write(b"%x\r\n%b\r\n" % (len(part), part) if request.chunked else part)
             while self._blocked and self._head is None and self._error is None:
-                await self._wait(self._loop.time() + timeout, httpx.WriteTimeout)
+                await self._wait(self._loop.time() + timeout, _faults.WriteTimeout)
             if self._head is not None or self._error is not None:
                 self._keep = False
                 return
         if request.chunked:
             self._write(b"0\r\n\r\n")
         elif sent != request.length:
-            raise httpx.LocalProtocolError("the request's body is shorter than its Content-Length")
+            raise _faults.LocalProtocolError("the request's body is shorter than its Content-Length")
 
     async def head(self, timeout: float) -> tuple[Head, Intake]:
         """Wait for the final answer's head.
@@ -147,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
         while self._head is None or self._intake is None:
             if self._error is not None:
                 raise self._error
-            await self._wait(now + timeout, httpx.ReadTimeout)
+            await self._wait(now + timeout, _faults.ReadTimeout)
         return self._head, self._intake
 
     async def chunk(self) -> Buffer | None:
@@ -163,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
             if until <= now:
                 intake.flush()
             else:
-                await self._wait(until, httpx.ReadTimeout)
+                await self._wait(until, _faults.ReadTimeout)
         chunk = intake.ready.popleft()
         if self._paused and self._transport is not None:
             self._paused = False
@@ -191,7 +158,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Waiting.
 
-    async def _wait(self, until: float, late: type[httpx.TimeoutException]) -> None:
+    async def _wait(self, until: float, late: type[_faults.TimeoutException]) -> None:
         self._late = late
         self._waiter = self._loop.create_future()
         self._alarm.set(until)
@@ -207,18 +174,18 @@ class Connection(asyncio.BufferedProtocol):
     def _ring(self) -> None:
         if self._waiter is None or self._waiter.done():
             return
-        if self._late is httpx.ReadTimeout and self._intake is not None and self._intake.pending:
+        if self._late is _faults.ReadTimeout and self._intake is not None and self._intake.pending:
             self._intake.flush()
             self._wake()
-        elif self._late is httpx.ReadTimeout:
+        elif self._late is _faults.ReadTimeout:
             what = (
                 "nothing" if self.untouched or self._intake is not None else "only a part of its answer's head"
             )
-            self._fail(httpx.ReadTimeout(f"the server sent {what} within the time allowed"))
+            self._fail(_faults.ReadTimeout(f"the server sent {what} within the time allowed"))
         else:
             self._fail(self._late("the server did not take the request within the time allowed"))
 
-    def _fail(self, error: httpx.TransportError, cause: BaseException | None = None) -> None:
+    def _fail(self, error: _faults.TransportError, cause: BaseException | None = None) -> None:
         if self._error is None:
             error.__cause__ = cause
             self._error = error
@@ -264,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._read_head()
             else:
                 self._read_body(self._intake, nbytes)
-        except httpx.RemoteProtocolError as error:
+        except _faults.RemoteProtocolError as error:
             self._fail(error)
 
     def _unasked(self) -> None:
@@ -273,13 +240,13 @@ class Connection(asyncio.BufferedProtocol):
         if self.when_unfit is not None:
             self.when_unfit(self)
         elif not self._busy:
-            self._fail(httpx.RemoteProtocolError("the server sent bytes before it was asked for any"))
+            self._fail(_faults.RemoteProtocolError("the server sent bytes before it was asked for any"))
 
     def _read_head(self) -> None:
         while self._head is None:
             end = head_end(self._own, self._searched, self._fill)
             if self._interim_bytes + (end or self._fill) > self._limits.max_head:
-                raise httpx.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
+                raise _faults.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
             if not end:
                 self._await_rest_of_head()
                 return
@@ -294,19 +261,19 @@ class Connection(asyncio.BufferedProtocol):
     def _await_rest_of_head(self) -> None:
         start = bytes(self._view[: min(5, self._fill)])
         if not b"HTTP/".startswith(start):
-            raise httpx.RemoteProtocolError(f"the answer is not HTTP/1.1: it begins with {start!r}")
+            raise _faults.RemoteProtocolError(f"the answer is not HTTP/1.1: it begins with {start!r}")
         self._searched = self._fill
-        if self._waiter is not None and self._late is httpx.ReadTimeout:
+        if self._waiter is not None and self._late is _faults.ReadTimeout:
             self._alarm.set(min(self._loop.time() + self._read_timeout, self._head_until))
 
     def _skip_interim(self, head: Head, end: int) -> None:
         # We never ask for an upgrade, so a switch of protocols answers nobody (RFC 9110 section 7.8).
-        if head.status == httpx.codes.SWITCHING_PROTOCOLS:
-            raise httpx.RemoteProtocolError("the server switched protocols unasked")
+        if head.status == _SWITCHING_PROTOCOLS:
+            raise _faults.RemoteProtocolError("the server switched protocols unasked")
         self._interims += 1
         self._interim_bytes += end
         if self._interims > _MAX_INTERIM:
-            raise httpx.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
+            raise _faults.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
         rest = self._fill - end
         self._view[:rest] = self._view[end : self._fill]
         self._fill, self._searched = rest, 0
@@ -382,11 +349,19 @@ class Connection(asyncio.BufferedProtocol):
         if self._intake is not None and self._intake.end(told=told):
             self._wake()
         elif exc is not None and self._blocked:
-            self._fail(httpx.WriteError(f"the connection broke while the request was sent: {exc}"), exc)
+            self._fail(_faults.WriteError(f"the connection broke while the request was sent: {exc}"), exc)
         elif exc is not None:
-            self._fail(httpx.ReadError(f"the connection broke while the answer was read: {exc}"), exc)
+            self._fail(_faults.ReadError(f"the connection broke while the answer was read: {exc}"), exc)
         elif self.untouched:
-            self._fail(httpx.RemoteProtocolError("the server closed the connection without sending an answer"))
+            self._fail(
+                _faults.RemoteProtocolError("the server closed the connection without sending an answer")
+            )
         else:
             what = "head" if self._intake is None else "body"
-            self._fail(httpx.RemoteProtocolError(f"the server closed the connection before the {what}'s end"))
+            self._fail(_faults.RemoteProtocolError(f"the server closed the connection before the {what}'s end"))
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for part in nothing:
+        yield part

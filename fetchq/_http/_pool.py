@@ -6,7 +6,8 @@ import asyncio
 from collections import OrderedDict
 from typing import NamedTuple
 
-from ._connection import Alarm, Connection
+from ._alarm import Alarm
+from ._connection import Connection
 
 __all__ = ["IdlePool", "Origin"]
 
@@ -14,7 +15,7 @@ __all__ = ["IdlePool", "Origin"]
 class Origin(NamedTuple):
     """What two requests must share to share a connection."""
 
-    scheme: bytes
+    scheme: str
     host: str
     port: int
     server_name: str

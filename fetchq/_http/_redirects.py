@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
-
 from .._errors import ProtocolError, UsageError
 from ._address import Address, parse
 
@@ -27,19 +25,27 @@ def next_address(current: Address, location: str | None) -> Address:
 
     :raises ProtocolError: there is none, or it is not an http or https URL.
     """
-    location = (location or "").strip().partition("#")[0]
+    location = _text(location or "").strip().partition("#")[0]
     if not location:
         raise ProtocolError(f"{current.host} redirects without saying where to.")
     try:
-        return parse(_resolved(current.url, location))
-    except (UsageError, httpx.InvalidURL, ValueError) as error:
+        return parse(_resolved(current, location))
+    except (UsageError, ValueError) as error:
         raise ProtocolError(f"{current.host} redirects to something that is no http or https URL.") from error
 
 
-def _resolved(base: httpx.URL, location: str) -> str:
+def _text(field: str) -> str:
+    """Undo Latin-1 decoding where the bytes were UTF-8, which no Location should hold and some do."""
+    try:
+        return field.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return field
+
+
+def _resolved(base: Address, location: str) -> str:
     # The first two keep every byte of the target; urljoin, behind httpx's join, drops an empty query.
     if location.startswith("//"):
-        return f"{base.scheme}:{location}"
+        return f"{base.origin[0]}:{location}"
     if location.startswith("/"):
-        return f"{base.scheme}://{base.netloc.decode('ascii')}{location}"
-    return str(base.join(location))
+        return f"{base.origin[0]}://{base.netloc}{location}"
+    return base.join(location)

@@ -1,13 +1,11 @@
-"""A job's next request: its header fields, cookies, body and auth, as the origin it goes to may see them."""
+"""A job's next request: its header fields, cookies and body, as the origin it goes to may see them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
-
-import httpx
 
 from .._errors import UsageError
 from .._models import Job
@@ -16,6 +14,14 @@ from .._version import VERSION
 from . import _headers
 from ._address import Address
 from ._headers import Fields
+from ._wire import Request, request_head
+
+Timeouts = Mapping[str, float | None]
+
+# What httpx's client says of itself: any media type, and that the connection is to stay.
+_DEFAULTS: Fields = [(b"Accept", b"*/*"), (b"Connection", b"keep-alive")]
+# Hosts of one run whose request heads are remembered; one head is some 200 bytes.
+_HEADS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,8 @@ class Wish:
     :param fields: header fields for every origin, instead of the job's of the same names.
     :param secret: the job's own header fields, for its own origin.
     :param body: the request's body and the Content-Type that goes with it.
+    :param timeouts: seconds for ``connect``, ``read``, ``write`` and ``pool``.
+    :param buffer: bytes that a chunk of the answer should have at most.
     """
 
     home: Address
@@ -34,38 +42,53 @@ class Wish:
     fields: Fields
     secret: Fields
     body: tuple[bytes, Fields] | None
-    extensions: dict[str, Any]
+    timeouts: Timeouts
+    buffer: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request, but for what a cookie jar and an auth add.
+
+    :param cookie: the Cookie field of the settings and the job; empty for none.
+    :param at_home: it goes to the job's own origin.
+    """
+
+    wish: Wish
+    method: str
+    address: Address
+    fields: Fields
+    content: bytes | None
+    cookie: str
+    at_home: bool
 
 
 class Composer:
-    """Composes the requests of one client; secrets go to the origin of the job's own URL only.
+    """Composes requests; secrets go to the origin of the job's own URL only.
 
-    :param owned: the client is ours, so that its default header fields never change.
+    :param theirs: gives header fields and timeouts of the caller's own client, which may change; None: ours.
     :raises UsageError: a setting cannot travel in a header.
     """
 
-    def __init__(self, client: httpx.AsyncClient, network: Network, *, owned: bool) -> None:
-        self._client = client
-        self._owned = owned
-        self._ours = _ours(network, owned=owned)
+    def __init__(self, network: Network, theirs: Callable[[], tuple[Fields, Timeouts]] | None) -> None:
+        self._theirs = theirs
+        self._ours = _ours(network, owned=theirs is None)
         self._secret = _secret(network)
         self._cookies = "; ".join(f"{name}={value}" for name, value in network.cookies)
         _headers.encoded([("Cookie", self._cookies)])
-        self._defaults = _headers.layered(client.headers.raw, self._ours)
+        self._defaults = _headers.layered(_DEFAULTS, self._ours)
         self._own = _headers.layered(self._defaults, self._secret)
-        self._timeout = _timeout(network)
+        self._timeouts = _timeouts(network)
+        self._heads: dict[str, Request] = {}
 
     def wish(self, job: Job, home: Address, asked: Address, fields: Fields, buffer: int | None) -> Wish:
         """Gather what the requests of one attempt have in common."""
-        timeout = self._timeout if self._owned else self._client.timeout.as_dict()
+        timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
-            timeout = dict.fromkeys(timeout, job.timeout)
-        extensions: dict[str, Any] = {"timeout": timeout}
-        if buffer is not None:
-            extensions["fetchq"] = {"buffer": buffer}
-        return Wish(home, asked, fields, _headers.encoded(job.headers), body_of(job), extensions)
+            timeouts = dict.fromkeys(timeouts, job.timeout)
+        return Wish(home, asked, fields, _headers.encoded(job.headers), body_of(job), timeouts, buffer)
 
-    def compose(self, wish: Wish, method: str, address: Address, *, with_body: bool) -> httpx.Request:
+    def compose(self, wish: Wish, method: str, address: Address, *, with_body: bool) -> Message:
         """Build the request to *address*; a redirect may have taken away its body."""
         at_home = address.origin == wish.home.origin
         content, kind = wish.body if wish.body is not None and with_body else (None, [])
@@ -73,15 +96,26 @@ class Composer:
         if not with_body:
             fields = _headers.of_no_body(fields)
         given = b"; ".join(_headers.values(fields, b"cookie")).decode("latin-1") if at_home else ""
-        request = httpx.Request(
-            method,
-            address.url,
-            headers=_headers.without(fields, b"cookie") if given else fields,
-            content=content,
-            extensions=wish.extensions,
-        )
-        self._add_cookies(request, given, at_home=at_home)
-        return request
+        cookie = _headers.cookie(self._cookies, given) if at_home else ""
+        fields = _headers.without(fields, b"cookie") if given else fields
+        return Message(wish, method, address, fields, content, cookie, at_home)
+
+    def head(self, wish: Wish, method: str, address: Address, *, with_body: bool) -> Request:
+        """Write the head of the request that :meth:`compose` gives, as it goes out without jar and auth.
+
+        :raises LocalProtocolError: it holds what HTTP forbids.
+        """
+        if address is not wish.home or wish.fields or wish.secret or wish.body or method != "GET":
+            return _written(self.compose(wish, method, address, with_body=with_body))
+        # Such heads differ in their target only, and a queue has thousands of them for one host.
+        known = self._heads.get(address.netloc)
+        if known is None:
+            whole = _written(self.compose(wish, method, address, with_body=with_body))
+            known = whole._replace(data=whole.data.removeprefix(b"GET " + address.target))
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[address.netloc] = known
+        return known._replace(data=b"GET " + address.target + known.data)
 
     def names_authorization(self, wish: Wish) -> bool:
         """Tell whether the user wrote an Authorization header, which then stands as it is."""
@@ -89,22 +123,16 @@ class Composer:
 
     def _own_fields(self, wish: Wish, kind: Fields) -> Fields:
         own = self._own
-        if not self._owned:
-            own = _headers.layered(self._client.headers.raw, self._ours, self._secret)
+        if self._theirs is not None:
+            own = _headers.layered(self._theirs()[0], self._ours, self._secret)
         return _headers.layered(kind, own, wish.secret, wish.fields)
 
     def _foreign_fields(self, wish: Wish, kind: Fields) -> Fields:
-        defaults = _headers.layered(self._client.headers.raw, self._ours)
+        defaults = self._defaults
+        if self._theirs is not None:
+            defaults = _headers.layered(self._theirs()[0], self._ours)
         layers = (defaults, self._secret, wish.secret)
         return _headers.layered(kind, *map(_headers.portable, layers), wish.fields)
-
-    def _add_cookies(self, request: httpx.Request, given: str, *, at_home: bool) -> None:
-        jar = self._client.cookies
-        if jar:
-            # A caller's cookie without a domain would go to whomever the server names in a redirect.
-            (jar if at_home or self._owned else _with_domain(jar)).set_cookie_header(request)
-        if at_home and (given or self._cookies):
-            request.headers["Cookie"] = _headers.cookie(self._cookies, given, request.headers.get("Cookie", ""))
 
 
 def body_of(job: Job) -> tuple[bytes, Fields] | None:
@@ -141,7 +169,7 @@ def _secret(network: Network) -> Fields:
     return _headers.layered(referer, fields)
 
 
-def _timeout(network: Network) -> dict[str, float | None]:
+def _timeouts(network: Network) -> Timeouts:
     return {
         "connect": network.connect_timeout,
         "read": network.read_timeout,
@@ -150,9 +178,11 @@ def _timeout(network: Network) -> dict[str, float | None]:
     }
 
 
-def _with_domain(jar: httpx.Cookies) -> httpx.Cookies:
-    kept = httpx.Cookies()
-    for cookie in jar.jar:
-        if cookie.domain:
-            kept.jar.set_cookie(cookie)
-    return kept
+def _written(message: Message) -> Request:
+    """Write a request without a body."""
+    fields = message.fields
+    if not _headers.values(fields, b"host"):
+        fields = [(b"Host", message.address.netloc.encode("ascii")), *fields]
+    if message.cookie:
+        fields = [*fields, (b"Cookie", message.cookie.encode("latin-1"))]
+    return request_head(message.method.encode("ascii"), message.address.target, fields)

@@ -1,44 +1,31 @@
-"""The transport that a request takes: our own straight to the server, httpx's for proxies and HTTP/2."""
+"""The way that a request takes: straight to the server, or over httpx's transports for proxies and HTTP/2."""
 
 from __future__ import annotations
 
 import importlib.util
 import ssl
-from collections.abc import Mapping
-from typing import Any
 from urllib.request import getproxies
-
-import httpx
 
 from .._errors import UsageError
 from .._settings import Network
 from . import _proxies
-from ._address import DEFAULT_PORTS
-from ._tls import bare, context
-from ._translate import translate
-from ._transport import FastTransport
+from ._address import Origin
+from ._straight import Straight
+from ._tls import context
+
+__all__ = ["IDLE_SECONDS", "Routes"]
 
 # Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
-_IDLE_SECONDS = 4.5
-
-# RFC 9110 section 9.2.2: only these may be sent again when it is not known what became of the first.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-
-# Where httpcore connects when a proxy's URL has no port; RFC 1928 section 3 has the last.
-_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-# Steps of httpcore's that fail on the way to the proxy; what fails in others may be the server's fault.
-_TO_PROXY = frozenset(
-    {"connection.connect_tcp.failed", "connection.start_tls.failed", "socks.connect_tcp.failed"}
-)
+IDLE_SECONDS = 4.5
 
 
-class Routes(httpx.AsyncBaseTransport):
-    """Picks the transport by URL; each is made when its first request comes.
+class Routes:
+    """Picks the way by URL; what a way needs is made when its first request comes.
 
-    So a run over plain http never loads certificates, and one without proxies never loads httpcore.
+    So a run over plain http never loads certificates.
 
-    :param connections: how many each transport may hold open, in use or idle.
-    :raises UsageError: an extra package is needed, or a PEM file or the proxy's URL cannot be used.
+    :param connections: how many each way may hold open, in use or idle.
+    :raises UsageError: an extra package is needed, or a PEM file cannot be used.
     """
 
     def __init__(self, network: Network, *, connections: int) -> None:
@@ -46,124 +33,48 @@ class Routes(httpx.AsyncBaseTransport):
         self._connections = connections
         self._proxies = _proxies_of(network)
         self._context: ssl.SSLContext | None = None
-        self._made: dict[tuple[bool, str | None], httpx.AsyncBaseTransport] = {}
+        self._made: dict[bool, Straight] = {}
         if network.http2 and importlib.util.find_spec("h2") is None:
             raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
         if network.cacert or network.cert or network.key:
             # Whoever names files expects to hear of a wrong one at once.
-            self._verifying()
-        if network.proxy is not None:
-            _proxy(self._proxies.urls["all"], None)
+            self.verifying()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send *request* over the transport that its URL takes."""
-        url = request.url
-        secure = url.scheme == "https"
-        proxy: str | None = None
-        if self._proxies:
-            port = url.port or DEFAULT_PORTS[url.scheme]
-            proxy = self._proxies.choose((url.scheme, url.raw_host.decode("ascii"), port))
-        key = (secure, proxy)
-        transport = self._made.get(key)
-        if transport is None:
-            transport = self._made[key] = self._transport_for(secure=secure, proxy=proxy)
-        return await transport.handle_async_request(request)
+    def proxy(self, origin: Origin) -> str | None:
+        """Give the URL of the proxy that *origin* is reached through; None where it is reached straight."""
+        return self._proxies.choose(origin) if self._proxies else None
 
-    async def aclose(self) -> None:
-        """Close every transport that was made."""
-        made, self._made = self._made, {}
-        for transport in made.values():
-            await transport.aclose()
-
-    def _transport_for(self, *, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
-        trust = self._verifying() if secure or (proxy or "").startswith("https:") else bare()
-        if proxy is None and not (secure and self._network.http2):
-            return FastTransport(
-                ssl_context=trust,
+    def straight(self, origin: Origin) -> Straight | None:
+        """Give our own way to *origin*; None where a proxy or HTTP/2 is asked for."""
+        secure = origin[0] == "https"
+        if self._proxies and self.proxy(origin) is not None:
+            return None
+        if secure and self._network.http2:
+            return None
+        if secure not in self._made:
+            self._made[secure] = Straight(
+                ssl_context=self.verifying() if secure else None,
                 max_head=self._network.max_head,
                 max_headers=self._network.max_headers,
                 keepalive=self._connections,
-                keepalive_expiry=_IDLE_SECONDS,
+                keepalive_expiry=IDLE_SECONDS,
             )
-        limits = httpx.Limits(
-            max_connections=self._connections,
-            max_keepalive_connections=self._connections,
-            keepalive_expiry=_IDLE_SECONDS,
-        )
-        return _Stock(
-            verify=trust,
-            http2=self._network.http2,
-            limits=limits,
-            trust_env=False,
-            through=None if proxy is None else _proxy(proxy, trust),
-        )
+        return self._made[secure]
 
-    def _verifying(self) -> ssl.SSLContext:
+    def verifying(self) -> ssl.SSLContext:
+        """Give the context that verifies servers; made once, since that takes about 40 ms."""
         if self._context is None:
             self._context = context(self._network)
         return self._context
 
-
-class _Stock(httpx.AsyncHTTPTransport):
-    """httpx's transport, asking once more when a kept connection turns out to have been closed meanwhile.
-
-    A server may close an idle connection at any time, so the request is innocent (RFC 9112 section 9.3.1).
-
-    :param through: the proxy, which is named when it is what cannot be reached.
-    """
-
-    def __init__(self, *, through: httpx.Proxy | None, **settings: Any) -> None:
-        super().__init__(proxy=through, **settings)
-        self._through = through
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        steps = _Steps()
-        request.extensions = {**request.extensions, "trace": steps.note}
-        try:
-            try:
-                return await super().handle_async_request(request)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if steps.fresh or request.method not in _IDEMPOTENT:
-                    raise
-            return await super().handle_async_request(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if self._through is None or steps.failed not in _TO_PROXY:
-                raise
-            raise translate(error, f"the proxy {_where(self._through.url)}") from error
-
-
-class _Steps:
-    """What httpcore says while it works on a request."""
-
-    fresh = False
-    failed = ""
-
-    async def note(self, event: str, _: Mapping[str, Any]) -> None:
-        self.fresh = self.fresh or "connect_" in event
-        if event.endswith(".failed"):
-            self.failed = event
-
-
-def _where(proxy: httpx.URL) -> str:
-    host = proxy.netloc.decode("ascii")
-    return host if proxy.port else f"{host}:{_PROXY_PORTS[proxy.scheme]}"
+    async def aclose(self) -> None:
+        """Close every connection of our own."""
+        made, self._made = self._made, {}
+        for straight in made.values():
+            await straight.aclose()
 
 
 def _proxies_of(network: Network) -> _proxies.Proxies:
     if network.proxy is not None:
         return _proxies.explicit(network.proxy)
     return _proxies.of(getproxies() if network.env else {})
-
-
-def _proxy(url: str, trust: ssl.SSLContext | None) -> httpx.Proxy:
-    try:
-        proxy = httpx.Proxy(url, ssl_context=trust if url.startswith("https:") else None)
-        named = bool(proxy.url.host)
-    # The URL itself stays out of the message: it may carry a password.
-    except (httpx.InvalidURL, ValueError) as error:
-        raise UsageError("The proxy's URL cannot be used: write http, https or socks5://HOST:PORT.") from error
-    if not named:
-        raise UsageError("The proxy's URL names no host: write http, https or socks5://HOST:PORT.")
-    if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        raise UsageError("A SOCKS proxy needs a package more: pip install 'fetchq[socks]'.")
-    return proxy

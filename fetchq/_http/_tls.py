@@ -6,8 +6,6 @@ import os
 import ssl
 from pathlib import Path
 
-import httpx
-
 from .._errors import UsageError
 from .._settings import Network
 
@@ -17,7 +15,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 def context(network: Network) -> ssl.SSLContext:
     """Build the context that verifies servers as *network* says; takes about 40 ms, so build it once.
 
-    Without ``cacert`` the authorities are httpx's own choice: certifi's, or with ``env`` those of SSL_CERT_FILE
+    Without ``cacert`` the authorities are httpx's choice: certifi's, or with ``env`` those of SSL_CERT_FILE
     and SSL_CERT_DIR.
 
     :raises UsageError: a PEM file cannot be read or holds something else.
@@ -40,16 +38,26 @@ def bare() -> ssl.SSLContext:
 
 def _verifying(network: Network) -> ssl.SSLContext:
     if network.insecure:
-        return httpx.create_ssl_context(verify=False)
+        trusting = bare()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        return trusting
     if network.cacert is not None:
-        try:
-            return ssl.create_default_context(cafile=str(network.cacert))
-        except OSError as error:
-            raise UsageError(_unusable(network.cacert, "certificate authorities", error)) from error
+        return _trusting(network.cacert, cafile=str(network.cacert))
+    file, folder = (os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if network.env and file:
+        return _trusting(Path(file), cafile=file)
+    if network.env and folder:
+        return _trusting(Path(folder), capath=folder)
+    import certifi  # looks for its files
+
+    bundle = certifi.where()
+    return _trusting(Path(bundle), cafile=bundle)
+
+
+def _trusting(named: Path, *, cafile: str | None = None, capath: str | None = None) -> ssl.SSLContext:
     try:
-        return httpx.create_ssl_context(trust_env=network.env)
+        return ssl.create_default_context(cafile=cafile, capath=capath)
     except OSError as error:
-        named = Path(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "certifi's bundle")
         raise UsageError(_unusable(named, "certificate authorities", error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Foreign exceptions -> FetchError: the one place that knows what httpx's and the system's mean."""
+"""What our own way to servers and the system raise -> FetchError: the one place that knows what they mean."""
 
 from __future__ import annotations
 
@@ -6,37 +6,26 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import httpx
-
 from .._errors import (
     AuthenticationError,
     FetchError,
     NetworkError,
     ProtocolError,
-    StatusError,
     TimedOutError,
     TLSError,
     TooLargeError,
     UsageError,
 )
-from .._settings import RETRY_ON
+from . import _faults
 
-# All that may come out of a client or a response; InvalidURL, CookieConflict and StreamError are no HTTPError,
-# and the resolver answers a host name that cannot be encoded with a UnicodeError.
-FOREIGN = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.CookieConflict,
-    httpx.StreamError,
-    OSError,
-    UnicodeError,
-)
+# All that may come out of an exchange: a host name that cannot be encoded is a UnicodeError of the resolver's.
+FAULTS = (_faults.TransportError, OSError, UnicodeError)
 
 _WAITS: dict[type[Exception], str] = {
-    httpx.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",
-    httpx.ReadTimeout: "{host} sent nothing within the time limit (--read-timeout).",
-    httpx.WriteTimeout: "{host} took no more of the request within the time limit (--write-timeout).",
-    httpx.PoolTimeout: "No free connection to {host} within the time limit (--pool-timeout).",
+    _faults.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",
+    _faults.ReadTimeout: "{host} sent nothing within the time limit (--read-timeout).",
+    _faults.WriteTimeout: "{host} took no more of the request within the time limit (--write-timeout).",
+    _faults.PoolTimeout: "No free connection to {host} within the time limit (--pool-timeout).",
 }
 
 # A RemoteProtocolError is either a connection that ended early, which another attempt cures, or a peer that
@@ -47,49 +36,24 @@ _LARGE = ("too long", "too large", "too many", "more than", "exceeds")
 
 def translate(error: Exception, host: str) -> FetchError:
     """Give the FetchError that stands for *error*, met while talking to *host*; raise it ``from`` the error."""
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
+    if isinstance(error, _faults.TimeoutException | TimeoutError):
         words = _WAITS.get(type(error), "{host} did not answer within the time limit.")
         return TimedOutError(words.format(host=host))
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, _faults.ProxyError):
         return _proxy(error, host)
-    if isinstance(error, httpx.RemoteProtocolError):
+    if isinstance(error, _faults.RemoteProtocolError):
         return _remote(error, host)
-    if isinstance(error, httpx.NetworkError | OSError):
+    if isinstance(error, _faults.NetworkError | OSError):
         return _network(error, host)
-    if isinstance(error, httpx.HTTPStatusError):
-        return _status(error.response.status_code, host)
-    return _other(error, host)
-
-
-def _other(error: Exception, host: str) -> FetchError:
-    if isinstance(error, httpx.LocalProtocolError):
+    if isinstance(error, _faults.LocalProtocolError):
         # HTTP/2 reports a connection that is going away this way too, so another attempt may cure it.
         return ProtocolError(f"The request to {host} cannot be sent: {_safe(error)}.", transient=True)
-    if isinstance(error, httpx.StreamError):
-        return UsageError(
-            f"The answer of {host} has been read already: an event hook must leave the body alone."
-        )
-    if isinstance(error, httpx.InvalidURL):
-        # The request's own URL was parsed long ago, so this one is a Location that httpx looks at too.
-        return ProtocolError(f"{host} redirects to something that is no http or https URL.")
-    if isinstance(error, httpx.UnsupportedProtocol | UnicodeError):
+    if isinstance(error, _faults.UnsupportedProtocol | UnicodeError):
         return UsageError(f"The URL at {host} cannot be asked for: only valid http and https URLs can.")
-    if isinstance(error, httpx.TooManyRedirects):
-        return ProtocolError(f"{host} redirects too often.")
-    if isinstance(error, httpx.DecodingError):
-        return ProtocolError(f"{host} sent a body that does not decode as its Content-Encoding says.")
-    if isinstance(error, httpx.CookieConflict):
-        return ProtocolError(f"{host} set two cookies of the same name.")
     return NetworkError(f"The exchange with {host} failed: {type(error).__name__}.")
 
 
-def _status(status: int, host: str) -> FetchError:
-    if status in {401, 407}:
-        return AuthenticationError(f"{host} asks for other credentials ({status}).", status=status)
-    return StatusError(f"{host} answered {status}.", status=status, transient=status in RETRY_ON)
-
-
-def _proxy(error: httpx.ProxyError, host: str) -> FetchError:
+def _proxy(error: Exception, host: str) -> FetchError:
     if "407" in str(error) or "password" in str(error):
         return AuthenticationError(
             "The proxy wants other credentials: give them as --proxy http://USER:PASSWORD@HOST:PORT.",
@@ -98,7 +62,7 @@ def _proxy(error: httpx.ProxyError, host: str) -> FetchError:
     return NetworkError(f"The proxy could not reach {host}: {_safe(error)}.")
 
 
-def _remote(error: httpx.RemoteProtocolError, host: str) -> FetchError:
+def _remote(error: Exception, host: str) -> FetchError:
     words = str(error).lower()
     if any(sign in words for sign in _BROKEN):
         return NetworkError(f"{host} closed the connection before the answer was complete.")
@@ -124,7 +88,7 @@ def _network(error: Exception, host: str) -> FetchError:
             return NetworkError(
                 f"Cannot connect to {host}: it refuses connections; check the port, and that its server runs."
             )
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, _faults.ConnectError):
         return NetworkError(f"Cannot connect to {host}: {_system(error)}.")
     return NetworkError(f"The connection to {host} broke off: {_system(error)}.")
 
@@ -133,7 +97,7 @@ def _fatal(cause: ssl.SSLError, error: Exception) -> bool:
     """Tell a refusal, which stays one, from a connection that broke in mid-record."""
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return False
-    return isinstance(error, httpx.ConnectError) or "ALERT" in (cause.reason or "")
+    return isinstance(error, _faults.ConnectError) or "ALERT" in (cause.reason or "")
 
 
 def _words(cause: ssl.SSLError) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import httpx
+from . import _faults
 
 __all__ = ["Chunked", "Head", "Request", "head_end", "parse_head", "request_head"]
 
@@ -42,6 +42,7 @@ class Head(NamedTuple):
 class Request(NamedTuple):
     """A request head in bytes, and what its fields promise about the body."""
 
+    method: bytes
     data: bytes
     length: int
     chunked: bool
@@ -51,17 +52,17 @@ class Request(NamedTuple):
 def request_head(method: bytes, target: bytes, fields: Fields) -> Request:
     """Write a request head, *target* and fields byte for byte as given.
 
-    :raises httpx.LocalProtocolError: a method, target, field name or value that would break the framing.
+    :raises _faults.LocalProtocolError: a method, target, field name or value that would break the framing.
     """
     length, chunked, keep_alive = 0, False, True
     lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
     for name, value in fields:
         if not TOKEN.fullmatch(name):
-            raise httpx.LocalProtocolError(f"{name!r} cannot be a header name")
+            raise _faults.LocalProtocolError(f"{name!r} cannot be a header name")
         lines.append(b"%b: %b\r\n" % (name, value))
         lowered = name.lower()
         if lowered == b"content-length":
-            length = _length_of([value], httpx.LocalProtocolError)
+            length = _length_of([value], _faults.LocalProtocolError)
         elif lowered == b"transfer-encoding":
             chunked = True
         elif lowered == b"connection":
@@ -70,8 +71,8 @@ def request_head(method: bytes, target: bytes, fields: Fields) -> Request:
     data = b"".join(lines)
     breaks = data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\0" in data
     if breaks or b" " in target or not TOKEN.fullmatch(method):
-        raise httpx.LocalProtocolError("the request's method, target or a header holds characters HTTP forbids")
-    return Request(data, length, chunked, keep_alive)
+        raise _faults.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
+    return Request(method, data, length, chunked, keep_alive)
 
 
 def head_end(data: bytearray, start: int, stop: int) -> int:
@@ -90,17 +91,17 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> Head:
     Folded lines are joined by a space, as RFC 9112 section 5.2 asks of a user agent; a space before the
     colon, NUL and a bare CR are refused, since recipients disagree about them (sections 5.1 and 2.2).
 
-    :raises httpx.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers* fields.
+    :raises _faults.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers* fields.
     """
     if b"\0" in data or data.count(b"\r") != data.count(b"\r\n"):
-        raise httpx.RemoteProtocolError("the response head holds a NUL or a bare CR")
+        raise _faults.RemoteProtocolError("the response head holds a NUL or a bare CR")
     first, *lines = data.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
     found = _STATUS_LINE.fullmatch(first)
     if found is None:
-        raise httpx.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
+        raise _faults.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
     fields = _fields(lines)
     if len(fields) > max_headers:
-        raise httpx.RemoteProtocolError(f"the response has more than {max_headers} headers")
+        raise _faults.RemoteProtocolError(f"the response has more than {max_headers} headers")
     version, status, reason = found[1], int(found[2]), found[3] or b""
     told = _hop_fields(fields)
     length, chunked = _framing(method, status, told)
@@ -115,13 +116,13 @@ def _fields(lines: Iterable[bytes]) -> Fields:
     for line in lines:
         if line[:1] in (b" ", b"\t"):
             if not fields:
-                raise httpx.RemoteProtocolError("the response's first header line begins with a space")
+                raise _faults.RemoteProtocolError("the response's first header line begins with a space")
             name, value = fields.pop()
             fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
             continue
         name, colon, value = line.partition(b":")
         if not colon or not TOKEN.fullmatch(name):
-            raise httpx.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
+            raise _faults.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
         fields.append((name, value.strip(b" \t")))
     return fields
 
@@ -142,12 +143,12 @@ def _framing(method: bytes, status: int, told: dict[bytes, list[bytes]]) -> tupl
     if codings:
         # We never send TE, so no other coding may be used (RFC 9112 section 7.4).
         if len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise httpx.RemoteProtocolError(f"the response has an unasked transfer coding: {codings!r}")
+            raise _faults.RemoteProtocolError(f"the response has an unasked transfer coding: {codings!r}")
         return None, True
-    return (_length_of(lengths, httpx.RemoteProtocolError) if lengths else None), False
+    return (_length_of(lengths, _faults.RemoteProtocolError) if lengths else None), False
 
 
-def _length_of(values: list[bytes], error: type[httpx.ProtocolError]) -> int:
+def _length_of(values: list[bytes], error: type[_faults.ProtocolError]) -> int:
     # A list of equal values is one value repeated by some intermediary (RFC 9110 section 8.6).
     told = {one.strip(b" \t") for value in values for one in value.split(b",")}
     digits = told.pop()
@@ -185,7 +186,7 @@ class Chunked:
     def decode(self, view: memoryview, start: int, stop: int) -> int:
         """Strip the coding from ``view[start:stop]`` and give the new *stop*.
 
-        :raises httpx.RemoteProtocolError: it is not chunked coding.
+        :raises _faults.RemoteProtocolError: it is not chunked coding.
         """
         write = read = start
         while read < stop and not self.done:
@@ -206,7 +207,7 @@ class Chunked:
         end = piece.find(b"\n") + 1
         self._line += piece[:end] if end else piece
         if len(self._line) > _CHUNK_LINE:
-            raise httpx.RemoteProtocolError("a chunk's extension or a trailer line is too long")
+            raise _faults.RemoteProtocolError("a chunk's extension or a trailer line is too long")
         if end:
             line, self._line = self._line[:-1], b""
             self._part(self, line)
@@ -215,17 +216,17 @@ class Chunked:
     def _size(self, line: bytes) -> None:
         found = _CHUNK_SIZE.fullmatch(line)
         if found is None:
-            raise httpx.RemoteProtocolError(f"the response has a malformed chunk size: {line[:40]!r}")
+            raise _faults.RemoteProtocolError(f"the response has a malformed chunk size: {line[:40]!r}")
         self._left = int(found[1], 16)
         self._part = Chunked._after if self._left else Chunked._field
 
     def _after(self, line: bytes) -> None:
         if line != b"\r":
-            raise httpx.RemoteProtocolError("a chunk of the response is longer than its size says")
+            raise _faults.RemoteProtocolError("a chunk of the response is longer than its size says")
         self._part = Chunked._size
 
     def _field(self, line: bytes) -> None:
         self._trailer -= len(line) + 1
         if self._trailer < 0:
-            raise httpx.RemoteProtocolError("the response's trailers are too large")
+            raise _faults.RemoteProtocolError("the response's trailers are too large")
         self.done = line in (b"", b"\r")

@@ -193,7 +193,7 @@ class Transfer:
             named = _naming.name_from(reply.headers, reply.url, dotfiles=disk.dotfiles)
             directory, name = _expect.place(self.job, disk.dir, named)
             if seen.length is not None and seen.length <= disk.buffer:
-                head = await _body.first(chunks, seen.length)
+                head = reply.arrived or await _body.first(chunks, seen.length)
                 if sum(map(len, head)) == seen.length and not _expect.decodes(seen, name):
                     return await self._put(directory, name, seen, head, answer)
                 chunks = _body.chain(head, chunks)
@@ -270,8 +270,7 @@ class Transfer:
         self._name, self._known = name, seen
         await self._tools.pace(seen.length or 0)
         self._plan("fresh", answer.reason, seen)
-        if not self._tools.parts.at_once(seen.length or 0):
-            self._received()
+        self._tools.parts.at_once(seen.length or 0) or self._received()
         file = await self._tools.parts.put(
             directory,
             name,

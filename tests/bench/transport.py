@@ -26,6 +26,7 @@ import httpcore
 import httpx
 import trustme
 
+from fetchq._http._straight import Straight
 from fetchq._http._transport import FastTransport
 
 MIB = 1 << 20
@@ -136,7 +137,7 @@ Make = Callable[[ssl.SSLContext], httpx.AsyncBaseTransport]
 
 def fast(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
     return FastTransport(
-        ssl_context=context, max_head=65536, max_headers=200, keepalive=TASKS, keepalive_expiry=30
+        Straight(ssl_context=context, max_head=65536, max_headers=200, keepalive=TASKS, keepalive_expiry=30)
     )
 
 
