@@ -47,6 +47,13 @@ _SPELLINGS = {name.replace("-", ""): name for name in SIZES} | {
 # What a bare hex value of so many bytes is taken for: the algorithm in common use at that length.
 _BY_SIZE = {SIZES[name]: name for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")}
 
+# The fields that a promise can stand in.
+_AMAZON = ("sha256", "sha1", "crc32")
+_PROMISING = frozenset(
+    {"repr-digest", "content-digest", "digest", "content-md5", "x-goog-hash"}
+    | {f"x-amz-checksum-{algorithm}" for algorithm in _AMAZON}
+)
+
 _SPELLED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*?)\s*[:= ]\s*([^\s:=]*)")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
@@ -130,6 +137,8 @@ def promised(headers: Headers, status: int) -> dict[str, str]:
     length or of an unknown algorithm is no promise. Where two fields disagree, the earlier in the order
     Repr-Digest, Content-Digest, Digest, Content-MD5, x-goog-hash, x-amz-checksum counts.
     """
+    if _PROMISING.isdisjoint(headers):
+        return {}
     whole = status != 206 and "content-range" not in headers
     offers = [*_dictionary(headers.get("repr-digest", ""))]
     if whole:
@@ -194,7 +203,7 @@ def _amazon(headers: Headers) -> Iterator[tuple[str, str]]:
     """Read S3's checksums; those of a multipart upload are checksums of checksums (``...-N``)."""
     if headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE":
         return
-    for algorithm in ("sha256", "sha1", "crc32"):
+    for algorithm in _AMAZON:
         yield algorithm, headers.get(f"x-amz-checksum-{algorithm}", "")
 
 

@@ -24,6 +24,8 @@ def redact(url: str) -> str:
 
     Query values are masked as a whole because a signed URL's secret can hide under any name.
     """
+    if not ("@" in url or "?" in url or "#" in url) and url.isascii() and url.isprintable():
+        return url  # nothing of the kind is in it
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -33,6 +35,10 @@ def redact(url: str) -> str:
         return url.partition("?")[0].partition("#")[0].rpartition("@")[2]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
+
+
+# One encoder for all: json.dumps() makes a new one for each call.
+_compact = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ class Job:
         else:
             body = (self.content or b"").hex()
             words = [self.method, self.url, self.out, str(self.dir or ""), body, self.form, self.params]
-            told = json.dumps([*words, self.json], default=str, separators=(",", ":"))
+            told = _compact([*words, self.json])
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

@@ -49,6 +49,8 @@ _DEVICE = re.compile(
 _OURS = re.compile(
     r"(?:.*\.part(?:\.json(?:\.tmp)?|\.bad)?|\.fetchq\.db(?:-[a-z]+)?|fetchq\.toml)", re.IGNORECASE | re.DOTALL
 )
+# What sanitising leaves as it is, if it is no device's name and none of ours: nearly every name there is.
+_USUAL = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_+=@-]|\.(?=[A-Za-z0-9_+=@-])){0,199}")
 # 15 characters cover the longest suffixes in use (".crdownload", ".torrent"); a compressor's suffix or a
 # signature's brings the one before it along, so that "a.tar.gz" stays one.
 _SUFFIX = re.compile(
@@ -112,8 +114,9 @@ def place(directory: Path, out: str | None, *, name: str = "") -> tuple[Path, st
 
 def candidates(name: str) -> Iterator[str]:
     """Yield the names to try when *name* is taken: ``a.iso``, ``a.1.iso``, ``a.2.iso``, and so on."""
+    # Nearly always the first one alone is wanted; a character has up to four bytes.
+    yield name if len(name) * 4 <= MAX_BYTES else _fit(*_split(name))
     stem, suffix = _split(name)
-    yield _fit(stem, suffix)
     for number in count(1):
         yield _fit(stem, f".{number}{suffix}")
 
@@ -125,6 +128,8 @@ def printable(text: str) -> str:
 
 def _clean(raw: str, dotfiles: bool) -> str:
     """Sanitise until nothing changes any more; empty when nothing is left."""
+    if _USUAL.fullmatch(raw) and not _DEVICE.match(raw) and not _OURS.fullmatch(raw):
+        return raw
     name = _cleaned_once(raw, dotfiles)
     # Each step can lay bare what an earlier one takes away: a dot behind a space, a joiner at a cut.
     while (again := _cleaned_once(name, dotfiles)) != name:

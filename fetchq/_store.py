@@ -54,6 +54,8 @@ BATCH = 200
 DELAY = 0.5
 # At 1 KiB a row 20 MB, for a disk that has stopped: then it is time to say so.
 MOST_PENDING = 20_000
+# Keys of a run's own jobs that are remembered in memory, some 3 MB of them.
+MOST_OURS = 20_000
 # Another run's commit takes milliseconds. Reads stand in the loop's way, and WAL's readers seldom wait at all.
 _WRITE_WAIT = 30.0
 _READ_WAIT = 1.0
@@ -107,6 +109,8 @@ class Store:
         self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
         self._broken = False
+        # All that is in the file, while that is little and this run's own: then most look-ups need not read it.
+        self._ours: set[str] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetchq-store")
         if create:
             _make_folder(self._folder, self._path)
@@ -117,13 +121,17 @@ class Store:
             try:
                 _prepare(self._writer, self._path)
                 self._reader = _connect(self._path, _READ_WAIT)
+                if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
+                    self._ours = set()
             except BaseException:
                 self._writer.close()
                 raise
 
     def done(self, key: str) -> Record | None:
         """Give what is remembered of a job that ended well, else None."""
-        record = self._pending.get(key) or self._writing.get(key) or self._read(key)
+        record = self._pending.get(key) or self._writing.get(key)
+        if record is None and (self._ours is None or key in self._ours):
+            record = self._read(key)
         return record if record is not None and record.status != "failed" else None
 
     def still_there(self, record: Record) -> bool:
@@ -151,6 +159,10 @@ class Store:
         if self._broken or self._knows_more(key, result):
             return
         self._pending[key] = self._record(key, result)
+        if self._ours is not None:
+            self._ours.add(key)
+            if len(self._ours) > MOST_OURS:
+                self._ours = None
         if len(self._pending) >= MOST_PENDING:
             self._fail(DiskError(f"The store {self._shown} does not take records any more; is its disk alive?"))
         elif len(self._pending) >= BATCH:

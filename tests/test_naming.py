@@ -14,6 +14,7 @@ from browser_download_filename import parse_content_disposition
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fetchq import _naming
 from fetchq._errors import UsageError
 from fetchq._naming import MAX_BYTES, candidates, guess, name_from, place, printable, sanitise
 
@@ -480,3 +481,11 @@ def test_printable_text_cannot_command_a_terminal(text: str) -> None:
 def test_a_header_of_the_greatest_size_is_read_in_linear_time(unit: str) -> None:
     for prefix in ["attachment; filename=", 'attachment; filename="', "attachment; filename*=utf-8''", ""]:
         assert_safe(name_from({"content-disposition": prefix + unit * 65536}, "https://h/" + unit * 65536))
+
+
+@given(st.from_regex(_naming._USUAL, fullmatch=True))
+@example("NUL.txt")
+@example("a.part.json")
+@example("fetchq.toml")
+def test_what_is_taken_for_usual_would_pass_all_the_steps(raw: str) -> None:
+    assert sanitise(raw) == _naming._cleaned_once(raw, dotfiles=False)

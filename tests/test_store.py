@@ -106,6 +106,41 @@ def test_a_record_is_known_at_once_and_on_disk_after_a_flush(tmp_path: Path) -> 
     in_store(tmp_path / "db", work)
 
 
+def others(key: str, path: Path) -> bool:
+    """Tell whether another run that begins now would know the job."""
+    other = Store(path)
+    try:
+        return other.done(key) is not None
+    finally:
+        other.close()
+
+
+def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    reading = Store._read
+
+    def noting(self: Store, key: str) -> Record | None:
+        read.append(key)
+        return reading(self, key)
+
+    monkeypatch.setattr(Store, "_read", noting)
+    monkeypatch.setattr("fetchq._store.MOST_OURS", 2)
+
+    async def work(store: Store) -> None:
+        for number in range(3):
+            assert store.done(f"new {number}") is None
+            store.record(str(number), result_of(job_of(number)))
+            await store.flush()
+            assert store.done(str(number)) is not None
+        assert store.done("new 3") is None
+
+    in_store(tmp_path / "db", work)
+    assert read == ["0", "1", "2", "new 3"]
+    assert others("0", tmp_path / "db")
+
+
 def test_a_record_reaches_the_disk_without_being_asked_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,12 +148,8 @@ def test_a_record_reaches_the_disk_without_being_asked_to(
 
     async def work(store: Store) -> None:
         store.record("key", result_of(job_of(1)))
-        other = Store(tmp_path / "db")
-        try:
-            while other.done("key") is None:  # noqa: ASYNC110  another process has no event to wait for
-                await asyncio.sleep(0.001)
-        finally:
-            other.close()
+        while not others("key", tmp_path / "db"):  # noqa: ASYNC110  another process has no event to wait for
+            await asyncio.sleep(0.001)
 
     in_store(tmp_path / "db", work)
 

@@ -286,7 +286,7 @@ def test_any_bytes_decode_or_fail_alike_however_they_are_cut(coded: bytes, place
 
 
 def head(*, length: int | None, chunked: bool = False) -> Head:
-    return Head(b"HTTP/1.1", 200, b"OK", [], length, chunked, True)
+    return Head(b"HTTP/1.1", 200, b"OK", [], {}, length, chunked, True)
 
 
 def receive(intake: Intake, body: bytes, reads: list[int]) -> bytes:

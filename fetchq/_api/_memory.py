@@ -25,22 +25,23 @@ class Memory:
         self._path = path
         self._store: Store | None = None
 
-    def recall(self, job: Job) -> Result | None:
+    def recall(self, key: str, job: Job) -> Result | None:
         """Give the result of an earlier run, where its file is still as it was left.
 
+        :param key: the job's.
         :raises DiskError: the store cannot be opened or read.
         """
         store = self._opened()
-        record = store.done(job.key) if store is not None and job.out != "-" else None
+        record = store.done(key) if store is not None and job.out != "-" else None
         if store is None or record is None or not _vouches(record, job) or not store.still_there(record):
             return None
         reason = "done in an earlier run"
         return Result(job, "skipped", store.path_of(record), record.size, digests=record.digests, reason=reason)
 
-    def keep(self, result: Result) -> None:
+    def keep(self, key: str, result: Result) -> None:
         """Remember how a job ended, unless it was a mistake: that says nothing of any file."""
         if self._store is not None and not isinstance(result.error, UsageError):
-            self._store.record(result.job.key, result)
+            self._store.record(key, result)
 
     def __bool__(self) -> bool:
         return self._path is not None

@@ -170,7 +170,7 @@ class HttpClient:
         except FAULTS as error:
             raise translate(error, address.host) from error
         stream = StraightStream(body, address.host)
-        reply = Reply(head.status, head.version.decode("ascii"), head.fields, address.text, stream)
+        reply = Reply(head.status, head.version.decode("ascii"), head.headers, address.text, stream)
         if "set-cookie" in reply.headers:
             self._by_httpx().keep_cookies(address, head.fields)
         return reply

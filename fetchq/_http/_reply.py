@@ -44,12 +44,10 @@ class Reply:
 
     __slots__ = ("_stream", "headers", "hops", "status", "url", "version")
 
-    def __init__(
-        self, status: int, version: str, fields: Sequence[tuple[bytes, bytes]], url: str, stream: Stream
-    ) -> None:
+    def __init__(self, status: int, version: str, headers: Mapping[str, str], url: str, stream: Stream) -> None:
         self._stream = stream
         self.status = status
-        self.headers: Mapping[str, str] = _joined(fields)
+        self.headers = headers
         self.url = url
         self.hops = 0
         self.version = version
@@ -104,15 +102,6 @@ class StraightStream:
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._body.aclose()
-
-
-def _joined(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Join repeated fields (RFC 9110 section 5.3); a plain dict, since some thirty are looked for each time."""
-    joined: dict[str, str] = {}
-    for name, value in fields:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        joined[key] = f"{joined[key]}, {text}" if key in joined else text
-    return joined
 
 
 # A redirect's page is a few hundred bytes; a longer or slower one costs more than a new connection.

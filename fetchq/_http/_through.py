@@ -14,6 +14,7 @@ from ._foreign import FOREIGN, translate_foreign
 from ._headers import cookie
 from ._reply import Buffer, Reply
 from ._request import Message
+from ._wire import joined
 
 __all__ = ["Client", "Through"]
 
@@ -56,7 +57,7 @@ class Through:
         return Reply(
             response.status_code,
             response.http_version,
-            response.headers.raw,
+            joined(response.headers.raw),
             str(response.url),
             _ResponseStream(response, host),
         )

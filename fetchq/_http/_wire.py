@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from . import _faults
 
-__all__ = ["Chunked", "Head", "Request", "head_end", "parse_head", "request_head"]
+__all__ = ["Chunked", "Head", "Request", "head_end", "joined", "parse_head", "request_head"]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -27,13 +28,15 @@ _BODILESS = frozenset({204, 304})
 class Head(NamedTuple):
     """A response's status line and fields, and how they delimit the body (RFC 9112 section 6.3).
 
-    ``length`` is the body's bytes; None when it is ``chunked`` or, if not that, ends with the connection.
+    ``headers`` are the fields with names in lower case, repeated ones joined (RFC 9110 section 5.3). ``length``
+    is the body's bytes; None when it is ``chunked`` or, if not that, ends with the connection.
     """
 
     version: bytes
     status: int
     reason: bytes
     fields: Fields
+    headers: dict[str, str]
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -57,12 +60,12 @@ def request_head(method: bytes, target: bytes, fields: Fields) -> Request:
     length, chunked, keep_alive = 0, False, True
     lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
     for name, value in fields:
-        if not TOKEN.fullmatch(name):
+        if not _lowered(name):
             raise _faults.LocalProtocolError(f"{name!r} cannot be a header name")
         lines.append(b"%b: %b\r\n" % (name, value))
         lowered = name.lower()
         if lowered == b"content-length":
-            length = _length_of([value], _faults.LocalProtocolError)
+            length = _length_of(value.decode("latin-1"), _faults.LocalProtocolError)
         elif lowered == b"transfer-encoding":
             chunked = True
         elif lowered == b"connection":
@@ -102,13 +105,36 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> Head:
     fields = _fields(lines)
     if len(fields) > max_headers:
         raise _faults.RemoteProtocolError(f"the response has more than {max_headers} headers")
+    headers = joined(fields)
     version, status, reason = found[1], int(found[2]), found[3] or b""
-    told = _hop_fields(fields)
-    length, chunked = _framing(method, status, told)
+    length, chunked = _framing(method, status, headers)
     # Two framings at once, or chunked in HTTP/1.0: good for one answer only (RFC 9112 section 6.1).
-    faulty = chunked and (version == b"HTTP/1.0" or bool(told[b"content-length"]))
-    keep_alive = not faulty and _keeps_alive(version, told[b"connection"])
-    return Head(version, status, reason, fields, length, chunked, keep_alive)
+    faulty = chunked and (version == b"HTTP/1.0" or "content-length" in headers)
+    keep_alive = not faulty and _keeps_alive(version, headers.get("connection", ""))
+    return Head(version, status, reason, fields, headers, length, chunked, keep_alive)
+
+
+def joined(fields: Fields) -> dict[str, str]:
+    """Join repeated fields (RFC 9110 section 5.3); a plain dict, since some thirty are looked for each time."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        key, text = _lowered(name), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _lowered(name: bytes) -> str:
+    """Give a field's name in lower case; empty for what is none."""
+    return _known_name(name) if len(name) <= _USUAL_NAME else _read_name(name)
+
+
+def _read_name(name: bytes) -> str:
+    return name.decode("ascii").lower() if TOKEN.fullmatch(name) else ""
+
+
+# The same few dozen names come with every answer; what is remembered is bounded in number and length.
+_known_name = lru_cache(512)(_read_name)
+_USUAL_NAME = 64
 
 
 def _fields(lines: Iterable[bytes]) -> Fields:
@@ -121,46 +147,40 @@ def _fields(lines: Iterable[bytes]) -> Fields:
             fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
             continue
         name, colon, value = line.partition(b":")
-        if not colon or not TOKEN.fullmatch(name):
+        if not colon or not _lowered(name):
             raise _faults.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
         fields.append((name, value.strip(b" \t")))
     return fields
 
 
-def _hop_fields(fields: Fields) -> dict[bytes, list[bytes]]:
-    told: dict[bytes, list[bytes]] = {b"connection": [], b"content-length": [], b"transfer-encoding": []}
-    for name, value in fields:
-        values = told.get(name.lower())
-        if values is not None:
-            values.append(value)
-    return told
-
-
-def _framing(method: bytes, status: int, told: dict[bytes, list[bytes]]) -> tuple[int | None, bool]:
-    codings, lengths = told[b"transfer-encoding"], told[b"content-length"]
+def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[int | None, bool]:
     if method == b"HEAD" or status < 200 or status in _BODILESS:
         return 0, False
-    if codings:
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
         # We never send TE, so no other coding may be used (RFC 9112 section 7.4).
-        if len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise _faults.RemoteProtocolError(f"the response has an unasked transfer coding: {codings!r}")
+        if coding.lower() != "chunked":
+            raise _faults.RemoteProtocolError(f"the response has an unasked transfer coding: {coding[:60]!r}")
         return None, True
-    return (_length_of(lengths, _faults.RemoteProtocolError) if lengths else None), False
+    length = headers.get("content-length")
+    return (None if length is None else _length_of(length, _faults.RemoteProtocolError)), False
 
 
-def _length_of(values: list[bytes], error: type[_faults.ProtocolError]) -> int:
+def _length_of(value: str, error: type[_faults.ProtocolError]) -> int:
     # A list of equal values is one value repeated by some intermediary (RFC 9110 section 8.6).
-    told = {one.strip(b" \t") for value in values for one in value.split(b",")}
+    told = {one.strip(" \t") for one in value.split(",")}
     digits = told.pop()
-    if told or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
-        raise error(f"Content-Length is not one number: {b', '.join(values)[:60]!r}")
+    if told or not (digits.isascii() and digits.isdigit()) or len(digits) > _LENGTH_DIGITS:
+        raise error(f"Content-Length is not one number: {value[:60]!r}")
     return int(digits)
 
 
-def _keeps_alive(version: bytes, connection: list[bytes]) -> bool:
-    words = {word.strip(b" \t") for word in b",".join(connection).lower().split(b",")}
+def _keeps_alive(version: bytes, connection: str) -> bool:
     # RFC 9112 section 9.3.
-    return b"close" not in words and (version != b"HTTP/1.0" or b"keep-alive" in words)
+    if connection == "keep-alive":
+        return True
+    words = {word.strip(" \t") for word in connection.lower().split(",")}
+    return "close" not in words and (version != b"HTTP/1.0" or "keep-alive" in words)
 
 
 class Chunked:
