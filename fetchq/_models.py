@@ -37,10 +37,6 @@ def redact(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
 
 
-# One encoder for all: json.dumps() makes a new one for each call.
-_compact = json.JSONEncoder(default=str, separators=(",", ":")).encode
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is wanted: a URL, where it may also be had, and under which name it is to be kept.
@@ -96,9 +92,10 @@ class Job:
         if self.id is not None:
             told = f"id\0{self.id}"
         else:
-            body = (self.content or b"").hex()
-            words = [self.method, self.url, self.out, str(self.dir or ""), body, self.form, self.params]
-            told = _compact([*words, self.json])
+            words = (self.method, self.url, self.out, str(self.dir or ""), self.content, self.form, self.params)
+            told = ascii(words)  # one text for each set of words, and the same in every release of Python
+            if self.json is not None:
+                told += json.dumps(self.json, default=str, separators=(",", ":"))
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

@@ -31,11 +31,11 @@ MOST_RESULTS = 1000
 SAVE_SECONDS = 3.0
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Work(Generic[J]):
-    """A job on its way through the scheduler, ordered by priority, then by its place in the queue.
+    """A job on its way through the scheduler.
 
-    :param rank: smaller goes first.
+    :param rank: smaller goes first; among equals the one that came first.
     :param again: what its last attempt left behind; None before the first.
     :param received: to be called once an attempt needs its connection no more: the next job may have it
         while this one still writes and verifies.
@@ -43,11 +43,11 @@ class Work(Generic[J]):
 
     rank: int
     number: int
-    job: J = field(compare=False)
-    host: str = field(compare=False)
-    again: Again | None = field(default=None, compare=False)
-    received: Callable[[], None] = field(default=lambda: None, compare=False)
-    connected: bool = field(default=False, compare=False)
+    job: J
+    host: str
+    again: Again | None = None
+    received: Callable[[], None] = field(default=lambda: None)
+    connected: bool = False
 
 
 class Scheduler(Generic[J, R]):
@@ -78,9 +78,10 @@ class Scheduler(Generic[J, R]):
         self._queue = queue
         self._fatal = fatal
         self._clock = clock
-        self._ready: dict[str, list[Work[J]]] = {}
+        # By host, each a heap of what is compared: rank and number.
+        self._ready: dict[str, list[tuple[int, int, Work[J]]]] = {}
         self._ahead = 0
-        self._waiting: list[tuple[float, Work[J]]] = []
+        self._waiting: list[tuple[float, int, Work[J]]] = []
         self._running = 0
         self._broken_off = 0
         self._results: deque[R] = deque()
@@ -178,7 +179,7 @@ class Scheduler(Generic[J, R]):
             self._bell.ring()
 
     def _push(self, work: Work[J]) -> None:
-        heapq.heappush(self._ready.setdefault(work.host, []), work)
+        heapq.heappush(self._ready.setdefault(work.host, []), (work.rank, work.number, work))
         self._ahead += 1
 
     # --- starting
@@ -195,7 +196,7 @@ class Scheduler(Generic[J, R]):
         """Put the jobs whose wait is over back in line."""
         now = self._clock()
         while self._waiting and self._waiting[0][0] <= now:
-            self._push(heapq.heappop(self._waiting)[1])
+            self._push(heapq.heappop(self._waiting)[2])
 
     def _pick(self) -> Work[J] | None:
         """Take the first job in line among the hosts that may have one more connection."""
@@ -203,7 +204,7 @@ class Scheduler(Generic[J, R]):
         host = min(open_hosts, key=lambda name: self._ready[name][0], default=None)
         if host is None or not self._budget.take(host):
             return None
-        work = heapq.heappop(self._ready[host])
+        work = heapq.heappop(self._ready[host])[2]
         if not self._ready[host]:
             del self._ready[host]
         self._ahead -= 1
@@ -255,7 +256,7 @@ class Scheduler(Generic[J, R]):
     def _ended(self, work: Work[J], outcome: R | Again) -> None:
         if isinstance(outcome, Again):
             work.again = outcome
-            heapq.heappush(self._waiting, (self._clock() + outcome.wait, work))
+            heapq.heappush(self._waiting, (self._clock() + outcome.wait, work.number, work))
             return
         self._results.append(outcome)
         if self._fatal(outcome):

@@ -227,7 +227,9 @@ class Store:
     def _record(self, key: str, result: Result) -> Record:
         path, size, mtime_ns = None, result.size, None
         if result.path is not None:
-            path = os.path.abspath(result.path)
+            path = str(result.path)
+            if not path.startswith("/") or "/.." in path:
+                path = os.path.abspath(path)
             try:
                 found = os.stat(path)
                 size, mtime_ns = found.st_size, found.st_mtime_ns
@@ -291,12 +293,17 @@ def _row(record: Record) -> tuple[Any, ...]:
         None if record.path is None else os.fsencode(record.path),
         record.size,
         record.mtime_ns,
-        json.dumps(dict(record.digests)),
+        _json(record.digests),
         record.status,
         record.kind,
         record.error.encode("utf-8", "replace"),
         record.finished_at,
     )
+
+
+def _json(digests: Mapping[str, str]) -> str:
+    """Give JSON, whose encoder costs more than this for what holds letters, digits and dashes only."""
+    return "{" + ", ".join(f'"{algorithm}": "{value}"' for algorithm, value in digests.items()) + "}"
 
 
 def _record(row: tuple[Any, ...]) -> Record:

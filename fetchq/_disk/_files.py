@@ -92,6 +92,10 @@ class Files:
 
     def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
         """Look at *name* itself; None when there is nothing."""
+        # Nearly always there is nothing, and this says so without an exception. What it cannot tell apart from
+        # that, the next call that wants to use the name will.
+        if not os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
+            return None
         try:
             return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         except FileNotFoundError:

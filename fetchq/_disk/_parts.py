@@ -43,7 +43,7 @@ class Parts:
 
     :param threads: most file operations at once.
     :param files: the file system.
-    :param clock: steady seconds, for checkpoints.
+    :param clock: steady seconds, for checkpoints and for noticing a slow disk.
     :param now: seconds since the epoch, read once.
     """
 
@@ -58,7 +58,7 @@ class Parts:
     ) -> None:
         self._settings = settings
         self._files = files or Files()
-        self._threads = Threads(threads)
+        self._threads = Threads(threads, clock)
         self._claims = Claims(settings, self._files)
         self._around = Surroundings(settings, self._threads, clock, now() - TICK)
         self._left_behind: dict[Path, bool] = {}
@@ -131,10 +131,6 @@ class Parts:
             return found
         return Part(found, identity, self._around)
 
-    def at_once(self, size: int) -> bool:
-        """Tell whether :meth:`put` of *size* bytes would be over before anybody else could have a turn."""
-        return size <= SHORT and not self._settings.fsync and self._threads.needless
-
     async def put(
         self,
         directory: Path,
@@ -147,15 +143,19 @@ class Parts:
         algorithms: Sequence[str],
         mtime: float | None,
         check: Callable[[Mapping[str, str]], None],
+        aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
         """Bring a body that has arrived whole to disk under its final name, in one step, without a journal.
 
         Takes what :meth:`claim` and :meth:`Part.finish` take. Wrong bytes are kept as ``NAME.part.bad``.
+
+        :param aside: is called before this goes on in a thread, so that others have a turn.
         """
         whole, wish = Whole(chunks, algorithms, mtime, check), Wish(identity, same, digests or {})
         try:
-            if self.at_once(whole.size):
+            if whole.size <= SHORT and not self._settings.fsync and self._threads.needless:
                 return self._threads.run_here(self._put, whole, directory, name, wish)
+            aside()
             return await self._threads.run(self._put, whole, directory, name, wish)
         except OSError as error:
             raise translate(error, directory / name) from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple, cast
@@ -24,7 +23,7 @@ SHUTDOWN_SECONDS = 10.0
 # A hop costs as much, with what two threads that both want the interpreter take from each other.
 SLOW_SECONDS = 0.001
 # An average over so many calls, so that one that was merely interrupted does not count for much.
-SMOOTH = 8
+SMOOTH = 16
 # So long a slow disk is left to the threads before it is tried again: a call or two in the loop's way.
 REST_SECONDS = 1.0
 
@@ -41,9 +40,10 @@ class Threads:
     """Runs blocking file work beside the event loop.
 
     :param count: most calls at once.
+    :param clock: steady seconds.
     """
 
-    def __init__(self, count: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, count: int, clock: Callable[[], float]) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="fetchq-disk")
         self._clock = clock
         self._usual = 0.0  # seconds that a call in the loop's own thread has taken of late

@@ -270,7 +270,6 @@ class Transfer:
         self._name, self._known = name, seen
         await self._tools.pace(seen.length or 0)
         self._plan("fresh", answer.reason, seen)
-        self._tools.parts.at_once(seen.length or 0) or self._received()
         file = await self._tools.parts.put(
             directory,
             name,
@@ -281,6 +280,7 @@ class Transfer:
             algorithms=_expect.algorithms(self.job, seen),
             mtime=_retry.http_date(seen.last_modified),
             check=self._check,
+            aside=self._received,
         )
         self._wrote(seen.length or 0)
         return self._kept(file)
