@@ -178,6 +178,42 @@ async def test_the_settings_and_the_jobs_headers_are_sent_and_the_last_word_wins
 
 
 @runs
+async def test_either_way_to_the_server_sends_the_same() -> None:
+    async def hook(_: object) -> None:
+        """Be there, so that httpx's client is taken."""
+
+    network = Network(env=False, headers=(("X-Key", "k"),), cookies=(("a", "1"),), referer="http://from/")
+    async with (
+        serving(lambda _: answer()) as server,
+        opened(network) as straight,
+        opened(network, event_hooks={"request": [hook]}) as hooked,
+    ):
+        jobs = [
+            Job(f"{server.url}/one?x=1"),
+            Job(f"{server.url}/two"),
+            Job(f"{server.url}/3", headers=(("B", "2"),)),
+        ]
+        for job in jobs:
+            for client in (straight, hooked):
+                await (await client.open(job)).aclose()
+                await (await client.open(job, headers=[("Range", "bytes=5-")])).aclose()
+    sent = [sorted(seen.head.lower().split(b"\r\n")) for seen in server.seen]
+    assert sent[0::4] == sent[2::4]
+    assert sent[1::4] == sent[3::4]
+    assert [seen.target for seen in server.seen[0::4]] == ["/one?x=1", "/two", "/3"]
+
+
+@runs
+async def test_a_cookie_that_a_server_sets_comes_back_to_it_alone() -> None:
+    setting = answer(200, b"body", headers=("Set-Cookie: session=7",))
+    async with serving(lambda _: setting) as server, serving(lambda _: answer()) as other, opened() as client:
+        for url in (server.url, other.url.replace("127.0.0.1", "localhost"), server.url):
+            await (await client.open(Job(url))).aclose()
+    assert [seen.get("cookie") for seen in server.seen] == [None, "session=7"]
+    assert [seen.get("cookie") for seen in other.seen] == [None]
+
+
+@runs
 async def test_the_headers_of_one_attempt_replace_the_jobs() -> None:
     async with serving(lambda _: answer()) as server, opened() as client:
         job = Job(server.url, headers=(("Range", "bytes=0-"),))
