@@ -90,9 +90,16 @@ def settings(engine: Engine, *words: str) -> Settings:
 
 
 def test_without_options_everything_is_the_settings_own_default(engine: Engine) -> None:
-    assert settings(engine) == Settings()
+    assert settings(engine) == Settings(disk=Disk(sha256=False))
     assert engine.job == Job(URL)
     assert engine.last.kept["store"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"), [("", False), ("-v", False), ("--store s.db", True), ("--progress json", True)]
+)
+def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str, seen: bool) -> None:
+    assert settings(engine, *words.split()).disk.sha256 is seen
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,28 @@ def test_a_skip_does_not_forget_the_digests_of_the_file(origin: Origin, tmp_path
     fetch(tmp_path, job)
     fetch(tmp_path, replace(job, checksum=f"md5:{MD5}"))
     assert records(tmp_path) == [("done", {"sha256": FILE.sha256})]
+
+
+# --- which digests are computed
+
+
+@pytest.mark.parametrize(
+    ("checksum", "sha256", "computed"),
+    [
+        (None, True, {"sha256"}),
+        (None, False, set()),
+        (f"md5:{MD5}", True, {"md5"}),
+        (f"md5:{MD5}", False, {"md5"}),
+    ],
+)
+def test_what_was_asked_for_is_computed(
+    origin: Origin, tmp_path: Path, checksum: str | None, sha256: bool, computed: set[str]
+) -> None:
+    for size in (1000, 3_000_000):
+        data = generated(size, 7).data
+        known = checksum and f"md5:{hashlib.md5(data).hexdigest()}"
+        url = origin.serve(f"/{size}", generated(size, 7))
+        disk = fetchq.Disk(dir=tmp_path, sha256=sha256)
+        result = fetchq.download(url, str(size), checksum=known, settings=replace(SETTINGS, disk=disk))
+        assert set(result.digests) == computed
+        assert (tmp_path / str(size)).read_bytes() == data

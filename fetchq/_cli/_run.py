@@ -154,8 +154,10 @@ class Run:
 
     def _entered(self, store: Path | None) -> Downloader:
         """Give the downloader, with the first signal stopping it and the second ending the process."""
+        seen = store is not None or self._given["progress"] == "json"
+        settings = replace(self._settings, disk=replace(self._settings.disk, sha256=seen))
         self._downloader = Downloader(
-            self._settings, observers=self._audience.observers, store=store, base_url=self._given["base_url"]
+            settings, observers=self._audience.observers, store=store, base_url=self._given["base_url"]
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

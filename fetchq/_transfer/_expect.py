@@ -9,22 +9,27 @@ from pathlib import Path
 
 from .. import _digests, _naming, _ranges, _retry
 from .._errors import ProtocolError, TooLargeError
-from .._models import Job, Resource
+from .._models import Job, Resource, Span
+from .._ranges import Ask
 from .._settings import Queue
 
 __all__ = [
+    "UNKNOWN_END",
     "algorithms",
     "check_length",
     "continues",
     "decodes",
     "digests",
     "framed",
+    "next_ask",
     "place",
     "resumable_method",
     "same_file",
     "splittable",
 ]
 
+# A file of unknown length is asked for up to here; the answer says where it really ends.
+UNKNOWN_END = _ranges.MAX_OFFSET
 # Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
 GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
 
@@ -36,6 +41,13 @@ def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
     """
     directory = base / job.dir if job.dir is not None else base
     return _naming.place(directory, None if job.out == "-" else job.out, name=name)
+
+
+def next_ask(known: Resource, spans: tuple[Span, ...], overlap: int, *, plain: bool) -> Ask:
+    """Ask for the first bytes of *known* that the *spans* leave out."""
+    length = known.length
+    hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
+    return _ranges.ask_for(hole, known, overlap, plain=plain)
 
 
 def resumable_method(job: Job) -> bool:
@@ -91,11 +103,14 @@ def digests(job: Job, seen: Resource | None) -> dict[str, str]:
     return expected
 
 
-def algorithms(job: Job, seen: Resource) -> list[str]:
-    """Give the digests to compute while streaming: the caller's or SHA-256, and what the server promised."""
-    own = _digests.parse(job.checksum).algorithm if job.checksum else "sha256"
+def algorithms(job: Job, seen: Resource, *, sha256: bool) -> list[str]:
+    """Give the digests to compute while streaming: the caller's, and what the server promised.
+
+    :param sha256: compute that where the caller named none.
+    """
+    own = [_digests.parse(job.checksum).algorithm] if job.checksum else ["sha256"] if sha256 else []
     promised: Mapping[str, str] = {} if seen.encoding else seen.digests
-    return [own, *(name for name in promised if name != own)]
+    return [*own, *(name for name in promised if name not in own)]
 
 
 def same_file(found: os.stat_result, seen: Resource | None) -> bool:

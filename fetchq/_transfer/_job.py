@@ -19,6 +19,7 @@ from ._body import Buffer
 from ._claims import Claim, Claims
 from ._crew import Crew
 from ._decode import Decoder
+from ._expect import UNKNOWN_END
 from ._origin import Origin
 from ._outcome import kept, stuck, vouched
 from ._pump import Pump
@@ -29,8 +30,6 @@ __all__ = ["Transfer"]
 
 # Fresh, a range, the range without If-Range, the whole: a server that still answers otherwise is given a pause.
 MOST_ASKS = 5
-# A file of unknown length is asked for up to here; the answer says where it really ends.
-UNKNOWN_END = _ranges.MAX_OFFSET
 
 
 class Transfer:
@@ -167,10 +166,8 @@ class Transfer:
             return Ask()
         if _expect.decodes(self._known, self._name):
             return Ask()
-        length, spans = self._known.length, self._sink.spans
-        hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
         overlap = self._tools.settings.disk.overlap if self._part is not None else 0
-        ask = _ranges.ask_for(hole, self._known, overlap, plain=self._plain)
+        ask = _expect.next_ask(self._known, self._sink.spans, overlap, plain=self._plain)
         if ask.condition is None and ask.compare == 0:
             # Nothing would vouch that these bytes belong to those in the part.
             await self._restart("nothing proves that the server still has the same file")
@@ -277,7 +274,7 @@ class Transfer:
             same=lambda found: _expect.same_file(found, seen),
             digests=_expect.digests(self.job, seen),
             chunks=chunks,
-            algorithms=_expect.algorithms(self.job, seen),
+            algorithms=self._algorithms(seen),
             mtime=_retry.http_date(seen.last_modified),
             check=self._check,
             aside=self._received,
@@ -386,8 +383,11 @@ class Transfer:
     async def _begin(self, seen: Resource) -> None:
         assert self._sink is not None  # noqa: S101 - only called with a part at hand
         if self._begun is not seen:
-            await self._sink.begin(seen, _expect.algorithms(self.job, seen))
+            await self._sink.begin(seen, self._algorithms(seen))
             self._begun = seen
+
+    def _algorithms(self, seen: Resource) -> list[str]:
+        return _expect.algorithms(self.job, seen, sha256=self._tools.settings.disk.sha256)
 
     def _plan(self, kind: PlanKind, reason: str, seen: Resource) -> None:
         resumable = seen.ranges and _expect.resumable_method(self.job) and not seen.encoding
