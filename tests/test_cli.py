@@ -313,7 +313,7 @@ def test_a_home_that_is_closed_or_unknown_holds_no_file(
     monkeypatch.delenv("XDG_CONFIG_HOME")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "home", unknown)
-        assert settings(engine) == Settings()
+        assert settings(engine) == Settings(disk=Disk(sha256=False))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", closed)
         assert _config.defaults(get) == {}
