@@ -38,11 +38,12 @@ class Finished:
     digests: dict[str, str]
 
 
-def publish(claim: Claim, settings: Disk, size: int) -> Path | Existing:
+def publish(claim: Claim, settings: Disk, size: int, *, journal: bool = True) -> Path | Existing:
     """Give the part its final name; the claim stays open.
 
     With ``fsync`` each step is on disk before the next one relies on it: bytes, name, then the journal's end.
 
+    :param journal: there may be one.
     :raises ExistsError: the name was taken meanwhile, and that is to be an error.
     """
     if settings.fsync:
@@ -60,7 +61,7 @@ def publish(claim: Claim, settings: Disk, size: int) -> Path | Existing:
             _clear(claim, durable=False)
             return Existing(claim.directory / name, "exists", size)
         name = next(other for other in _later(claim) if _named(claim, other))
-    _clear(claim, durable=settings.fsync)
+    _clear(claim, durable=settings.fsync, journal=journal)
     return claim.directory / name
 
 
@@ -107,12 +108,13 @@ def _later(claim: Claim) -> Iterator[str]:
     return names
 
 
-def _clear(claim: Claim, *, durable: bool) -> None:
+def _clear(claim: Claim, *, durable: bool, journal: bool = True) -> None:
     """Remove what is left of part and journal."""
     if durable:
         claim.files.fsync(claim.dir_fd)
     remove(claim.files, part_of(claim.name), claim.dir_fd)
-    forget(claim.files, claim.name, claim.dir_fd, durable=False)
+    if journal:
+        forget(claim.files, claim.name, claim.dir_fd, durable=False)
 
 
 def _same_bytes(claim: Claim, name: str, size: int) -> bool:
