@@ -49,8 +49,9 @@ INSERT OR REPLACE INTO jobs
 VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)
 """
 
-# A commit costs about as much as 200 of its rows; half a second is as much as a person would not miss.
-BATCH = 200
+# Each commit takes the interpreter from the transfers a hundred times; half a second of records is as much as
+# a person would not miss, and so many of them are 2 MB.
+BATCH = 2000
 DELAY = 0.5
 # At 1 KiB a row 20 MB, for a disk that has stopped: then it is time to say so.
 MOST_PENDING = 20_000
