@@ -69,8 +69,8 @@ class Budget:
         return True
 
     def lends(self, host: str) -> bool:
-        """Tell whether a connection is to spare: no job wants it, and *host* does not mind several a file."""
-        return not self.wanted and host not in self._whole and self.free(host)
+        """Tell whether a connection to *host* is to spare: no job wants it."""
+        return not self.wanted and self.free(host)
 
     def borrow(self, host: str) -> bool:
         """Take a connection that is to spare."""
@@ -105,9 +105,9 @@ class Budget:
         self.freed()
 
     def leave_whole(self, host: str) -> None:
-        """Split no more files of *host*: it has shown that it minds."""
+        """Split no other file of *host*: it has shown that it minds."""
         self._whole.add(host)
 
     def splits(self, host: str) -> bool:
-        """Tell whether files of *host* may still be split."""
+        """Tell whether *host* does not mind several connections for a file, as far as is known."""
         return host not in self._whole

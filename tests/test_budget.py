@@ -34,8 +34,8 @@ def test_jobs_come_before_borrowers() -> None:
 def test_a_host_that_minds_is_left_whole() -> None:
     budget = Budget(4, 4)
     budget.leave_whole("a")
-    assert not budget.borrow("a")
-    assert budget.borrow("b")
+    assert not budget.splits("a")
+    assert budget.splits("b")
     assert budget.take("a")
 
 

@@ -244,10 +244,15 @@ def test_what_refused_connections_were_to_fetch_goes_back_to_their_neighbour(ear
 
 
 def test_a_limit_of_two_connections_is_lived_with(origin: Origin, tmp_path: Path) -> None:
+    """And used to the end: what two were refused is divided among the two that were not."""
     limited = (throttle(RATE), crowded(2, status(503)))
     url = origin.serve("/f.bin", FILE, limited, repeat=True)
     result, _ = fetch(url, tmp_path)
     assert result.unwrap().sha256 == FILE.sha256
+    assert result.received == len(FILE.data)
+    bodies = [request for request in origin.requests if request.sent > LEAST_SPAN // 2]
+    assert len(bodies) > 2
+    assert len(origin.requests) - len(bodies) == 2
 
 
 def test_a_span_that_breaks_off_is_finished_by_another(origin: Origin, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Crew:
     """Runs a file's first connection, and as many more as the budget spares and the file is worth.
 
     A span that fails goes back to those who are still at work; only when nobody is left does its error
-    end the attempt. A server that refuses a second connection is left alone with the first.
+    end the attempt. A server that refuses a connection is asked for no more than it has accepted.
 
     :param fetch: fetches a claim over a connection of its own.
     :param staffed: is told how many connections are at work.
@@ -55,6 +55,7 @@ class Crew:
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._borrowed = 0
         self._quiet_until = 0.0
+        self._refused = False
         self._error: FetchError | None = None
 
     async def run(self, first: Coroutine[Any, Any, None], claim: Claim) -> None:
@@ -94,7 +95,8 @@ class Crew:
     @property
     def hires(self) -> bool:
         """Tell whether one more connection would be within bounds, and none has broken off just now."""
-        return 0 < self.staff < self._most and not self._quiet and self._budget.splits(self.host)
+        accepted = self._refused or self._budget.splits(self.host)
+        return 0 < self.staff < self._most and not self._quiet and accepted
 
     @property
     def longest(self) -> float:
@@ -135,6 +137,7 @@ class Crew:
         self._quiet_until = self._clock() + QUIET_SECONDS
         if claim.position == claim.first and (self._tasks or not isinstance(error, NetworkError)):
             self._budget.leave_whole(self.host)
+            self._refused, self._most = True, max(1, self.staff)
         # A refused span says nothing about the file: the next attempt asks for what is missing.
         error.transient = True
         self._error = error
