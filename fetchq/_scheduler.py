@@ -191,6 +191,7 @@ class Scheduler(Generic[J, R]):
         while not full and (work := self._pick()) is not None:
             self._spawn(self._work(work))
         self._budget.wanted = not full and self._ahead > 0
+        self._budget.lend()
 
     def _wake(self) -> None:
         """Put the jobs whose wait is over back in line."""

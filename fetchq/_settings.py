@@ -116,8 +116,8 @@ class Queue:
 
     @property
     def per_file(self) -> int:
-        """Most connections for one file: 4, or half of the jobs where that is more, unless it was chosen."""
-        return min(self.jobs, max(4, self.jobs // 2) if self.connections is None else self.connections)
+        """Most connections for one file: 4 less than in all, and 4 at least, unless it was chosen."""
+        return min(self.jobs, max(4, self.jobs - 4) if self.connections is None else self.connections)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

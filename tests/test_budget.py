@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def test_jobs_come_before_borrowers() -> None:
 def test_a_host_that_minds_is_left_whole() -> None:
     budget = Budget(4, 4)
     budget.leave_whole("a")
-    assert not budget.borrow("a")
-    assert budget.borrow("b")
+    assert not budget.splits("a")
+    assert budget.splits("b")
     assert budget.take("a")
 
 
@@ -44,6 +45,71 @@ def test_whoever_waits_is_told() -> None:
     budget.take("a")
     budget.give("a")
     assert told == ["freed"]
+
+
+@dataclass
+class File:
+    """A file of so many seconds of work, on *staff* connections of at most *most*."""
+
+    work: float
+    budget: Budget
+    host: str = "a"
+    most: int = 4
+    staff: int = 1
+
+    def __post_init__(self) -> None:
+        self.budget.take(self.host)
+        self.budget.borrowers.append(self)
+
+    @property
+    def hires(self) -> bool:
+        return self.staff < self.most
+
+    @property
+    def longest(self) -> float:
+        return self.work / self.staff
+
+    def hire(self) -> bool:
+        taken = self.longest > self.budget.fair(self.host) and self.budget.borrow(self.host)
+        self.staff += taken
+        return taken
+
+
+def test_what_is_to_spare_goes_to_the_file_that_would_end_last() -> None:
+    budget = Budget(8, 8)
+    files = [File(work, budget, most=8) for work in (10.0, 60.0, 10.0)]
+    budget.lend()
+    assert [file.staff for file in files] == [1, 6, 1]
+
+
+def test_nothing_is_lent_while_a_job_waits() -> None:
+    budget = Budget(8, 8)
+    file = File(60.0, budget)
+    budget.wanted = True
+    budget.lend()
+    assert file.staff == 1
+
+
+def test_a_file_that_may_have_no_more_leaves_the_rest_to_the_others() -> None:
+    budget = Budget(8, 8)
+    files = [File(100.0, budget, most=2), File(10.0, budget, most=8)]
+    budget.lend()
+    assert [file.staff for file in files] == [2, 6]
+
+
+def test_a_full_host_does_not_keep_connections_from_another() -> None:
+    budget = Budget(8, 2)
+    files = [File(100.0, budget), File(10.0, budget, host="b")]
+    budget.lend()
+    assert [file.staff for file in files] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "connections", "most"),
+    [(8, None, 4), (1, None, 1), (6, None, 4), (12, None, 8), (16, None, 12), (16, 3, 3), (8, 16, 8)],
+)
+def test_connections_for_one_file(jobs: int, connections: int | None, most: int) -> None:
+    assert fetchq.Queue(jobs=jobs, connections=connections).per_file == most
 
 
 @pytest.mark.parametrize(("queue", "keywords"), [({}, {"jobs": 12}), ({"jobs": 12}, {})])

@@ -9,7 +9,7 @@ import pytest
 
 import fetchq
 from fetchq._models import Span
-from fetchq._transfer._claims import LEAST_SPAN, STALL_SECONDS, Claims
+from fetchq._transfer._claims import LEAST_SPAN, STALL_SECONDS, WORTH_OPENINGS, WORTH_SECONDS, Claim, Claims
 
 from .conftest import run
 from .origin import (
@@ -65,28 +65,78 @@ def fetch(url: str, folder: Path, settings: fetchq.Settings = SPLITTING) -> tupl
     return run(main()), most[0]
 
 
-def test_half_of_what_would_take_longest_is_taken() -> None:
-    clock = Clock()
-    claims = Claims(100 * MIB, lambda: (), clock)
-    first = claims.start(0, 100 * MIB)
-    assert claims.take() is None, "nothing is known of the rate yet"
-    clock.now, first.position = clock.now + 1, 20 * MIB
+def one_claim(clock: Clock, have: int, length: int = 100 * MIB) -> tuple[Claims, Claim]:
+    """A file whose first connection has brought *have* bytes in its first second."""
+    claims = Claims(length, lambda: (), clock)
+    first = claims.start(0, length)
+    clock.now, first.position = clock.now + 1, have
     claims.sample()
-    second = claims.take()
-    assert second is not None
-    assert (first.stop, second.position, second.stop) == (60 * MIB, 60 * MIB, 100 * MIB)
-    third = claims.take()
-    assert third is not None, "a young claim is judged by the rate of the others"
-    assert third.left == 20 * MIB
+    return claims, first
 
 
-def test_what_is_nearly_done_is_left_alone() -> None:
+def test_whoever_comes_takes_a_fair_share_so_that_all_end_together() -> None:
+    claims, first = one_claim(Clock(), 20 * MIB)
+    taken = [claims.take(fair=1.0) for _ in range(4)]
+    assert [(claim.position, claim.stop) for claim in taken if claim is not None] == [
+        (80 * MIB, 100 * MIB),
+        (60 * MIB, 80 * MIB),
+        (40 * MIB, 60 * MIB),
+    ]
+    assert (first.position, first.stop) == (20 * MIB, 40 * MIB)
+
+
+def test_a_claim_that_is_judged_by_the_others_is_divided_too() -> None:
+    claims, _ = one_claim(Clock(), 20 * MIB)
+    young = claims.take(fair=2.0)
+    assert young is not None
+    assert young.rate is None
+    assert claims.longest == 2.0
+    assert claims.work == 4.0
+    assert claims.take(fair=1.0) is not None
+
+
+def test_nothing_is_divided_before_a_rate_is_known_or_assumed() -> None:
+    claims = Claims(100 * MIB, lambda: (), Clock())
+    claims.start(0, 100 * MIB)
+    assert claims.take(fair=0.0) is None
+    claims.assumed = RATE
+    assert claims.take(fair=1.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("have", "fair", "opening", "worth"),
+    [
+        (20 * MIB, 1.0, 0.0, True),
+        (20 * MIB, 4.0 - 0.9 * WORTH_SECONDS, 0.0, False),
+        (20 * MIB, 1.0, 3.5 / WORTH_OPENINGS, False),
+        (60 * MIB, 0.1, 0.0, False),
+    ],
+    ids=["worth it", "a fair share itself", "dear to open", "fast and nearly done"],
+)
+def test_what_is_not_worth_a_connection_is_left_alone(
+    have: int, fair: float, opening: float, worth: bool
+) -> None:
+    claims, _ = one_claim(Clock(), have)
+    assert (claims.take(fair, opening) is not None) == worth
+
+
+def test_a_fast_connection_is_divided_once_that_promises_more() -> None:
+    clock = Clock()
+    claims, first = one_claim(clock, 60 * MIB, 1000 * MIB)
+    first.began = clock.now
+    assert claims.take(fair=1.0) is None, "it has only begun"
+    first.began = clock.now - 1
+    assert claims.take(fair=1.0) is not None
+
+
+def test_how_long_an_answer_took_says_nothing_of_its_rate() -> None:
     clock = Clock()
     claims = Claims(100 * MIB, lambda: (), clock)
-    first = claims.start(0, 100 * MIB)
-    clock.now, first.position = clock.now + 1, 60 * MIB
-    claims.sample()
-    assert claims.take() is None
+    claim = claims.start(0, 100 * MIB)
+    for have in (0, 1 * MIB, 11 * MIB):
+        clock.now, claim.position = clock.now + 1, have
+        claims.sample()
+    assert claim.rate == 10 * MIB
 
 
 def test_a_hole_that_a_failed_connection_left_comes_first() -> None:
@@ -96,7 +146,7 @@ def test_a_hole_that_a_failed_connection_left_comes_first() -> None:
     first = claims.start(10, 60)
     claims.start(60, 100)
     claims.release(first)
-    taken = claims.take()
+    taken = claims.fill()
     assert taken is not None
     assert (taken.position, taken.stop) == (10, 60)
 
@@ -113,12 +163,19 @@ def test_a_connection_that_stands_still_is_noticed_while_another_moves() -> None
 
 
 def test_small_pieces_are_not_split() -> None:
-    clock = Clock()
-    claims = Claims(2 * LEAST_SPAN - 1, lambda: (), clock)
-    first = claims.start(0, 2 * LEAST_SPAN - 1)
-    clock.now, first.position = clock.now + 10, 1
-    claims.sample()
-    assert claims.take() is None
+    claims, _ = one_claim(Clock(), 1, 2 * LEAST_SPAN)
+    assert claims.take(fair=0.0) is None
+    assert claims.longest == 0.0, "so nobody else waits for it"
+
+
+def test_connections_that_were_named_are_all_opened_at_once(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
+    result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 4
+    asked = {request.headers.get("range", "") for request in origin.requests[:4]}
+    assert asked == {"", "bytes=1048576-2097151", "bytes=2097152-3145727", "bytes=3145728-"}
+    assert result.received == len(FILE.data)
 
 
 def test_a_slow_file_is_fetched_by_several(origin: Origin, tmp_path: Path) -> None:
@@ -176,12 +233,8 @@ def test_a_server_that_minds_is_left_with_one_connection(
 
 @pytest.mark.parametrize("earlier_first", [True, False])
 def test_what_refused_connections_were_to_fetch_goes_back_to_their_neighbour(earlier_first: bool) -> None:
-    clock = Clock()
-    claims = Claims(100 * MIB, lambda: (), clock)
-    first = claims.start(0, 100 * MIB)
-    clock.now, first.position = clock.now + 1, 20 * MIB
-    claims.sample()
-    second, third = claims.take(), claims.take()
+    claims, first = one_claim(Clock(), 20 * MIB)
+    second, third = claims.take(fair=1.0), claims.take(fair=1.0)
     assert second is not None
     assert third is not None
     for refused in (second, third) if earlier_first else (third, second):
@@ -191,10 +244,15 @@ def test_what_refused_connections_were_to_fetch_goes_back_to_their_neighbour(ear
 
 
 def test_a_limit_of_two_connections_is_lived_with(origin: Origin, tmp_path: Path) -> None:
+    """And used to the end: what two were refused is divided among the two that were not."""
     limited = (throttle(RATE), crowded(2, status(503)))
     url = origin.serve("/f.bin", FILE, limited, repeat=True)
     result, _ = fetch(url, tmp_path)
     assert result.unwrap().sha256 == FILE.sha256
+    assert result.received == len(FILE.data)
+    bodies = [request for request in origin.requests if request.sent > LEAST_SPAN // 2]
+    assert len(bodies) > 2
+    assert len(origin.requests) - len(bodies) == 2
 
 
 def test_a_span_that_breaks_off_is_finished_by_another(origin: Origin, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ OPTIONS: tuple[Choice, ...] = (
     _set(Disk, "-d", "--dir", heading=FILES, metavar="DIR", type=click.Path(path_type=Path)),
     _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT,
-         default_text="4, or half of --jobs where that is more"),
+         default_text="4 less than --jobs, and 4 at least"),
     _set(Queue, "--per-host", heading=FILES, metavar="N", type=types.COUNT,
          default_text="as many as --jobs"),
     _set(Disk, "--if-exists", heading=FILES, metavar="WORD", type=types.IF_EXISTS,

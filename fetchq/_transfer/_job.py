@@ -237,7 +237,7 @@ class Transfer:
         claim = claims.start(body.start, None if body.stop == UNKNOWN_END else body.stop)
         pump = Pump(sink, claim, self._tools, self._wrote)
         if self._part is not None and _expect.splittable(self.job, known, self._tools.settings.queue):
-            crew = Crew(claims, self._tools, self._origin.key, self._fetch_span, self._tally.staffed)
+            crew = Crew(claims, self._tools, self._origin, self._fetch_span, self._tally.staffed)
             await crew.run(pump.run(chunks), claim)
         else:
             await pump.run(chunks)

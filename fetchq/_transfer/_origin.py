@@ -18,6 +18,7 @@ class Origin:
     """Asks one of a job's URLs, and judges what comes back.
 
     :ivar asked: requests made so far.
+    :ivar took: seconds that the last answer's head took to come.
     """
 
     def __init__(self, job: Job, tools: Tools) -> None:
@@ -26,6 +27,7 @@ class Origin:
         self._urls = [job.url, *job.mirrors]
         self._url = job.url
         self.asked = 0
+        self.took = 0.0
 
     @property
     def host(self) -> str:
@@ -45,7 +47,10 @@ class Origin:
         self.asked += 1
         settings = self._tools.settings
         buffer = buffer_for(settings.queue.limit_rate, settings.queue.jobs, settings.disk.buffer)
-        return await self._tools.http.open(self._job, url=self._url, headers=ask.headers(), buffer=buffer)
+        began = self._tools.clock()
+        reply = await self._tools.http.open(self._job, url=self._url, headers=ask.headers(), buffer=buffer)
+        self.took = self._tools.clock() - began
+        return reply
 
     def judge(self, ask: Ask, known: Resource | None, reply: Reply, *, first: bool) -> tuple[Answer, Resource]:
         """Turn an error status into its error, and any other answer into what it means.
