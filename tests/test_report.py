@@ -11,7 +11,6 @@ from typing import get_args
 
 import pytest
 
-from fetchq import _report
 from fetchq._errors import (
     DiskError,
     DiskFullError,
@@ -32,7 +31,9 @@ from fetchq._events import (
     Warned,
 )
 from fetchq._models import Job, Result
-from fetchq._report import GO_ON, Audience, Json, Lines, Outlet, Summary, line, record
+from fetchq._report import GO_ON, Audience, Lines, Outlet, Summary, line
+from fetchq._report._record import Json, record
+from fetchq._settings import ProgressKind
 
 MIB = 1 << 20
 URL = "https://bob:hunter2@host/a.iso?sig=hunter2"
@@ -326,7 +327,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def heard(stderr: io.StringIO, progress: _report.ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
+def heard(stderr: io.StringIO, progress: ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
     stdout = io.StringIO()
     audience = Audience(progress, verbosity, stderr=stderr, stdout=stdout, slots=2)
     for event in (*EVENTS[:-1], ran(3, 1)):

@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .._digests import manifest
 from .._errors import FetchError, QueueFileError, UsageError
 from .._models import Job, Pairs
 from .._naming import guess, printable
-from .._sources import read
 
 __all__ = ["Request", "digests", "from_files", "patiently", "request"]
 
@@ -108,6 +106,8 @@ def digests(path: Path) -> dict[str, str]:
 
     :raises UsageError: it cannot be read, or one of its lines is not understood.
     """
+    from .._digests import manifest
+
     known: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as lines:
@@ -129,6 +129,8 @@ def from_files(paths: Iterable[str], wanted: Request) -> Iterator[Job | FetchErr
 
     :raises UsageError: a file cannot be opened or is none.
     """
+    from .._sources import read  # a run of URLs alone reads no file
+
     # A reader of its own: one that waits in sys.stdin's when the process ends would hold up its end.
     stdin = open(0, "rb", closefd=False) if "-" in paths else None  # noqa: SIM115 - read to the process's end
     return _in_turn([read(path, warn=wanted.warn, stdin=stdin) for path in paths], wanted)
