@@ -10,9 +10,8 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._errors import FetchError, QueueFileError, UsageError
 from .._models import Job, Pairs
@@ -25,8 +24,7 @@ READ_AHEAD = 256
 FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the command line asks of every job that does not say otherwise itself.
 
     :param digests: file name to checksum.
@@ -39,7 +37,7 @@ class Request:
     content: bytes | None = None
     json: Any = None
     form: Pairs = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = {}
     warn: Callable[[str], None] = lambda _: None
 
     def dress(self, job: Job) -> Job:
