@@ -37,7 +37,7 @@ def redact(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # its own masks the URL
 class Job:
     """What is wanted: a URL, where it may also be had, and under which name it is to be kept.
 
