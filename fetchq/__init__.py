@@ -12,44 +12,44 @@ The map of the package:
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import (
-    AuthenticationError,
-    ChangedError,
-    ChecksumError,
-    DiskError,
-    DiskFullError,
-    ExistsError,
-    FetchError,
-    LockedError,
-    NetworkError,
-    ProtocolError,
-    QueueFileError,
-    StatusError,
-    StoppedError,
-    TimedOutError,
-    TLSError,
-    TooLargeError,
-    TooSlowError,
-    UsageError,
-)
-from ._events import (
-    AttemptFailed,
-    Event,
-    JobFinished,
-    JobStarted,
-    Observer,
-    Planned,
-    Progressed,
-    RunFinished,
-    RunStarted,
-    Warned,
-)
-from ._models import Job, Preview, Result
-from ._settings import Disk, Network, Queue, Retry, Settings
 from ._version import VERSION as __version__  # noqa: N811 - the name that the language expects
 
 if TYPE_CHECKING:
     from ._api import Downloader, adownload, download
+    from ._errors import (
+        AuthenticationError,
+        ChangedError,
+        ChecksumError,
+        DiskError,
+        DiskFullError,
+        ExistsError,
+        FetchError,
+        LockedError,
+        NetworkError,
+        ProtocolError,
+        QueueFileError,
+        StatusError,
+        StoppedError,
+        TimedOutError,
+        TLSError,
+        TooLargeError,
+        TooSlowError,
+        UsageError,
+    )
+    from ._events import (
+        AttemptFailed,
+        Event,
+        JobFinished,
+        JobStarted,
+        Observer,
+        Planned,
+        Progressed,
+        RunFinished,
+        RunStarted,
+        Warned,
+    )
+    from ._models import Job, Preview, Result
+    from ._settings import Disk, Network, Queue, Retry, Settings
 
 __all__ = [
     "AttemptFailed",
@@ -96,11 +96,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the engine on first use: ``import fetchq`` alone stays cheap (PEP 562)."""
-    if name in ("Downloader", "adownload", "download"):
-        from . import _api
+    """Import a name's module when the name is first used: ``import fetchq`` alone costs nothing (PEP 562)."""
+    if name in __all__:
+        from importlib import import_module
 
-        return getattr(_api, name)
+        for noun in ("_errors", "_models", "_settings", "_events", "_api"):
+            module = import_module(f".{noun}", __name__)
+            if name in module.__all__:
+                # Kept, so that this is asked once for each name.
+                return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

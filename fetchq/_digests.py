@@ -11,8 +11,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ._errors import ChecksumError, QueueFileError, UsageError
 from ._naming import printable
@@ -54,8 +53,9 @@ _PROMISING = frozenset(
     | {f"x-amz-checksum-{algorithm}" for algorithm in _AMAZON}
 )
 
-_SPELLED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*?)\s*[:= ]\s*([^\s:=]*)")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+# Patterns of fields that most servers do not send: ``re`` compiles and keeps each when it is first used.
+_SPELLED = r"([A-Za-z][A-Za-z0-9_-]*?)\s*[:= ]\s*([^\s:=]*)"
+_HEX = r"(?:[0-9A-Fa-f]{2})+"
 
 # Structured Fields (RFC 9651 section 3): as much of a Dictionary as is needed to skip what is not ours.
 _KEY = r"[a-z*][a-z0-9_.*-]*+"
@@ -68,19 +68,18 @@ _BARE = (
 )
 _PARAMETERS = rf"(?:; *{_KEY}(?:={_BARE})?)*+"
 _INNER_LIST = rf"\( *(?:{_BARE}{_PARAMETERS}(?: +|(?=\))))*+\)"
-_MEMBER = re.compile(rf"({_KEY})(?:=(?::([A-Za-z0-9+/=]*):|{_BARE}|{_INNER_LIST}))?{_PARAMETERS}")
-_COMMA = re.compile(r"[ \t]*,[ \t]*")
+_MEMBER = rf"({_KEY})(?:=(?::([A-Za-z0-9+/=]*):|{_BARE}|{_INNER_LIST}))?{_PARAMETERS}"
+_COMMA = r"[ \t]*,[ \t]*"
 
 # "HEX  name" and "HEX *name" as coreutils writes them, one blank as others do; a leading backslash says that
 # the name is escaped. "SHA256 (name) = HEX" is BSD's and coreutils' --tag.
-_GNU_LINE = re.compile(r"(\\?)([0-9A-Fa-f]{32,128})(?: \*|[ \t][ \t]?)(?=\S)(.+)")
-_BSD_LINE = re.compile(r"(\\?)([A-Za-z][A-Za-z0-9-]*) ?\((.+)\) ?= ?([0-9A-Fa-f]+)")
-_ESCAPE = re.compile(r"\\([\\nr])")
+_GNU_LINE = r"(\\?)([0-9A-Fa-f]{32,128})(?: \*|[ \t][ \t]?)(?=\S)(.+)"
+_BSD_LINE = r"(\\?)([A-Za-z][A-Za-z0-9-]*) ?\((.+)\) ?= ?([0-9A-Fa-f]+)"
+_ESCAPE = r"\\([\\nr])"
 _ESCAPES = {"\\": "\\", "n": "\n", "r": "\r"}
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(NamedTuple):
     """A digest that a file must have: canonical algorithm name, lower-case hex."""
 
     algorithm: str
@@ -96,9 +95,9 @@ def parse(text: str) -> Digest:
     :raises UsageError: unknown algorithm, no hex, or the wrong length, with the right one named.
     """
     text = text.strip()
-    if spelled := _SPELLED.fullmatch(text):
+    if spelled := re.fullmatch(_SPELLED, text):
         return _digest(spelled[1], spelled[2])
-    if _HEX.fullmatch(text) and len(text) // 2 in _BY_SIZE:
+    if re.fullmatch(_HEX, text) and len(text) // 2 in _BY_SIZE:
         return Digest(_BY_SIZE[len(text) // 2], text.lower())
     raise UsageError(
         f"The checksum {_shown(text)} is not understood: write ALGORITHM:HEX,"
@@ -111,7 +110,7 @@ def _digest(spelling: str, value: str) -> Digest:
     if algorithm is None:
         raise UsageError(f"The checksum algorithm {_shown(spelling)} is not one of {', '.join(SIZES)}.")
     digits = 2 * SIZES[algorithm]
-    if not _HEX.fullmatch(value) or len(value) != digits:
+    if not re.fullmatch(_HEX, value) or len(value) != digits:
         raise UsageError(
             f"The {algorithm} checksum {_shown(value)} must be {digits} hex digits,"
             f" and it has {len(value)} characters."
@@ -169,16 +168,19 @@ def _decoded(encoded: str) -> bytes | None:
 
 def _dictionary(field: str) -> Iterable[tuple[str, str]]:
     """Give the byte sequences of a structured Dictionary; a field that breaks the grammar is ignored whole."""
+    if not field:
+        return ()
+    member, comma = re.compile(_MEMBER), re.compile(_COMMA)
     members: dict[str, str | None] = {}
     position, field = 0, field.strip(" \t")
-    while found := _MEMBER.match(field, position):
+    while found := member.match(field, position):
         members[found[1]] = found[2]
         if found.end() == len(field):
             return [(key, value) for key, value in members.items() if value is not None]
-        comma = _COMMA.match(field, found.end())
-        if comma is None:
+        separator = comma.match(field, found.end())
+        if separator is None:
             break
-        position = comma.end()
+        position = separator.end()
     return ()
 
 
@@ -283,9 +285,9 @@ def manifest(lines: Iterable[str], name: str = "manifest") -> Iterator[tuple[str
 
 def _manifest_line(line: str, where: str) -> tuple[str, Digest] | QueueFileError:
     try:
-        if gnu := _GNU_LINE.fullmatch(line):
+        if gnu := re.fullmatch(_GNU_LINE, line):
             return _unescaped(gnu[3], gnu[1]), parse(gnu[2])
-        if bsd := _BSD_LINE.fullmatch(line):
+        if bsd := re.fullmatch(_BSD_LINE, line):
             return _unescaped(bsd[3], bsd[1]), _digest(bsd[2], bsd[4])
     except UsageError as error:
         return QueueFileError(f"{where}: {error}")
@@ -293,4 +295,4 @@ def _manifest_line(line: str, where: str) -> tuple[str, Digest] | QueueFileError
 
 
 def _unescaped(name: str, mark: str) -> str:
-    return _ESCAPE.sub(lambda found: _ESCAPES[found[1]], name) if mark else name
+    return re.sub(_ESCAPE, lambda found: _ESCAPES[found[1]], name) if mark else name

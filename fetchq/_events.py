@@ -7,8 +7,7 @@ is safe to print: URLs are redacted, names carry no control characters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ._errors import FetchError
 from ._models import PlanKind, Result
@@ -27,16 +26,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """A run began. ``jobs`` is how many there will be, where that is known without reading ahead."""
 
     jobs: int | None
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobStarted:
+class JobStarted(NamedTuple):
     """A worker took up a job for the first time."""
 
     number: int
@@ -45,8 +42,7 @@ class JobStarted:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """The server answered, and it is decided how the attempt goes on.
 
     ``start`` bytes are in the part and trusted; after a restart it is smaller than what was had before.
@@ -62,8 +58,7 @@ class Planned:
     resumable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(NamedTuple):
     """Bytes reached the disk: ``have`` of the job's bytes are there now, ``delta`` since the last record.
 
     ``have`` is absolute, so a listener that sums the latest ``have`` of each job never counts twice.
@@ -75,8 +70,7 @@ class Progressed:
     connections: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
+class AttemptFailed(NamedTuple):
     """An attempt ended without the file; another follows in ``wait`` seconds."""
 
     number: int
@@ -86,16 +80,14 @@ class AttemptFailed:
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(NamedTuple):
     """Something deserves a look, and the run goes on. ``number`` is 0 where no job is meant."""
 
     number: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobFinished:
+class JobFinished(NamedTuple):
     """A job ended, well or badly."""
 
     number: int
@@ -103,8 +95,7 @@ class JobFinished:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(NamedTuple):
     """All jobs ended, or the run was stopped.
 
     ``received`` counts body bytes from the network, ``size`` bytes of finished files, ``elapsed`` seconds.

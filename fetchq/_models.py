@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from ._errors import FetchError
@@ -37,7 +37,7 @@ def redact(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # its own masks the URL
 class Job:
     """What is wanted: a URL, where it may also be had, and under which name it is to be kept.
 
@@ -99,7 +99,7 @@ class Job:
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """A half-open byte range ``[start, stop)``."""
 
@@ -140,8 +140,7 @@ class Resource:
 PlanKind = Literal["fresh", "resume", "restart", "done"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How an attempt goes on, and why.
 
     :param start: first byte that will be written.
@@ -200,8 +199,7 @@ class Result:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """An attempt ended without the file, and another is worth its while.
 
     :param wait: seconds until then.

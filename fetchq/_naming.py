@@ -19,6 +19,8 @@ __all__ = ["candidates", "guess", "name_from", "place", "printable", "sanitise"]
 
 Headers = Mapping[str, str]
 
+# A pattern that plain ASCII names do not need is left as text: ``re`` compiles it when it is first used.
+
 # What a file is called when nobody says: the word browsers use.
 NAMELESS = "download"
 
@@ -34,12 +36,10 @@ _UNSEEN = (
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
     "\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"
 )
-_HOSTILE_CHARACTER = re.compile(f"[{_HOSTILE}]")
+_HOSTILE_CHARACTER = f"[{_HOSTILE}]"
 # The joiners shape Persian, Indic scripts and emoji; beside ASCII, at an end or doubled they only hide.
 _JOINER = "\u200c\u200d"
-_STRIPPED = re.compile(
-    f"[{_HOSTILE}{_UNSEEN}]|(?<![^\x00-\x7f{_JOINER}])[{_JOINER}]|[{_JOINER}](?![^\x00-\x7f{_JOINER}])"
-)
+_STRIPPED = f"[{_HOSTILE}{_UNSEEN}]|(?<![^\x00-\x7f{_JOINER}])[{_JOINER}]|[{_JOINER}](?![^\x00-\x7f{_JOINER}])"
 # Not allowed on Windows file systems and on USB sticks formatted there.
 _REPLACED = str.maketrans('<>:"|?*', "_" * 7)
 _DEVICE = re.compile(
@@ -60,11 +60,11 @@ _SUFFIX = re.compile(
 
 # One parameter of Content-Disposition up to its ";" (RFC 6266 section 4.1), read as browsers do: a value
 # without quotes may hold spaces, closing quotes may be missing, what follows a quoted value is skipped.
-_PARAMETER = re.compile(r'([^;="]*)(?:=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*)))?[^;]*;?', re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PARAMETER = r'(?s)([^;="]*)(?:=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*)))?[^;]*;?'
+_ESCAPED = r"(?s)\\(.)"
 # A URL's path, behind scheme and authority where there are any (RFC 3986 appendix B).
 _PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
-_PERCENT_ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,=@/]|%[0-9A-Fa-f]{2})+")
+_PERCENT_ENCODED = r"(?:[A-Za-z0-9\-._~!$&'()*+,=@/]|%[0-9A-Fa-f]{2})+"
 
 
 def name_from(headers: Headers, url: str, *, dotfiles: bool = False) -> str:
@@ -123,7 +123,8 @@ def candidates(name: str) -> Iterator[str]:
 
 def printable(text: str) -> str:
     """Give *text* as a terminal can show it: control, escape and bidi characters become ``?``."""
-    return _HOSTILE_CHARACTER.sub("?", text)
+    # Python's own notion of what can be printed is narrower, and asked in no time.
+    return text if text.isprintable() else re.sub(_HOSTILE_CHARACTER, "?", text)
 
 
 def _clean(raw: str, dotfiles: bool) -> str:
@@ -138,8 +139,10 @@ def _clean(raw: str, dotfiles: bool) -> str:
 
 
 def _cleaned_once(raw: str, dotfiles: bool) -> str:
-    name = _STRIPPED.sub("", raw.replace("\\", "/").rstrip("/").rpartition("/")[2])
-    name = unicodedata.normalize("NFC", name).translate(_REPLACED).strip().rstrip(". ")
+    name = raw.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    if not (name.isascii() and name.isprintable()):
+        name = unicodedata.normalize("NFC", re.sub(_STRIPPED, "", name))
+    name = name.translate(_REPLACED).strip().rstrip(". ")
     if not dotfiles:
         name = name.lstrip(". ")
     if _DEVICE.match(name):
@@ -189,7 +192,7 @@ def _fault_of(out: str) -> str | None:
         return "'..' would lead out of the directory"
     if parts[-1] in {"", "."}:
         return "it names a folder, not a file"
-    if _HOSTILE_CHARACTER.search(out):
+    if printable(out) != out:
         return "it holds a control character or one that cannot be encoded"
     if len(parts[-1].encode()) > MAX_BYTES:
         return f"its name is longer than {MAX_BYTES} bytes"
@@ -216,8 +219,8 @@ def _decoded(raw: bytes) -> str:
 def _disposition_names(field: str) -> Iterator[str]:
     """Yield the names that a Content-Disposition offers, ``filename*`` first (RFC 6266 section 4.3)."""
     offers: dict[str, str] = {}
-    for found in _PARAMETER.finditer(_wire_text(field)):
-        value = _ESCAPED.sub(r"\1", found[2]) if found[2] is not None else (found[3] or "").strip()
+    for found in re.finditer(_PARAMETER, _wire_text(field)):
+        value = re.sub(_ESCAPED, r"\1", found[2]) if found[2] is not None else (found[3] or "").strip()
         offers.setdefault(found[1].strip().lower(), value)
     if extended := _ext_value(offers.get("filename*", "")):
         yield extended
@@ -251,7 +254,7 @@ def _percent_decoded(plain: str) -> str:
     Only where nothing else can be meant: every ``%`` begins an escape, no character stands bare that an
     encoder would have escaped, and the bytes are UTF-8. ``100% sure.txt`` stays as it is.
     """
-    if "%" not in plain or not _PERCENT_ENCODED.fullmatch(plain):
+    if "%" not in plain or not re.fullmatch(_PERCENT_ENCODED, plain):
         return plain
     try:
         return unquote_to_bytes(plain).decode("utf-8")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from operator import attrgetter
+from typing import Literal, NamedTuple
 
 from ._errors import ProtocolError
 from ._models import Resource, Span, redact
@@ -42,7 +43,7 @@ MAX_OFFSET = 2**63 - 1
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Give *spans* sorted, touching ones joined, empty ones dropped."""
     merged: list[Span] = []
-    for span in sorted(s for s in spans if s.stop > s.start):
+    for span in sorted((s for s in spans if s.stop > s.start), key=attrgetter("start")):
         if merged and span.start <= merged[-1].stop:
             if span.stop > merged[-1].stop:
                 merged[-1] = Span(merged[-1].start, span.stop)
@@ -89,20 +90,19 @@ def total(spans: Iterable[Span]) -> int:
 # --- headers ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(NamedTuple):
     """A Content-Range (RFC 9110 section 14.4): ``span`` is None in an unsatisfied ``*/total``."""
 
     span: Span | None
     total: int | None
 
 
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,19})-(\d{1,19})|\*)/(?:(\d{1,19})|\*)", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = r"(?ai)bytes\s+(?:(\d{1,19})-(\d{1,19})|\*)/(?:(\d{1,19})|\*)"
 
 
 def parse_content_range(text: str | None) -> ContentRange | None:
     """Read a Content-Range, or give None for anything that is not one with a plain meaning."""
-    found = _CONTENT_RANGE.fullmatch(text.strip()) if text else None
+    found = re.fullmatch(_CONTENT_RANGE, text.strip()) if text else None
     if found is None:
         return None
     first, last, whole = (int(group) if group else None for group in found.groups())
@@ -174,8 +174,7 @@ def same_resource(known: Resource, seen: Resource) -> bool | None:
 # --- asking -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What one request asks for.
 
     :param span: the bytes wanted; None for the whole.
@@ -213,8 +212,7 @@ def ask_for(span: Span, known: Resource, overlap: int, *, plain: bool = False) -
 Action = Literal["whole", "slice", "complete", "ask_plain", "ask_whole"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an answer means.
 
     ``whole``: the body is the complete representation, written from 0. ``slice``: the body is

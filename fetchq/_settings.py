@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Disk", "IfExists", "Network", "Queue", "Retry", "Settings", "help_of"]
+__all__ = ["Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
 
 MIB = 1 << 20
 
 IfExists = Literal["skip", "rename", "overwrite", "error"]
+ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
 
 # 520-524 are what a well-known CDN answers while its origin is away; the others are RFC 9110's and RFC 6585's.
 RETRY_ON = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})

@@ -8,7 +8,7 @@ __all__ = ["duration", "parse_size", "rate", "size"]
 
 _STEPS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 # As curl, wget and GNU coreutils read them: K and KiB are 1024, only a written-out kB is 1000.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])(i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_SIZE = r"(?ai)(\d+(?:\.\d+)?)\s*(?:([kmgtp])(i?b)?|b)?"
 
 
 def size(count: float) -> str:
@@ -39,7 +39,7 @@ def parse_size(text: str) -> int:
 
     :raises ValueError: it is none of these.
     """
-    found = _SIZE.fullmatch(text.strip().removesuffix("/s"))
+    found = re.fullmatch(_SIZE, text.strip().removesuffix("/s"))
     if not found:
         raise ValueError(f"{text!r} is not a size: write bytes, 500k, 2M or 1.5GiB.")
     number, letter, unit = found.groups()

@@ -27,7 +27,7 @@ import fetchq
 from fetchq import _errors, _events
 from fetchq._cli import get
 from fetchq._cli._config import defaults
-from fetchq._report import record
+from fetchq._report._record import record
 from fetchq._sources import aria2, jsonl, read
 
 from .conftest import RunFetchq, clean_env

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from fetchq import _report
 from fetchq._errors import (
     DiskError,
     DiskFullError,
@@ -32,7 +30,9 @@ from fetchq._events import (
     Warned,
 )
 from fetchq._models import Job, Result
-from fetchq._report import GO_ON, Audience, Json, Lines, Outlet, Summary, line, record
+from fetchq._report import GO_ON, Audience, Lines, Outlet, Summary, line
+from fetchq._report._record import Json, record
+from fetchq._settings import ProgressKind
 
 MIB = 1 << 20
 URL = "https://bob:hunter2@host/a.iso?sig=hunter2"
@@ -175,7 +175,7 @@ def test_every_kind_of_event_has_its_word() -> None:
 
 @pytest.mark.parametrize("event", [event for event in EVENTS if not isinstance(event, JobFinished)])
 def test_a_record_has_the_events_fields(event: Event) -> None:
-    assert list(record(event)) == ["event", *(item.name for item in fields(event))]
+    assert list(record(event)) == ["event", *event._fields]
 
 
 def test_a_finished_job_is_flat() -> None:
@@ -326,7 +326,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def heard(stderr: io.StringIO, progress: _report.ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
+def heard(stderr: io.StringIO, progress: ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
     stdout = io.StringIO()
     audience = Audience(progress, verbosity, stderr=stderr, stdout=stdout, slots=2)
     for event in (*EVENTS[:-1], ran(3, 1)):

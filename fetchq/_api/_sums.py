@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from .._events import RunFinished
@@ -12,17 +11,13 @@ from .._scheduler import Scheduler
 __all__ = ["Sums"]
 
 
-@dataclass(slots=True)
 class Sums:
     """Counts results as they end."""
 
-    began: float
-    done: int = 0
-    resumed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    received: int = 0
-    size: int = 0
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.done = self.resumed = self.skipped = self.failed = 0
+        self.received = self.size = 0
 
     def add(self, result: Result) -> None:
         setattr(self, result.status, getattr(self, result.status) + 1)

@@ -26,8 +26,7 @@ from typing import Any
 import click
 
 from .._errors import DiskError, FetchError
-from .._naming import printable
-from .._report import ProgressKind
+from .._settings import ProgressKind
 from .._version import VERSION
 from ._help import Get, Verbs, check_word
 from ._options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
@@ -132,6 +131,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _complain(message: str, code: int) -> int:
     """Say in one line what was wrong; a usage error points to the help unless it helps itself."""
+    from .._naming import printable
+
     line = printable(" ".join(message.split()))
     click.echo(f"fetchq: {line}", err=True)
     return code

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from .._errors import UsageError
-from .._naming import printable
 
 __all__ = ["defaults"]
 
@@ -50,6 +49,8 @@ def _is_there(path: Path) -> bool:
 
 def _read(path: Path, command: click.Command) -> dict[str, Any]:
     import tomllib
+
+    from .._naming import printable
 
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import click
 
 from .._errors import UsageError
-from .._naming import printable
 from ._config import defaults
 from ._options import HEADINGS, Choice
 
@@ -43,9 +41,7 @@ Exit codes: 0 all done, 1 other, 2 usage, 3 disk, 4 network, 5 TLS,
 """
 
 # What looks like a URL without its scheme: a host with a dot, localhost or an address, then port and path.
-_HOST = re.compile(
-    r"(?:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.\w{2,})(?::\d+)?(?:[/?#].*)?", re.IGNORECASE
-)
+_HOST = r"(?i:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.\w{2,})(?::\d+)?(?:[/?#].*)?"
 # At three letters of four a word is a typing mistake; below that it is another word.
 _LIKENESS = 0.7
 
@@ -91,7 +87,7 @@ class Verbs(click.Group):
         """Put ``get`` in front where no command was named."""
         first = args[0] if args else ""
         if first not in self.commands:
-            if re.fullmatch(r"[a-z]+", first) and (meant := _alike(first, self.commands)):
+            if first.isalpha() and first.islower() and (meant := _alike(first, self.commands)):
                 raise UsageError(f"There is no command {first!r}: did you mean fetchq {meant}?")
             args = ["get", *args]
         return super().parse_args(ctx, args)
@@ -104,10 +100,12 @@ def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
     """
     if "://" in word:
         return
+    from .._naming import printable
+
     shown = printable(word.split("?", 1)[0].rpartition("@")[2])
     if Path(word).is_file():
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
-    if _HOST.fullmatch(word):
+    if re.fullmatch(_HOST, word):
         raise UsageError(f"{shown} is not a URL: did you mean https://{shown}?")
     meant = _alike(word, commands)
     hint = f"did you mean fetchq {meant}?" if meant else "write it with https://, or give a queue file with -i."
@@ -115,4 +113,6 @@ def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
 
 
 def _alike(word: str, commands: Mapping[str, click.Command]) -> str:
+    import difflib
+
     return next(iter(difflib.get_close_matches(word, commands, n=1, cutoff=_LIKENESS)), "")

@@ -10,15 +10,12 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .._digests import manifest
 from .._errors import FetchError, QueueFileError, UsageError
 from .._models import Job, Pairs
 from .._naming import guess, printable
-from .._sources import read
 
 __all__ = ["Request", "digests", "from_files", "patiently", "request"]
 
@@ -27,8 +24,7 @@ READ_AHEAD = 256
 FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the command line asks of every job that does not say otherwise itself.
 
     :param digests: file name to checksum.
@@ -41,7 +37,7 @@ class Request:
     content: bytes | None = None
     json: Any = None
     form: Pairs = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = {}
     warn: Callable[[str], None] = lambda _: None
 
     def dress(self, job: Job) -> Job:
@@ -108,6 +104,8 @@ def digests(path: Path) -> dict[str, str]:
 
     :raises UsageError: it cannot be read, or one of its lines is not understood.
     """
+    from .._digests import manifest
+
     known: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as lines:
@@ -129,6 +127,8 @@ def from_files(paths: Iterable[str], wanted: Request) -> Iterator[Job | FetchErr
 
     :raises UsageError: a file cannot be opened or is none.
     """
+    from .._sources import read  # a run of URLs alone reads no file
+
     # A reader of its own: one that waits in sys.stdin's when the process ends would hold up its end.
     stdin = open(0, "rb", closefd=False) if "-" in paths else None  # noqa: SIM115 - read to the process's end
     return _in_turn([read(path, warn=wanted.warn, stdin=stdin) for path in paths], wanted)

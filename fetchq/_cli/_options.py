@@ -10,8 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from .._report import ProgressKind
-from .._settings import Disk, Network, Queue, Retry, Settings, help_of
+from .._settings import Disk, Network, ProgressKind, Queue, Retry, Settings, help_of
 from . import _types as types
 
 __all__ = ["HEADINGS", "OPTIONS", "PROGRESS", "STORE", "Choice", "settings"]

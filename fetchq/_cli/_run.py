@@ -21,8 +21,7 @@ from .._errors import DiskError, FetchError, UsageError
 from .._events import Warned
 from .._models import Job, Preview
 from .._naming import place, printable
-from .._progress import TICK
-from .._report import NORMAL, QUIET, VERBOSE, Audience, failure, left_by_reader
+from .._report import NORMAL, QUIET, TICK, VERBOSE, Audience, failure, left_by_reader
 from .._settings import Settings
 from .._units import size
 from ._jobs import Request, from_files, patiently, request

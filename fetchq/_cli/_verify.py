@@ -20,8 +20,8 @@ from .._errors import ChecksumError, DiskError, FetchError, StoppedError, UsageE
 from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted, Warned
 from .._models import Job, Result
 from .._naming import printable
-from .._progress import TICK
-from .._report import Audience, ProgressKind
+from .._report import TICK, Audience
+from .._settings import ProgressKind
 from .._store import Store
 from ._jobs import digests
 from ._options import STORE

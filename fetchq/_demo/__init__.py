@@ -17,9 +17,8 @@ from .._api import Downloader
 from .._errors import UsageError
 from .._models import Job
 from .._naming import printable
-from .._progress import TICK
-from .._report import Audience, ProgressKind
-from .._settings import MIB, Disk, Network, Queue, Retry, Settings
+from .._report import TICK, Audience
+from .._settings import MIB, Disk, Network, ProgressKind, Queue, Retry, Settings
 from ._account import Account, right, table
 from ._origin import Fault, Offer, Origin
 

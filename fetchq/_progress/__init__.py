@@ -7,7 +7,4 @@ times a second, and nothing but ``tick`` and ``close`` draws.
 from ._bars import MOST_SLOTS, Bars
 from ._status import Status
 
-__all__ = ["MOST_SLOTS", "TICK", "Bars", "Status"]
-
-# Ten pictures a second look alive; a picture of nine bars costs about a millisecond.
-TICK = 0.1
+__all__ = ["MOST_SLOTS", "Bars", "Status"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._units import rate
 
 __all__ = ["Row", "fit", "lay_out", "name_width"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One line of the picture: text, a bar where *fraction* is known, text."""
 
     left: str = ""

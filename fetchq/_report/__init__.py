@@ -1,8 +1,10 @@
-"""Events -> lines for people, JSON lines for programs, and the report at the end of a run."""
+"""Events -> lines for people, JSON lines for programs, and the report at the end of a run.
 
-from ._audience import Audience, ProgressKind
+The JSON lines (``_record``) are imported when a program asks for them.
+"""
+
+from ._audience import TICK, Audience
 from ._outlet import Outlet
-from ._record import Json, record
 from ._summary import GO_ON, Summary
 from ._words import NORMAL, QUIET, VERBOSE, Lines, failure, left_by_reader, line
 
@@ -10,15 +12,13 @@ __all__ = [
     "GO_ON",
     "NORMAL",
     "QUIET",
+    "TICK",
     "VERBOSE",
     "Audience",
-    "Json",
     "Lines",
     "Outlet",
-    "ProgressKind",
     "Summary",
     "failure",
     "left_by_reader",
     "line",
-    "record",
 ]

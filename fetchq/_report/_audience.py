@@ -7,17 +7,18 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal, Protocol, TextIO, TypeAlias
+from typing import Protocol, TextIO
 
 from .._events import Event, Observer
+from .._settings import ProgressKind
 from ._outlet import Outlet
-from ._record import Json
 from ._summary import Summary
 from ._words import NORMAL, QUIET, VERBOSE, Lines, Say
 
-__all__ = ["Audience", "ProgressKind"]
+__all__ = ["TICK", "Audience"]
 
-ProgressKind: TypeAlias = Literal["auto", "bar", "plain", "json", "none"]
+# Ten pictures a second look alive; a picture of nine bars costs about a millisecond.
+TICK = 0.1
 
 
 class Display(Protocol):
@@ -35,6 +36,8 @@ class Display(Protocol):
 
 class Audience:
     """Everyone who watches a run: the bars or the status line, the lines, the report, the JSON and the log.
+
+    Each is imported when it is wanted: a quiet run need not wait for bars.
 
     :param progress: what to show while it runs; ``auto`` is bars on a terminal and plain lines elsewhere.
     :param verbosity: see :func:`line`.
@@ -60,8 +63,6 @@ class Audience:
         gone: Callable[[], None] = lambda: None,
         lost: Callable[[OSError], None] = lambda _: None,
     ) -> None:
-        from .._progress import Bars, Status  # a usage error or --version has no progress
-
         outlet = Outlet(stderr, gone=gone)
         terminal = stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._display: Display | None = None
@@ -69,9 +70,13 @@ class Audience:
         self._drawn = False
         self.say: Say = outlet.say
         if progress == "bar" or (progress == "auto" and terminal and verbosity >= NORMAL):
+            from .._progress import Bars
+
             self._display = bars = Bars(outlet, slots=slots, shape=_shape(stderr), unicode=_unicode(stderr))
             self.say, self._drawn = bars.say, True
         elif progress == "plain" or (progress == "auto" and verbosity >= NORMAL):
+            from .._progress import Status
+
             self._display = Status(self.say)
         # With JSON on stdout the program there has every file; people get what failed, and the report.
         told = min(verbosity, QUIET) if progress == "json" and verbosity < VERBOSE else verbosity
@@ -80,6 +85,8 @@ class Audience:
         if verbosity >= NORMAL:
             self.observers.append(Summary(self.say, fleeting=fleeting))
         if progress == "json":
+            from ._record import Json
+
             self.observers.append(Json(Outlet(stdout, gone=gone, lost=lost).say))
         if log is not None:
             self.observers.append(Lines(_stamped(Outlet(log).say), VERBOSE))
@@ -90,7 +97,7 @@ class Audience:
             observer(event)
 
     def tick(self) -> None:
-        """Let the display draw; call it every ``_progress.TICK`` seconds."""
+        """Let the display draw; call it every :data:`TICK` seconds."""
         if self._display is not None:
             self._display.tick()
 

@@ -30,7 +30,7 @@ __all__ = ["Json", "record"]
 def record(event: Event) -> dict[str, Any]:
     """Give *event* as a JSON object; the field names are stable, ``event`` is the record's word."""
     told: dict[str, Any] = {"event": _WORDS[type(event)]}
-    for name in _FIELDS[type(event)]:
+    for name in event._fields:
         value = getattr(event, name)
         told.update(_result(value)) if isinstance(value, Result) else told.update({name: _plain(value)})
     return told
@@ -46,7 +46,6 @@ _WORDS: dict[type, str] = {
     JobFinished: "job_finished",
     RunFinished: "run_finished",
 }
-_FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in _WORDS}
 _RESULT_FIELDS = tuple(item.name for item in fields(Result) if item.name != "job")
 
 
