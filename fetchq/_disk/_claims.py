@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .._errors import DiskError, DiskFullError, ExistsError, LockedError
 from .._naming import candidates, printable
@@ -32,8 +32,7 @@ MAX_ROUNDS = 16
 MOST_USED = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Existing:
+class Existing(NamedTuple):
     """Nothing to do: the file at *path*, of *size* bytes, is there; *reason* says what it is."""
 
     path: Path
@@ -41,8 +40,7 @@ class Existing:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """Whose part a name may hold, and which finished file would do.
 
     :param same: tells from its stat whether a finished file is this very download.

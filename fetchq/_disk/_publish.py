@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
+from typing import NamedTuple
 
 from .._errors import DiskError, ExistsError
 from .._naming import candidates, printable
@@ -26,8 +26,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS
 COMPARED = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A complete, verified file under its final name.
 
     :param digests: algorithm to lower-case hex.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple, cast
-
-import aiofiles.os
+from functools import cache
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 __all__ = ["Threads"]
 
@@ -32,8 +31,13 @@ def _call(function: Callable[[*Ts], T], *args: *Ts) -> T:
     return function(*args)
 
 
-# One wrapper for every call: wrapping each function anew costs more than the hop's own bookkeeping.
-_hop = aiofiles.os.wrap(_call)
+@cache
+def _hop() -> Callable[..., Awaitable[Any]]:
+    """Give one wrapper for every call: wrapping each function anew costs more than the hop itself."""
+    import aiofiles.os  # and half a dozen modules more, which small files on a quick disk do without
+
+    wrapped: Callable[..., Awaitable[Any]] = aiofiles.os.wrap(_call)
+    return wrapped
 
 
 class Threads:
@@ -51,7 +55,7 @@ class Threads:
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread; when cancelled, a call under way goes on to its end."""
-        return cast("T", await _hop(function, *args, executor=self._executor))
+        return cast("T", await _hop()(function, *args, executor=self._executor))
 
     @property
     def needless(self) -> bool:

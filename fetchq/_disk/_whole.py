@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._digests import Buffer, Hasher
 from .._errors import ChecksumError
@@ -16,8 +16,7 @@ from ._publish import Finished, publish, twin
 __all__ = ["Whole"]
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(NamedTuple):
     """A complete body, and what is to hold of its file.
 
     :param mtime: modification time to set, in seconds since the epoch.

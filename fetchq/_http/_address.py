@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 from .._errors import UsageError
@@ -41,8 +40,7 @@ _PLAIN = re.compile(
 _LONGEST = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A URL that can be asked for.
 
     :param text: without user, password and fragment; path and query byte for byte as they were given.

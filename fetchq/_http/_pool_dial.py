@@ -42,10 +42,11 @@ async def dial(host: str, port: int) -> socket.socket:
 
 async def _resolve(host: str, port: int) -> Sequence[Address]:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    name = host.encode("ascii")  # as text it would be encoded by IDNA, which has been done
     try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
+        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=numeric)
     except socket.gaierror:
-        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
 
 
 def _interleaved(addresses: Sequence[Address]) -> Iterable[Address]:

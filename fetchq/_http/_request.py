@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from .._errors import UsageError
@@ -24,8 +24,7 @@ _DEFAULTS: Fields = [(b"Accept", b"*/*"), (b"Connection", b"keep-alive")]
 _HEADS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What stays the same over the hops of one attempt.
 
     :param home: the job's own URL, whose origin is told its secrets.
@@ -46,8 +45,7 @@ class Wish:
     buffer: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One request, but for what a cookie jar and an auth add.
 
     :param cookie: the Cookie field of the settings and the job; empty for none.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import ssl
-from urllib.request import getproxies
+import sys
+from collections.abc import Mapping
 
 from .._errors import UsageError
 from .._settings import Network
@@ -77,4 +79,14 @@ class Routes:
 def _proxies_of(network: Network) -> _proxies.Proxies:
     if network.proxy is not None:
         return _proxies.explicit(network.proxy)
-    return _proxies.of(getproxies() if network.env else {})
+    return _proxies.of(_surroundings() if network.env else {})
+
+
+def _surroundings() -> Mapping[str, str]:
+    """Give the proxies of the environment, and of the system where it has some, as urllib reads them."""
+    # Importing it takes 8 ms, and on Linux it looks for nothing else.
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    from urllib.request import getproxies
+
+    return getproxies()
