@@ -7,9 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from .._digests import Buffer
 from .._errors import DiskError, DiskFullError, LockedError
@@ -35,8 +34,7 @@ Ts = TypeVarTuple("Ts")
 IDLE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What all parts of a run share.
 
     :param clock: steady seconds.
@@ -48,7 +46,7 @@ class Surroundings:
     threads: Threads
     clock: Callable[[], float]
     began: float
-    open: set[Sink] = field(default_factory=set)
+    open: set[Sink]
 
 
 class Part:
@@ -241,7 +239,7 @@ class Part:
             return
         if self._settings.fsync:
             self._files.fdatasync(self._claim.fd)
-        self.journal = replace(self.journal, spans=spans)
+        self.journal = self.journal._replace(spans=spans)
         save(self._files, self.name, self._claim.dir_fd, self.journal, durable=self._settings.fsync)
         self._saved = spans
 

@@ -60,7 +60,7 @@ class Parts:
         self._files = files or Files()
         self._threads = Threads(threads, clock)
         self._claims = Claims(settings, self._files)
-        self._around = Surroundings(settings, self._threads, clock, now() - TICK)
+        self._around = Surroundings(settings, self._threads, clock, now() - TICK, set())
         self._left_behind: dict[Path, bool] = {}
 
     def left_behind(self, directory: Path) -> bool:

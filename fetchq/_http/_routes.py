@@ -6,14 +6,16 @@ import importlib.util
 import os
 import ssl
 import sys
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from .._errors import UsageError
 from .._settings import Network
-from . import _proxies
 from ._address import Origin
 from ._straight import Straight
 from ._tls import context
+
+if TYPE_CHECKING:
+    from ._proxies import Proxies
 
 __all__ = ["IDLE_SECONDS", "Routes"]
 
@@ -44,12 +46,12 @@ class Routes:
 
     def proxy(self, origin: Origin) -> str | None:
         """Give the URL of the proxy that *origin* is reached through; None where it is reached straight."""
-        return self._proxies.choose(origin) if self._proxies else None
+        return None if self._proxies is None else self._proxies.choose(origin)
 
     def straight(self, origin: Origin) -> Straight | None:
         """Give our own way to *origin*; None where a proxy or HTTP/2 is asked for."""
         secure = origin[0] == "https"
-        if self._proxies and self.proxy(origin) is not None:
+        if self._proxies is not None and self.proxy(origin) is not None:
             return None
         if secure and self._network.http2:
             return None
@@ -76,17 +78,14 @@ class Routes:
             await straight.aclose()
 
 
-def _proxies_of(network: Network) -> _proxies.Proxies:
-    if network.proxy is not None:
-        return _proxies.explicit(network.proxy)
-    return _proxies.of(_surroundings() if network.env else {})
-
-
-def _surroundings() -> Mapping[str, str]:
-    """Give the proxies of the environment, and of the system where it has some, as urllib reads them."""
-    # Importing it takes 8 ms, and on Linux it looks for nothing else.
-    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
-        return {}
+def _proxies_of(network: Network) -> Proxies | None:
+    """Read the proxy that was asked for, or those of the environment and the system."""
+    # Reading them begins with 10 ms of imports, and on Linux urllib looks for such names and nothing else.
+    named = sys.platform != "linux" or any(name.lower().endswith("_proxy") for name in os.environ)
+    if network.proxy is None and not (network.env and named):
+        return None
     from urllib.request import getproxies
 
-    return getproxies()
+    from . import _proxies
+
+    return _proxies.of(getproxies()) if network.proxy is None else _proxies.explicit(network.proxy)

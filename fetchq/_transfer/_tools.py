@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from .._budget import Budget
 from .._disk import Parts, Sink
@@ -17,8 +16,7 @@ from .._throttle import Bucket
 __all__ = ["Tools"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Tools(NamedTuple):
     """The surroundings of a transfer.
 
     :param observe: is told every event.
