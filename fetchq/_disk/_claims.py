@@ -60,6 +60,7 @@ class Claim:
     :param journal: what an earlier run left about this very download, as far as it can be true.
     :param size: bytes that the part had when it was opened.
     :param release: makes the name free for other jobs of this run.
+    :param unnamed: there is no part that others could see: the file gets its first name when it is finished.
     """
 
     files: Files
@@ -71,6 +72,7 @@ class Claim:
     size: int
     journal: Journal | None
     release: Callable[[], None]
+    unnamed: bool = False
 
     @property
     def path(self) -> Path:
@@ -79,11 +81,24 @@ class Claim:
 
     def drop_if_empty(self) -> bool:
         """Remove part and journal if nothing is in them; True when that was so."""
+        if self.unnamed:
+            return True
         if self.files.fstat(self.fd).st_size:
             return False
         remove(self.files, journal_of(self.name), self.dir_fd)
         remove(self.files, part_of(self.name), self.dir_fd)
         return True
+
+    def put_aside(self) -> str:
+        """Keep wrong bytes under a name that nothing goes on with; give it."""
+        part = part_of(self.name)
+        aside = f"{part}.bad"
+        if self.unnamed:
+            remove(self.files, aside, self.dir_fd)
+            self.files.name(self.fd, aside, self.dir_fd)
+        else:
+            self.files.replace(part, aside, self.dir_fd)
+        return aside
 
     def close(self) -> None:
         """Let go of lock and name."""
@@ -112,9 +127,11 @@ class Claims:
         self._lock = threading.Lock()
         self._reserved: set[Key] = set()
 
-    def take(self, directory: Path, name: str, wish: Wish) -> Claim | Existing:
+    def take(self, directory: Path, name: str, wish: Wish, *, unnamed: bool = False) -> Claim | Existing:
         """Claim *name* in *directory*, or the next name that is free.
 
+        :param unnamed: the file will be written in one go, and needs no part where none is there already.
+        :raises UnnamedError: *unnamed* files are not to be had here.
         :raises DiskError: a folder has the name, or the file system refuses.
         :raises ExistsError: the name is taken, and that is to be an error.
         :raises LockedError: another process is at it.
@@ -123,7 +140,7 @@ class Claims:
         dir_fd = open_directory(self._files, directory, durable=self._settings.fsync)
         found: Claim | Existing | None = None
         try:
-            found = self._walk(directory, dir_fd, name, wish)
+            found = self._walk(directory, dir_fd, name, wish, unnamed)
         finally:
             if not isinstance(found, Claim):
                 self._files.close(dir_fd)
@@ -139,7 +156,7 @@ class Claims:
                 f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
             )
 
-    def _walk(self, directory: Path, dir_fd: int, wanted: str, wish: Wish) -> Claim | Existing:
+    def _walk(self, directory: Path, dir_fd: int, wanted: str, wish: Wish, unnamed: bool) -> Claim | Existing:
         folder = self._files.fstat(dir_fd)
         for name in candidates(wanted):
             # By the folder's number: two spellings of its path must not hide one name from the other.
@@ -149,7 +166,8 @@ class Claims:
             found: Claim | Existing | None = None
             try:
                 ours = key in self._used
-                attempt = _Attempt(self._settings, self._files, ours, directory, dir_fd, wanted, name, wish)
+                where = (directory, dir_fd, wanted, name)
+                attempt = _Attempt(self._settings, self._files, ours, *where, wish, unnamed)
                 found = attempt.run(partial(self._release, key, used=True))
             finally:
                 if not isinstance(found, Claim):
@@ -186,6 +204,7 @@ class _Attempt:
     wanted: str
     name: str
     wish: Wish
+    unnamed: bool
 
     def run(self, release: Callable[[], None]) -> Claim | Existing | None:
         """Claim the name; None when the next candidate is to be tried."""
@@ -197,6 +216,11 @@ class _Attempt:
                     return existing
                 if self.settings.if_exists != "overwrite":
                     return None
+            # link(2) overwrites nothing: for that a file needs a name that it can be moved from.
+            if self.unnamed and self.settings.if_exists != "overwrite" and found is None and not self._begun():
+                claim = self._claimed(self.files.open_unnamed(self.dir_fd), 0, None, release)
+                claim.unnamed = True
+                return claim
             opened = open_part(self.files, self.name, self.dir_fd, self._locked)
             if opened is None:
                 continue
@@ -267,12 +291,20 @@ class _Attempt:
             ours = journal is not None and journal.belongs_to(self.wish.identity)
             if journal is None or ours or self.settings.if_exists == "overwrite":
                 trusted = journal.within(size) if journal is not None and ours else None
-                where = (self.files, self.directory, self.dir_fd, self.wanted, self.name)
-                claim = Claim(*where, fd, size, trusted, release)
+                claim = self._claimed(fd, size, trusted, release)
         finally:
             if claim is None:
                 self.files.close(fd)
         return claim
+
+    def _claimed(self, fd: int, size: int, journal: Journal | None, release: Callable[[], None]) -> Claim:
+        where = (self.files, self.directory, self.dir_fd, self.wanted, self.name)
+        return Claim(*where, fd, size, journal, release)
+
+    def _begun(self) -> bool:
+        """Tell whether somebody, in this process or another, has begun a part, or left something of one."""
+        names = (part_of(self.name), journal_of(self.name))
+        return any(self.files.stat(name, self.dir_fd) is not None for name in names)
 
     def _locked(self) -> LockedError:
         journal = load(self.files, journal_of(self.name), self.dir_fd)

@@ -12,7 +12,7 @@ from .._digests import Buffer
 from .._errors import DiskError, DiskFullError
 from .._naming import printable
 
-__all__ = ["Files", "open_directory", "remove", "translate", "write_all"]
+__all__ = ["NO_LINKS", "Files", "UnnamedError", "open_directory", "remove", "translate", "write_all"]
 
 # writev(2): the kernel takes at most 1024 buffers a call (UIO_MAXIOV).
 MAX_BUFFERS = 1024
@@ -39,7 +39,15 @@ _REASONS = {
     errno.ENOLCK: "the file system has no locks",
     errno.ESTALE: "the network file system lost it",
 }
+# What link(2) answers where the file system, or a policy, has no hard links.
+NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+# What open(2) answers where the file system, or the kernel, has no O_TMPFILE.
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class UnnamedError(Exception):
+    """Files without a name, or names for them, are not to be had here."""
 
 
 class Files:
@@ -55,6 +63,34 @@ class Files:
     def open_folder(self, path: Path) -> int:
         """Open the folder *path*; a symbolic link to one is the user's own choice."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open_unnamed(self, dir_fd: int) -> int:
+        """Open a new file in a folder that has no name there yet, and leaves nothing behind without one.
+
+        :raises UnnamedError: there is no such thing here.
+        """
+        try:
+            return os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno in _NO_UNNAMED:
+                raise UnnamedError from error
+            raise
+
+    def name(self, fd: int, name: str, dir_fd: int) -> None:
+        """Give an unnamed file its name, if that is free.
+
+        :raises UnnamedError: that cannot be done here.
+        """
+        try:
+            # open(2) names this way, which unlike AT_EMPTY_PATH asks for no privilege.
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            # ENOENT: there is no /proc, or the folder is gone, which a part's way makes anew.
+            if error.errno in NO_LINKS or error.errno == errno.ENOENT:
+                raise UnnamedError from error
+            raise
 
     def mkdir(self, name: str, dir_fd: int) -> None:
         os.mkdir(name, dir_fd=dir_fd)

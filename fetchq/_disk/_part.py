@@ -19,7 +19,7 @@ from .._settings import Disk
 from .._units import size as shown
 from ._claims import Claim, Existing, open_part, require_room
 from ._files import translate, write_all
-from ._journal import Identity, Journal, forget, part_of, save
+from ._journal import Identity, Journal, forget, save
 from ._prefix import Prefix
 from ._publish import Finished, publish, require_own_name, twin
 from ._sink import Sink
@@ -294,16 +294,16 @@ class Part:
             self._files.truncate(self._claim.fd, size)
 
     def _spoil(self) -> Path:
-        part, claim = part_of(self.name), self._claim
+        claim = self._claim
         with self._alone():
             self._forget_bytes()
-            self._files.replace(part, f"{part}.bad", claim.dir_fd)
+            aside = claim.put_aside()
             opened = open_part(self._files, self.name, claim.dir_fd, self._lost)
             if opened is None:
                 raise self._lost()
             self._files.close(claim.fd)
             claim.fd = opened[0]
-            return claim.directory / f"{part}.bad"
+            return claim.directory / aside
 
     def _lost(self) -> LockedError:
         return LockedError(f"{printable(str(self.path))} was taken by another process; start it again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
 from ._claims import Claim, Claims, Existing, Same, Wish, require_room
-from ._files import Files, translate
+from ._files import Files, UnnamedError, translate
 from ._journal import Identity, holds_journals, journal_of, load, part_of
 from ._part import Part, Surroundings
 from ._pipe import Pipe
@@ -62,6 +63,8 @@ class Parts:
         self._claims = Claims(settings, self._files)
         self._around = Surroundings(settings, self._threads, clock, now() - TICK, set())
         self._left_behind: dict[Path, bool] = {}
+        # Linux has files without a name, most file systems have, and /proc names them.
+        self._unnamed = hasattr(os, "O_TMPFILE")
 
     def left_behind(self, directory: Path) -> bool:
         """Tell whether an earlier run may have left parts in *directory*; looked up once for each folder."""
@@ -195,7 +198,17 @@ class Parts:
         return found
 
     def _put(self, whole: Whole, directory: Path, name: str, wish: Wish) -> Finished | Existing:
-        found = self._claims.take(directory, name, wish)
+        if self._unnamed:
+            try:
+                return self._store(whole, directory, name, wish, unnamed=True)
+            except UnnamedError:
+                self._unnamed = False
+        return self._store(whole, directory, name, wish, unnamed=False)
+
+    def _store(
+        self, whole: Whole, directory: Path, name: str, wish: Wish, *, unnamed: bool
+    ) -> Finished | Existing:
+        found = self._claims.take(directory, name, wish, unnamed=unnamed)
         if isinstance(found, Existing):
             return found
         try:

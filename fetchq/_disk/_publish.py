@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,13 +13,10 @@ from .._errors import DiskError, ExistsError
 from .._naming import candidates, printable
 from .._settings import Disk
 from ._claims import Claim, Existing
-from ._files import remove
+from ._files import NO_LINKS, remove
 from ._journal import forget, part_of
 
 __all__ = ["Finished", "publish", "twin"]
-
-# What link(2) answers where the file system, or a policy, has no hard links.
-_NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 # Two files are compared this much at a time: large enough that the calls do not count, small for memory.
 COMPARED = 1 << 18
@@ -88,11 +84,14 @@ def _named(claim: Claim, name: str) -> bool:
     """Give the part the further name *name*; False when that is taken."""
     part = part_of(claim.name)
     try:
-        claim.files.link(part, name, claim.dir_fd)
+        if claim.unnamed:
+            claim.files.name(claim.fd, name, claim.dir_fd)
+        else:
+            claim.files.link(part, name, claim.dir_fd)
     except FileExistsError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         # Without links nothing is both atomic and sure not to overwrite: look, then rename.
         if claim.files.stat(name, claim.dir_fd) is not None:
@@ -111,6 +110,8 @@ def _clear(claim: Claim, *, durable: bool, journal: bool = True) -> None:
     """Remove what is left of part and journal."""
     if durable:
         claim.files.fsync(claim.dir_fd)
+    if claim.unnamed:
+        return
     remove(claim.files, part_of(claim.name), claim.dir_fd)
     if journal:
         forget(claim.files, claim.name, claim.dir_fd, durable=False)

@@ -10,7 +10,7 @@ from .._errors import ChecksumError
 from .._settings import Disk
 from ._claims import Claim, Existing, require_room
 from ._files import write_all
-from ._journal import forget, part_of
+from ._journal import forget
 from ._publish import Finished, publish, twin
 
 __all__ = ["Whole"]
@@ -40,8 +40,9 @@ class Whole(NamedTuple):
         """
         size = self.size
         require_room(claim, size, settings.min_free)
-        # An older journal would vouch for these bytes if we were killed half-way.
-        forget(claim.files, claim.name, claim.dir_fd, durable=settings.fsync)
+        if not claim.unnamed:
+            # An older journal would vouch for these bytes if we were killed half-way.
+            forget(claim.files, claim.name, claim.dir_fd, durable=settings.fsync)
         write_all(claim.files, claim.fd, self.chunks, 0)
         if claim.size > size:
             claim.files.truncate(claim.fd, size)
@@ -62,6 +63,5 @@ class Whole(NamedTuple):
         try:
             self.check(digests)
         except ChecksumError:
-            part = part_of(claim.name)
-            claim.files.replace(part, f"{part}.bad", claim.dir_fd)
+            claim.put_aside()
             raise

@@ -101,8 +101,16 @@ async def all_at_once(parts: Parts, folder: Path) -> None:
     )
 
 
+async def small(parts: Parts, folder: Path) -> None:
+    """Get the old version in one piece under other names, and the new one."""
+    for name, body in [*((f"{letter}.iso", OLD) for letter in "bcdefg"), ("a.iso", NEW)]:
+        await parts.put(
+            folder, name, OURS, same=same_as(body), chunks=[body], algorithms=[], mtime=5.0, check=no_check
+        )
+
+
 Script = Callable[[Parts, Path], Awaitable[None]]
-SCRIPTS: list[Script] = [one_version, both_versions, spoiled, all_at_once]
+SCRIPTS: list[Script] = [one_version, both_versions, spoiled, all_at_once, small]
 
 
 async def until_death(script: Script, folder: Path, settings: Disk, files: Unsafe) -> bool:
@@ -126,7 +134,8 @@ async def afterwards(folder: Path, settings: Disk, *, tidy: bool) -> None:
     finals = {name for name in names(folder) if name.endswith(".iso")}
     assert any((folder / name).read_bytes() == NEW for name in finals)
     if tidy:
-        assert names(folder) <= {"a.iso", "a.1.iso", "a.iso.part.bad"}
+        left = {name for name in names(folder) if name.startswith("a.")}
+        assert left <= {"a.iso", "a.1.iso", "a.iso.part.bad"}
 
 
 def check_finals(folder: Path) -> None:

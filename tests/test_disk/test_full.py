@@ -109,8 +109,19 @@ def test_a_failing_call_is_one_error_and_the_next_run_goes_on(
     assert names(tmp_path) == {"a.iso"}
 
 
-@pytest.mark.parametrize("call", ["open", "pwritev", "link", "touch", "stat", "lock"])
-def test_a_whole_body_on_a_failing_disk(tmp_path: Path, call: str) -> None:
+UNNAMED = ["open_unnamed", "pwritev", "name", "touch", "stat"]
+NAMED = ["open", "pwritev", "link", "touch", "stat", "lock"]
+
+
+@pytest.mark.parametrize(
+    ("unnamed", "call"), [*((True, call) for call in UNNAMED), *((False, call) for call in NAMED)]
+)
+def test_a_whole_body_on_a_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool, call: str
+) -> None:
+    if not unnamed:
+        monkeypatch.delattr(os, "O_TMPFILE")
+
     async def work() -> None:
         files = Failing(call, errno.ENOSPC, 0)
         async with opened(files=files) as parts:

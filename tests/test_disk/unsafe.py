@@ -85,6 +85,18 @@ class Unsafe(Files):
             self.pending.append(lambda names: names.update({str(name): node}))
         return fd
 
+    def open_unnamed(self, dir_fd: int) -> int:
+        self._step()
+        fd = super().open_unnamed(dir_fd)
+        self.nodes[os.fstat(fd).st_ino] = Node()
+        return fd
+
+    def name(self, fd: int, name: str, dir_fd: int) -> None:
+        self._step()
+        node = self.nodes[os.fstat(fd).st_ino]
+        super().name(fd, name, dir_fd)
+        self.pending.append(lambda names: names.update({name: node}))
+
     def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
         self._step()
         data = b"".join(chunks)
