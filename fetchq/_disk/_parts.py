@@ -152,14 +152,14 @@ class Parts:
 
         Takes what :meth:`claim` and :meth:`Part.finish` take. Wrong bytes are kept as ``NAME.part.bad``.
 
-        :param aside: is called before this goes on in a thread, so that others have a turn.
+        :param aside: is called before this begins, so that others can use the network meanwhile.
         """
         whole, wish = Whole(chunks, algorithms, mtime, check), Wish(identity, same, digests or {})
         try:
-            if whole.size <= SHORT and not self._settings.fsync and self._threads.needless:
-                return self._threads.run_here(self._put, whole, directory, name, wish)
             aside()
-            return await self._threads.run(self._put, whole, directory, name, wish)
+            short = whole.size <= SHORT and not self._settings.fsync
+            run = self._threads.run_short if short else self._threads.run
+            return await run(self._put, whole, directory, name, wish)
         except OSError as error:
             raise translate(error, directory / name) from error
 

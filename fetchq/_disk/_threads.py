@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 __all__ = ["Threads"]
@@ -25,6 +25,8 @@ SLOW_SECONDS = 0.001
 SMOOTH = 16
 # So long a slow disk is left to the threads before it is tried again: a call or two in the loop's way.
 REST_SECONDS = 1.0
+# So many short calls are made between two looks at the network: a millisecond or two.
+MOST_SHORT = 16
 
 
 def _call(function: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -52,6 +54,7 @@ class Threads:
         self._clock = clock
         self._usual = 0.0  # seconds that a call in the loop's own thread has taken of late
         self._slow_until = 0.0
+        self._short: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread; when cancelled, a call under way goes on to its end."""
@@ -62,11 +65,38 @@ class Threads:
         """Tell whether the disk is quick: then a short call is over before a thread would have begun it."""
         return self._clock() >= self._slow_until
 
-    def run_here(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call *function* in the loop's own thread, and note how long that held the loop up."""
+    async def run_short(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call a short *function* in the loop's own thread, after those who feed the network.
+
+        A server that is asked now and then, between our writes, falls asleep each time, and to wake it costs as
+        much as a write. On a slow disk a thread makes the call.
+        """
+        if not self.needless:
+            return await self.run(function, *args)
+        loop = asyncio.get_running_loop()
+        wanted: asyncio.Future[T] = loop.create_future()
+        self._short.append((partial(function, *args), wanted))
+        if len(self._short) == 1:
+            # In the next turn begin those who were given a connection in this one, so the turn after that.
+            loop.call_soon(loop.call_soon, self._run_some, loop)
+        return await wanted
+
+    def _run_some(self, loop: asyncio.AbstractEventLoop) -> None:
+        some, self._short = self._short[:MOST_SHORT], self._short[MOST_SHORT:]
+        for call, wanted in some:
+            if not wanted.done():
+                try:
+                    wanted.set_result(self._timed(call))
+                except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+                    wanted.set_exception(error)
+        if self._short:
+            loop.call_soon(self._run_some, loop)
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        """Make a *call*, and note how long it held the loop up."""
         began = self._clock()
         try:
-            return function(*args)
+            return call()
         finally:
             ended = self._clock()
             self._usual += (ended - began - self._usual) / SMOOTH

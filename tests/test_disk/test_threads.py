@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fetchq._disk import Files
 from fetchq._disk._parts import SHORT
-from fetchq._disk._threads import REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
+from fetchq._disk._threads import MOST_SHORT, REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
 from fetchq._settings import Disk
 
 from .rig import Clock, disk, names, opened, put, run
@@ -28,16 +30,16 @@ def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> 
         clock.now += seconds
 
     for _ in range(10 * SMOOTH):
-        threads.run_here(call, SLOW_SECONDS / 2)
+        threads._timed(partial(call, SLOW_SECONDS / 2))
     assert quick(threads)
-    threads.run_here(call, SLOW_SECONDS * SMOOTH / 3)  # interrupted once
+    threads._timed(partial(call, SLOW_SECONDS * SMOOTH / 3))  # interrupted once
     assert quick(threads)
     for _ in range(SMOOTH):
-        threads.run_here(call, SLOW_SECONDS * 2)
+        threads._timed(partial(call, SLOW_SECONDS * 2))
     assert not quick(threads)
     clock.now += REST_SECONDS
     assert quick(threads)
-    threads.run_here(call, SLOW_SECONDS / 2)
+    threads._timed(partial(call, SLOW_SECONDS / 2))
     assert quick(threads)
 
 
@@ -50,7 +52,7 @@ def test_one_call_that_hangs_is_enough() -> None:
         raise OSError("and fails")
 
     with pytest.raises(OSError, match="fails"):
-        threads.run_here(hang)
+        threads._timed(hang)
     assert not quick(threads)
 
 
@@ -91,3 +93,57 @@ def test_where_a_whole_body_is_brought_to_disk(
     run(work())
     assert seen == here
     assert names(tmp_path) == {"a", "b"}
+
+
+def test_short_calls_wait_until_the_network_has_been_fed() -> None:
+    order: list[str] = []
+
+    async def work() -> None:
+        threads = Threads(1, Clock())
+
+        async def feed(name: str) -> None:
+            order.append(f"sent {name}")
+
+        async def fetch(name: str) -> None:
+            feeding.append(asyncio.create_task(feed(name)))
+            await threads.run_short(order.append, f"wrote {name}")
+
+        feeding: list[asyncio.Task[None]] = []
+        await asyncio.gather(fetch("a"), fetch("b"), fetch("c"))
+        await threads.aclose()
+
+    run(work())
+    assert order == ["sent a", "sent b", "sent c", "wrote a", "wrote b", "wrote c"]
+
+
+def test_many_short_calls_leave_the_loop_its_turns() -> None:
+    made: list[int] = []
+    seen: list[int] = []
+
+    async def work() -> None:
+        threads = Threads(1, Clock())
+        calls = [asyncio.create_task(threads.run_short(made.append, n)) for n in range(3 * MOST_SHORT)]
+        while len(made) < len(calls):
+            await asyncio.sleep(0)
+            seen.append(len(made))
+        await asyncio.gather(*calls)
+        await threads.aclose()
+
+    run(work())
+    assert made == list(range(3 * MOST_SHORT))
+    assert {MOST_SHORT, 2 * MOST_SHORT} <= set(seen)
+
+
+def test_a_short_call_that_nobody_waits_for_any_more_is_not_made() -> None:
+    made: list[str] = []
+
+    async def work() -> None:
+        threads = Threads(1, Clock())
+        call = asyncio.create_task(threads.run_short(made.append, "given up"))
+        await asyncio.sleep(0)
+        call.cancel()
+        await threads.run_short(made.append, "wanted")
+        await threads.aclose()
+
+    run(work())
+    assert made == ["wanted"]
