@@ -17,14 +17,17 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ._errors import DiskError, DiskFullError
 from ._models import Result, redact
 from ._naming import printable
 
 __all__ = ["Record", "Store"]
+
+Row: TypeAlias = tuple[Any, ...]
 
 # "ftch" in ASCII: tells our files from other programs' (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION = 0x66746368
@@ -44,10 +47,10 @@ CREATE TABLE IF NOT EXISTS jobs (
     finished_at REAL NOT NULL
 ) WITHOUT ROWID
 """
-_INSERT = """
-INSERT OR REPLACE INTO jobs
-VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)
-"""
+_ROW = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
+# Rows of one statement: each statement hands the interpreter to the loop's thread and takes it back, which costs
+# more than a row does. SQLite before 3.32 takes 999 values.
+ROWS = 99
 
 # Each commit takes the interpreter from the transfers a hundred times; half a second of records is as much as
 # a person would not miss, and so many of them are 2 MB.
@@ -261,11 +264,12 @@ class Store:
             self._task = asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows)
             self._task.add_done_callback(self._written)
 
-    def _write(self, rows: list[tuple[Any, ...]]) -> None:
+    def _write(self, rows: list[Row]) -> None:
         with _translated(self._path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                self._writer.executemany(_INSERT, rows)
+                for some in _batched(rows, ROWS):
+                    self._writer.execute(_insert(len(some)), [value for row in some for value in row])
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
@@ -286,7 +290,17 @@ class Store:
         self._pending = {}
 
 
-def _row(record: Record) -> tuple[Any, ...]:
+def _batched(rows: list[Row], size: int) -> Iterator[list[Row]]:
+    """Cut *rows* into lists of *size* and what is left."""
+    return (rows[at : at + size] for at in range(0, len(rows), size))
+
+
+@lru_cache(ROWS)
+def _insert(rows: int) -> str:
+    return f"INSERT OR REPLACE INTO jobs VALUES {', '.join([_ROW] * rows)}"  # noqa: S608 - places for values
+
+
+def _row(record: Record) -> Row:
     """Give the values of _INSERT; text as bytes, since a path need not be UTF-8."""
     return (
         record.key,
