@@ -48,8 +48,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) WITHOUT ROWID
 """
 _ROW = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
-# Rows of one statement: each statement hands the interpreter to the loop's thread and takes it back, which costs
-# more than a row does. SQLite before 3.32 takes 999 values.
+# Rows of one statement: each one hands the interpreter to the loop's thread and takes it back, which costs more
+# than a row does. SQLite before 3.32 takes 999 values.
 ROWS = 99
 
 # Each commit takes the interpreter from the transfers a hundred times; half a second of records is as much as

@@ -303,8 +303,8 @@ class _Attempt:
 
     def _begun(self) -> bool:
         """Tell whether somebody, in this process or another, has begun a part, or left something of one."""
-        names = (part_of(self.name), journal_of(self.name))
-        return any(self.files.stat(name, self.dir_fd) is not None for name in names)
+        part = self.files.stat(part_of(self.name), self.dir_fd)
+        return part is not None or self.files.stat(journal_of(self.name), self.dir_fd) is not None
 
     def _locked(self) -> LockedError:
         journal = load(self.files, journal_of(self.name), self.dir_fd)

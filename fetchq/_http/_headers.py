@@ -50,7 +50,7 @@ def check_method(method: str) -> None:
 
     :raises UsageError: it is not a token (RFC 9110 section 9.1).
     """
-    if not _TOKEN.fullmatch(method):
+    if method != "GET" and not _TOKEN.fullmatch(method):
         raise UsageError(f"{method[:40]!r} is not a request method.")
 
 

@@ -113,7 +113,8 @@ class Composer:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[address.netloc] = known
-        return known._replace(data=b"GET " + address.target + known.data)
+        _, rest, length, chunked, keep_alive = known
+        return Request(b"GET", b"GET " + address.target + rest, length, chunked, keep_alive)
 
     def names_authorization(self, wish: Wish) -> bool:
         """Tell whether the user wrote an Authorization header, which then stands as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -102,10 +102,9 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> Head:
     found = _STATUS_LINE.fullmatch(first)
     if found is None:
         raise _faults.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
-    fields = _fields(lines)
+    fields, headers = _fields(lines)
     if len(fields) > max_headers:
         raise _faults.RemoteProtocolError(f"the response has more than {max_headers} headers")
-    headers = joined(fields)
     version, status, reason = found[1], int(found[2]), found[3] or b""
     length, chunked = _framing(method, status, headers)
     # Two framings at once, or chunked in HTTP/1.0: good for one answer only (RFC 9112 section 6.1).
@@ -118,9 +117,13 @@ def joined(fields: Fields) -> dict[str, str]:
     """Join repeated fields (RFC 9110 section 5.3); a plain dict, since some thirty are looked for each time."""
     headers: dict[str, str] = {}
     for name, value in fields:
-        key, text = _lowered(name), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        _join(headers, _lowered(name), value)
     return headers
+
+
+def _join(headers: dict[str, str], name: str, value: bytes) -> None:
+    text = value.decode("latin-1")
+    headers[name] = f"{headers[name]}, {text}" if name in headers else text
 
 
 def _lowered(name: bytes) -> str:
@@ -137,20 +140,27 @@ _known_name = lru_cache(512)(_read_name)
 _USUAL_NAME = 64
 
 
-def _fields(lines: Iterable[bytes]) -> Fields:
+def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
+    """Give the fields as they came, and joined."""
     fields: Fields = []
+    headers: dict[str, str] = {}
+    folded = False
     for line in lines:
         if line[:1] in (b" ", b"\t"):
             if not fields:
                 raise _faults.RemoteProtocolError("the response's first header line begins with a space")
             name, value = fields.pop()
             fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
+            folded = True
             continue
         name, colon, value = line.partition(b":")
-        if not colon or not _lowered(name):
+        key = _lowered(name)
+        if not colon or not key:
             raise _faults.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
-        fields.append((name, value.strip(b" \t")))
-    return fields
+        value = value.strip(b" \t")
+        fields.append((name, value))
+        _join(headers, key, value)
+    return fields, joined(fields) if folded else headers
 
 
 def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[int | None, bool]:
