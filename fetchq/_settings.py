@@ -117,8 +117,12 @@ class Queue:
 
     @property
     def per_file(self) -> int:
-        """Most connections for one file: 4 less than in all, and 4 at least, unless it was chosen."""
-        return min(self.jobs, max(4, self.jobs - 4) if self.connections is None else self.connections)
+        """Most connections for one file: 4 less than in all, and 4 at least, unless it was chosen.
+
+        Where a limit of ours is what makes a file slow, more connections would not make it faster.
+        """
+        unasked = 1 if self.limit_rate is not None else max(4, self.jobs - 4)
+        return min(self.jobs, unasked if self.connections is None else self.connections)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

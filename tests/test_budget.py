@@ -151,3 +151,8 @@ def test_one_host_may_have_all_connections_unless_it_is_said(
 def test_no_connection_to_a_host_is_refused() -> None:
     with pytest.raises(fetchq.UsageError, match="per_host must be at least 1, not 0"):
         fetchq.Downloader(fetchq.Settings(queue=fetchq.Queue(per_host=0)))
+
+
+def test_a_file_that_our_own_limit_slows_down_is_not_split_unasked() -> None:
+    assert fetchq.Queue(jobs=16, limit_rate=1e5).per_file == 1
+    assert fetchq.Queue(jobs=16, limit_rate=1e5, connections=3).per_file == 3

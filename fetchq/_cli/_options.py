@@ -98,7 +98,7 @@ OPTIONS: tuple[Choice, ...] = (
     _set(Disk, "-d", "--dir", heading=FILES, metavar="DIR", type=click.Path(path_type=Path)),
     _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT,
-         default_text="4 less than --jobs, and 4 at least"),
+         default_text="4 less than --jobs, and 4 at least; 1 with --limit-rate"),
     _set(Queue, "--per-host", heading=FILES, metavar="N", type=types.COUNT,
          default_text="as many as --jobs"),
     _set(Disk, "--if-exists", heading=FILES, metavar="WORD", type=types.IF_EXISTS,
