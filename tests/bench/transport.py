@@ -1,4 +1,4 @@
-"""FastTransport beside httpx's own, as it is and with larger reads: ``python -m tests.bench.transport``.
+"""Our own way to servers, alone and behind httpx's client, beside httpx's own: ``python -m tests.bench.transport``.
 
 Everything runs interleaved in one process against nginx on loopback, which is started here. The ratios are
 telling, the figures are the machine's.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +26,11 @@ import httpcore
 import httpx
 import trustme
 
+from fetchq._http import HttpClient
 from fetchq._http._straight import Straight
 from fetchq._http._transport import FastTransport
+from fetchq._models import Job
+from fetchq._settings import Network
 
 MIB = 1 << 20
 FILES = 2000
@@ -158,13 +161,53 @@ def trick(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
     return transport
 
 
-TRANSPORTS: dict[str, Make] = {"fast": fast, "stock": stock, "stock, large reads": trick}
+# Gives how many bytes the answer of a URL has.
+Fetch = Callable[[str], Awaitable[int]]
+Way = Callable[["Origin"], contextlib.AbstractAsyncContextManager[Fetch]]
+
+
+@contextlib.asynccontextmanager
+async def straight(origin: Origin) -> AsyncIterator[Fetch]:
+    """As jobs go that need nothing of httpx."""
+    client = HttpClient(Network(env=False, cacert=origin.cacert), connections=TASKS)
+
+    async def fetch(url: str) -> int:
+        reply = await client.open(Job(url))
+        return sum([len(chunk) async for chunk in reply.chunks()])
+
+    yield fetch
+    await client.aclose()
+
+
+def behind(make: Make) -> Way:
+    """As jobs go that need httpx's client, over the transport that *make* gives."""
+
+    @contextlib.asynccontextmanager
+    async def way(origin: Origin) -> AsyncIterator[Fetch]:
+        async with httpx.AsyncClient(transport=make(origin.context), trust_env=False, timeout=30) as client:
+
+            async def fetch(url: str) -> int:
+                async with client.stream("GET", url) as response:
+                    return sum([len(chunk) async for chunk in response.aiter_bytes()])
+
+            yield fetch
+
+    return way
+
+
+WAYS: dict[str, Way] = {
+    "straight": straight,
+    "behind httpx": behind(fast),
+    "stock": behind(stock),
+    "stock, large reads": behind(trick),
+}
 
 
 class Origin(NamedTuple):
     http: str
     https: str
     context: ssl.SSLContext
+    cacert: Path
 
 
 class Figure(NamedTuple):
@@ -172,34 +215,28 @@ class Figure(NamedTuple):
     cpu: float
 
 
-async def one_file(client: httpx.AsyncClient, url: str, size: int) -> None:
-    got = 0
-    async with client.stream("GET", url) as response:
-        async for chunk in response.aiter_bytes():
-            got += len(chunk)
+async def one_file(fetch: Fetch, url: str, size: int) -> None:
+    got = await fetch(url)
     assert got == size, got
 
 
-async def many_files(client: httpx.AsyncClient, base: str, files: int) -> None:
+async def many_files(fetch: Fetch, base: str, files: int) -> None:
     left = iter(range(files))
 
     async def task() -> None:
         for number in left:
-            response = await client.get(f"{base}/small/{number % 100}")
-            assert len(response.content) == 10240, response
+            assert await fetch(f"{base}/small/{number % 100}") == 10240
 
     async with asyncio.TaskGroup() as group:
         for _ in range(TASKS):
             group.create_task(task())
 
 
-def measure(
-    make: Make, context: ssl.SSLContext, work: Callable[[httpx.AsyncClient], Awaitable[None]]
-) -> Figure:
+def measure(way: Way, origin: Origin, work: Callable[[Fetch], Awaitable[None]]) -> Figure:
     async def run() -> Figure:
-        async with httpx.AsyncClient(transport=make(context), trust_env=False, timeout=30) as client:
+        async with way(origin) as fetch:
             start, cpu = time.perf_counter(), time.process_time()
-            await work(client)
+            await work(fetch)
             return Figure(time.perf_counter() - start, time.process_time() - cpu)
 
     return asyncio.run(run())
@@ -232,6 +269,7 @@ def nginx(size: int) -> Iterator[Origin]:
         certificate.private_key_pem.write_to_path(root / "key.pem")
         context = ssl.create_default_context()
         authority.configure_trust(context)
+        authority.cert_pem.write_to_path(root / "ca.pem")
         http, https = free_port(), free_port()
         (root / "conf").write_text(CONF.format(root=root, http=http, https=https))
         process = subprocess.Popen(
@@ -239,7 +277,7 @@ def nginx(size: int) -> Iterator[Origin]:
         )
         try:
             await_port(http)
-            yield Origin(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", context)
+            yield Origin(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", context, root / "ca.pem")
         finally:
             process.terminate()
             process.wait()
@@ -254,24 +292,24 @@ def await_port(port: int) -> None:
 
 
 def compare(origin: Origin, names: list[str], *, size: int, rounds: int) -> Iterator[str]:
-    def big(base: str) -> Callable[[httpx.AsyncClient], Awaitable[None]]:
-        return lambda client: one_file(client, f"{base}/big", size)
+    def big(base: str) -> Callable[[Fetch], Awaitable[None]]:
+        return lambda fetch: one_file(fetch, f"{base}/big", size)
 
-    def small(client: httpx.AsyncClient) -> Awaitable[None]:
-        return many_files(client, origin.http, FILES)
+    def small(fetch: Fetch) -> Awaitable[None]:
+        return many_files(fetch, origin.http, FILES)
 
     works = {
         "one file, http": (big(origin.http), size / 1e6, "MB/s"),
         "one file, https": (big(origin.https), size / 1e6, "MB/s"),
         f"{FILES} x 10 KiB": (small, FILES, "files/s"),
     }
-    yield "| work | transport | rate | CPU | wall over fast's |"
+    yield "| work | way | rate | CPU | wall over the first's |"
     yield "|---|---|---|---|---|"
     for title, (work, amount, unit) in works.items():
         figures: dict[str, list[Figure]] = {name: [] for name in names}
         for _ in range(rounds):
             for name in names:
-                figures[name].append(measure(TRANSPORTS[name], origin.context, work))
+                figures[name].append(measure(WAYS[name], origin, work))
         walls = {name: statistics.median(f.wall for f in figures[name]) for name in names}
         for name in names:
             cpu = statistics.median(f.cpu for f in figures[name]) / amount * 1e6
@@ -284,9 +322,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=512, help="MiB of the large file")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=TRANSPORTS, help="measure this one alone, for a profiler")
+    parser.add_argument("--only", choices=WAYS, help="measure this one alone, for a profiler")
     arguments = parser.parse_args()
-    names = [arguments.only] if arguments.only else list(TRANSPORTS)
+    names = [arguments.only] if arguments.only else list(WAYS)
     with nginx(arguments.size * MIB) as origin:
         for line in compare(origin, names, size=arguments.size * MIB, rounds=arguments.rounds):
             print(line, flush=True)
