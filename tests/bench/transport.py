@@ -1,4 +1,4 @@
-"""Our own way to servers, alone and behind httpx's client, beside httpx's own: ``python -m tests.bench.transport``.
+"""Our own way to servers, alone and behind httpx's client, beside httpx's: ``python -m tests.bench.transport``.
 
 Everything runs interleaved in one process against nginx on loopback, which is started here. The ratios are
 telling, the figures are the machine's.
