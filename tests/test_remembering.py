@@ -126,6 +126,12 @@ def test_a_skip_does_not_forget_the_digests_of_the_file(origin: Origin, tmp_path
     assert records(tmp_path) == [("done", {"sha256": FILE.sha256})]
 
 
+def test_a_job_that_has_no_key_is_a_mistake_and_no_bug(tmp_path: Path) -> None:
+    (result,) = fetch(tmp_path, fetchq.Job("http://127.0.0.1:1/", method="POST", json={(1, 2): 3}))
+    assert isinstance(result.error, fetchq.UsageError)
+    assert not (tmp_path / ".fetchq.db").exists()
+
+
 # --- which digests are computed
 
 

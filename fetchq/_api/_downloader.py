@@ -207,9 +207,10 @@ class Downloader:
         if isinstance(work.job, FetchError):
             return self._ended(work.number, Result(Job(""), "failed", error=work.job), "")
         transfer = work.again.state if work.again is not None else None
-        key = work.job.key if wired.memory else ""
+        key = ""  # asked for once, and only of a job without mistakes
         if not isinstance(transfer, Transfer):
-            remembered = wired.memory.recall(key, work.job) if key and wired.sound(work.job) else None
+            key = work.job.key if wired.memory and wired.sound(work.job) else ""
+            remembered = wired.memory.recall(key, work.job) if key else None
             if remembered is not None:
                 return self._ended(work.number, remembered, "")
             transfer = Transfer(work.job, work.number, wired.tools)
@@ -218,7 +219,7 @@ class Downloader:
         if isinstance(outcome, Again):
             return outcome
         wired.open.discard(transfer)
-        wired.memory.keep(key, outcome)
+        wired.memory.keep(outcome, key)
         return self._ended(work.number, outcome, transfer.name)
 
     def _ended(self, number: int, result: Result, name: str) -> Result:

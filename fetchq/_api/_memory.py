@@ -38,10 +38,13 @@ class Memory:
         reason = "done in an earlier run"
         return Result(job, "skipped", store.path_of(record), record.size, digests=record.digests, reason=reason)
 
-    def keep(self, key: str, result: Result) -> None:
-        """Remember how a job ended, unless it was a mistake: that says nothing of any file."""
+    def keep(self, result: Result, key: str = "") -> None:
+        """Remember how a job ended, unless it was a mistake: that says nothing of any file.
+
+        :param key: the job's, where it is known.
+        """
         if self._store is not None and not isinstance(result.error, UsageError):
-            self._store.record(key, result)
+            self._store.record(key or result.job.key, result)
 
     def __bool__(self) -> bool:
         return self._path is not None
