@@ -59,7 +59,7 @@ class Claim:
     :param wanted: the name that was asked for; *name* is the one of its candidates that was free.
     :param journal: what an earlier run left about this very download, as far as it can be true.
     :param size: bytes that the part had when it was opened.
-    :param release: makes the name free for other jobs of this run.
+    :param release: makes the name free for other jobs of this run, and says whether it has been used.
     :param unnamed: there is no part that others could see: the file gets its first name when it is finished.
     """
 
@@ -71,7 +71,7 @@ class Claim:
     fd: int
     size: int
     journal: Journal | None
-    release: Callable[[], None]
+    release: Callable[[bool], None]
     unnamed: bool = False
 
     @property
@@ -100,18 +100,18 @@ class Claim:
             self.files.replace(part, aside, self.dir_fd)
         return aside
 
-    def close(self) -> None:
-        """Let go of lock and name."""
+    def close(self, *, used: bool = True) -> None:
+        """Let go of lock and name; an unnamed file that never got one has not *used* it."""
         self.files.close(self.fd)
         self.files.close(self.dir_fd)
-        self.release()
+        self.release(used)
 
     def abandon(self) -> None:
         """Let go of a part that nobody is going to use."""
         try:
             self.drop_if_empty()
         finally:
-            self.close()
+            self.close(used=not self.unnamed)
 
 
 class Claims:
@@ -130,7 +130,8 @@ class Claims:
     def take(self, directory: Path, name: str, wish: Wish, *, unnamed: bool = False) -> Claim | Existing:
         """Claim *name* in *directory*, or the next name that is free.
 
-        :param unnamed: the file will be written in one go, and needs no part where none is there already.
+        :param unnamed: the file will be written in one go, and needs no part where none is there already;
+            whether its name is free shows when it gets it.
         :raises UnnamedError: *unnamed* files are not to be had here.
         :raises DiskError: a folder has the name, or the file system refuses.
         :raises ExistsError: the name is taken, and that is to be an error.
@@ -168,10 +169,10 @@ class Claims:
                 ours = key in self._used
                 where = (directory, dir_fd, wanted, name)
                 attempt = _Attempt(self._settings, self._files, ours, *where, wish, unnamed)
-                found = attempt.run(partial(self._release, key, used=True))
+                found = attempt.run(partial(self._release, key))
             finally:
                 if not isinstance(found, Claim):
-                    self._release(key)
+                    self._release(key, used=False)
             if found is not None:
                 return found
         raise ExistsError(f"{printable(wanted)}: every name like it is taken; choose another.")
@@ -183,7 +184,7 @@ class Claims:
             self._reserved.add(key)
             return True
 
-    def _release(self, key: Key, *, used: bool = False) -> None:
+    def _release(self, key: Key, used: bool) -> None:
         with self._lock:
             self._reserved.discard(key)
             if used:
@@ -206,8 +207,13 @@ class _Attempt:
     wish: Wish
     unnamed: bool
 
-    def run(self, release: Callable[[], None]) -> Claim | Existing | None:
+    def run(self, release: Callable[[bool], None]) -> Claim | Existing | None:
         """Claim the name; None when the next candidate is to be tried."""
+        # link(2) overwrites nothing: for that a file needs a name that it can be moved from.
+        if self.unnamed and self.settings.if_exists != "overwrite" and not self._begun():
+            claim = self._claimed(self.files.open_unnamed(self.dir_fd), 0, None, release)
+            claim.unnamed = True
+            return claim
         for _ in range(MAX_ROUNDS):
             found = self.files.stat(self.name, self.dir_fd)
             if found is not None:
@@ -216,11 +222,6 @@ class _Attempt:
                     return existing
                 if self.settings.if_exists != "overwrite":
                     return None
-            # link(2) overwrites nothing: for that a file needs a name that it can be moved from.
-            if self.unnamed and self.settings.if_exists != "overwrite" and found is None and not self._begun():
-                claim = self._claimed(self.files.open_unnamed(self.dir_fd), 0, None, release)
-                claim.unnamed = True
-                return claim
             opened = open_part(self.files, self.name, self.dir_fd, self._locked)
             if opened is None:
                 continue
@@ -282,7 +283,7 @@ class _Attempt:
             remove(self.files, part_of(self.name), self.dir_fd)
             remove(self.files, journal_of(self.name), self.dir_fd)
 
-    def _owned(self, fd: int, size: int, release: Callable[[], None]) -> Claim | None:
+    def _owned(self, fd: int, size: int, release: Callable[[bool], None]) -> Claim | None:
         """Claim the part, now locked; None when it is another download's."""
         claim = None
         try:
@@ -297,14 +298,13 @@ class _Attempt:
                 self.files.close(fd)
         return claim
 
-    def _claimed(self, fd: int, size: int, journal: Journal | None, release: Callable[[], None]) -> Claim:
+    def _claimed(self, fd: int, size: int, journal: Journal | None, release: Callable[[bool], None]) -> Claim:
         where = (self.files, self.directory, self.dir_fd, self.wanted, self.name)
         return Claim(*where, fd, size, journal, release)
 
     def _begun(self) -> bool:
-        """Tell whether somebody, in this process or another, has begun a part, or left something of one."""
-        part = self.files.stat(part_of(self.name), self.dir_fd)
-        return part is not None or self.files.stat(journal_of(self.name), self.dir_fd) is not None
+        """Tell whether somebody, in this process or another, has begun a part."""
+        return self.files.stat(part_of(self.name), self.dir_fd) is not None
 
     def _locked(self) -> LockedError:
         journal = load(self.files, journal_of(self.name), self.dir_fd)

@@ -12,7 +12,16 @@ from .._digests import Buffer
 from .._errors import DiskError, DiskFullError
 from .._naming import printable
 
-__all__ = ["NO_LINKS", "Files", "UnnamedError", "open_directory", "remove", "translate", "write_all"]
+__all__ = [
+    "NO_LINKS",
+    "Files",
+    "NameTakenError",
+    "UnnamedError",
+    "open_directory",
+    "remove",
+    "translate",
+    "write_all",
+]
 
 # writev(2): the kernel takes at most 1024 buffers a call (UIO_MAXIOV).
 MAX_BUFFERS = 1024
@@ -48,6 +57,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 class UnnamedError(Exception):
     """Files without a name, or names for them, are not to be had here."""
+
+
+class NameTakenError(Exception):
+    """The name that an unnamed file was to get has been given already."""
 
 
 class Files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
 from ._claims import Claim, Claims, Existing, Same, Wish, require_room
-from ._files import Files, UnnamedError, translate
+from ._files import Files, NameTakenError, UnnamedError, translate
 from ._journal import Identity, holds_journals, journal_of, load, part_of
 from ._part import Part, Surroundings
 from ._pipe import Pipe
@@ -63,6 +64,7 @@ class Parts:
         self._claims = Claims(settings, self._files)
         self._around = Surroundings(settings, self._threads, clock, now() - TICK, set())
         self._left_behind: dict[Path, bool] = {}
+        self._looked_at = -math.inf
         # Linux has files without a name, most file systems have, and /proc names them.
         self._unnamed = hasattr(os, "O_TMPFILE")
 
@@ -198,9 +200,12 @@ class Parts:
         return found
 
     def _put(self, whole: Whole, directory: Path, name: str, wish: Wish) -> Finished | Existing:
-        if self._unnamed:
+        # An older journal would outlive its part: where there are any, a part's way tidies up.
+        if self._unnamed and not self.left_behind(directory):
             try:
                 return self._store(whole, directory, name, wish, unnamed=True)
+            except NameTakenError:
+                pass  # what has the name is to be judged: it may be this very file
             except UnnamedError:
                 self._unnamed = False
         return self._store(whole, directory, name, wish, unnamed=False)
@@ -212,12 +217,22 @@ class Parts:
         if isinstance(found, Existing):
             return found
         try:
+            if self._room_is_due(whole.size):
+                require_room(found, whole.size, self._settings.min_free)
             kept = whole.store(found, self._settings, self._around.began)
         except BaseException:
             found.abandon()
             raise
         found.close()
         return kept
+
+    def _room_is_due(self, size: int) -> bool:
+        """Tell whether to look at the disk's free space: small bodies are looked at as often as large ones."""
+        now = self._around.clock()
+        due = size > SHORT or now - self._looked_at >= self._settings.checkpoint
+        if due:
+            self._looked_at = now
+        return due
 
 
 class _Handover:

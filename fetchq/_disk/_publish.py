@@ -13,7 +13,7 @@ from .._errors import DiskError, ExistsError
 from .._naming import candidates, printable
 from .._settings import Disk
 from ._claims import Claim, Existing
-from ._files import NO_LINKS, remove
+from ._files import NO_LINKS, NameTakenError, remove
 from ._journal import forget, part_of
 
 __all__ = ["Finished", "publish", "twin"]
@@ -39,6 +39,7 @@ def publish(claim: Claim, settings: Disk, size: int, *, journal: bool = True) ->
     With ``fsync`` each step is on disk before the next one relies on it: bytes, name, then the journal's end.
 
     :param journal: there may be one.
+    :raises NameTakenError: so was that of an unnamed file, which leaves it to its owner what to do.
     :raises ExistsError: the name was taken meanwhile, and that is to be an error.
     """
     if settings.fsync:
@@ -47,6 +48,8 @@ def publish(claim: Claim, settings: Disk, size: int, *, journal: bool = True) ->
     if settings.if_exists == "overwrite":
         claim.files.replace(part_of(name), name, claim.dir_fd)
     elif not _named(claim, name):
+        if claim.unnamed:
+            raise NameTakenError
         if settings.if_exists == "error":
             raise ExistsError(
                 f"{printable(str(claim.directory / name))} appeared while it was downloaded; the bytes are kept"

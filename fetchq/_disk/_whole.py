@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .._digests import Buffer, Hasher
 from .._errors import ChecksumError
 from .._settings import Disk
-from ._claims import Claim, Existing, require_room
+from ._claims import Claim, Existing
 from ._files import write_all
 from ._journal import forget
 from ._publish import Finished, publish, twin
@@ -39,7 +39,6 @@ class Whole(NamedTuple):
         :raises ChecksumError: the bytes are kept as ``NAME.part.bad``.
         """
         size = self.size
-        require_room(claim, size, settings.min_free)
         if not claim.unnamed:
             # An older journal would vouch for these bytes if we were killed half-way.
             forget(claim.files, claim.name, claim.dir_fd, durable=settings.fsync)
