@@ -55,6 +55,7 @@ class Threads:
         self._usual = 0.0  # seconds that a call in the loop's own thread has taken of late
         self._slow_until = 0.0
         self._short: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._hops: set[asyncio.Task[None]] = set()
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread; when cancelled, a call under way goes on to its end."""
@@ -84,13 +85,29 @@ class Threads:
     def _run_some(self, loop: asyncio.AbstractEventLoop) -> None:
         some, self._short = self._short[:MOST_SHORT], self._short[MOST_SHORT:]
         for call, wanted in some:
-            if not wanted.done():
+            if not self.needless:
+                # One of those before has found the disk slow: the loop must not wait for each of the others.
+                hop = loop.create_task(self._move(call, wanted))
+                self._hops.add(hop)
+                hop.add_done_callback(self._hops.discard)
+            elif not wanted.done():
                 try:
                     wanted.set_result(self._timed(call))
                 except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
                     wanted.set_exception(error)
         if self._short:
             loop.call_soon(self._run_some, loop)
+
+    async def _move(self, call: Callable[[], T], wanted: asyncio.Future[T]) -> None:
+        """Make in a thread what was to be made here."""
+        try:
+            value = await self.run(call)
+        except Exception as error:  # noqa: BLE001 - as above
+            if not wanted.done():
+                wanted.set_exception(error)
+        else:
+            if not wanted.done():
+                wanted.set_result(value)
 
     def _timed(self, call: Callable[[], T]) -> T:
         """Make a *call*, and note how long it held the loop up."""

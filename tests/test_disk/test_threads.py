@@ -147,3 +147,20 @@ def test_a_short_call_that_nobody_waits_for_any_more_is_not_made() -> None:
 
     run(work())
     assert made == ["wanted"]
+
+
+def test_the_first_slow_call_sends_those_behind_it_to_threads() -> None:
+    clock = Clock()
+    here: list[bool] = []
+
+    def hang() -> None:
+        here.append(threading.current_thread() is threading.main_thread())
+        clock.now += 0.2
+
+    async def work() -> None:
+        threads = Threads(1, clock)
+        await asyncio.gather(*(threads.run_short(hang) for _ in range(4)))
+        await threads.aclose()
+
+    run(work())
+    assert here == [True, False, False, False]
