@@ -94,8 +94,8 @@ class Disk:
     checkpoint: float = 0.1
     # No validator: this many bytes before the part's end are fetched again and compared.
     overlap: int = 16 * 1024
-    # A store, a program behind the events, or code that holds the result may want it. From a server next door it
-    # is a quarter of a large file's time, so where nobody can see it the command line leaves it out.
+    # A store, a program behind the events, or code that holds the result may want it. It takes a quarter of the
+    # time of a large file from a server next door: where nobody can see it, the command line leaves it out.
     sha256: bool = True
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
