@@ -322,3 +322,16 @@ def test_no_location_is_more_than_a_fetch_error(location: str) -> None:
             await reply.aclose()
 
     asyncio.run(follow())
+
+
+@runs
+async def test_a_head_remembered_for_a_host_is_not_sent_to_it_as_a_stranger() -> None:
+    network = Network(env=False, headers=(("X-Key", "s3cret"),))
+    async with (
+        serving(lambda _: answer()) as other,
+        serving(lambda _: redirect(f"{other.url}/there")) as server,
+        opened(network) as client,
+    ):
+        for url in (other.url, server.url, other.url):
+            await (await client.open(Job(f"{url}/x"))).aclose()
+    assert [seen.get("x-key") for seen in other.seen] == ["s3cret", None, "s3cret"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fetchq._disk import Finished
 from fetchq._errors import LockedError
 from fetchq._models import Span
 
@@ -157,3 +158,16 @@ asyncio.run(work())
     assert contents
     assert all(text in {b"x" * 1000, b"y" * 1000, b"z" * 1000} for text in contents)
     assert not any(name.endswith(".part") for name in names(tmp_path))
+
+
+def test_a_small_body_keeps_off_a_part_that_another_run_has_only_just_begun(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as theirs, opened() as ours:
+            part = await claimed(theirs, tmp_path)
+            with pytest.raises(LockedError):
+                await put(ours, tmp_path, b"abc")
+            await part.close()
+            assert isinstance(await put(ours, tmp_path, b"abc"), Finished)
+
+    run(work())
+    assert names(tmp_path) == {"a.iso"}
