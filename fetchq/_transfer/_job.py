@@ -190,7 +190,7 @@ class Transfer:
             named = _naming.name_from(reply.headers, reply.url, dotfiles=disk.dotfiles)
             directory, name = _expect.place(self.job, disk.dir, named)
             if seen.length is not None and seen.length <= disk.buffer:
-                head = reply.arrived or await _body.first(chunks, seen.length)
+                head = await _body.first(chunks, seen.length)
                 if sum(map(len, head)) == seen.length and not _expect.decodes(seen, name):
                     return await self._put(directory, name, seen, head, answer)
                 chunks = _body.chain(head, chunks)
