@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from ._errors import ChecksumError, QueueFileError, UsageError
+from ._models import Buffer
 from ._naming import printable
 
-__all__ = ["Buffer", "Digest", "Hasher", "compare", "manifest", "parse", "promised"]
+__all__ = ["Digest", "Hasher", "compare", "manifest", "parse", "promised"]
 
-Buffer = bytes | bytearray | memoryview
 Headers = Mapping[str, str]
 
 # Bytes of each digest.
@@ -209,7 +209,7 @@ def _amazon(headers: Headers) -> Iterator[tuple[str, str]]:
         yield algorithm, headers.get(f"x-amz-checksum-{algorithm}", "")
 
 
-class _Running(Protocol):
+class _HashState(Protocol):
     def update(self, data: Buffer, /) -> None: ...
     def hexdigest(self) -> str: ...
 
@@ -234,7 +234,7 @@ class Hasher:
     """
 
     def __init__(self, algorithms: Iterable[str]) -> None:
-        self._running: dict[str, _Running] = {name: _start(name) for name in algorithms}
+        self._running: dict[str, _HashState] = {name: _start(name) for name in algorithms}
 
     def update(self, data: Buffer) -> None:
         """Add *data*, which is not copied; large buffers are hashed without the interpreter's lock."""
@@ -246,7 +246,7 @@ class Hasher:
         return {name: running.hexdigest() for name, running in self._running.items()}
 
 
-def _start(algorithm: str) -> _Running:
+def _start(algorithm: str) -> _HashState:
     if algorithm == "crc32":
         return _Crc32()
     # Not for security: MD5 and SHA-1 must work on machines whose OpenSSL forbids them for signatures.

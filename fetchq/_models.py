@@ -1,4 +1,4 @@
-"""The words of the trade as values: Job, Resource, Span, Plan, Result."""
+"""The words of the trade as values: Job, Resource, Span, Result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ._errors import FetchError
 
-__all__ = ["Again", "Job", "Plan", "Preview", "Resource", "Result", "Span", "redact"]
+__all__ = ["Again", "Buffer", "Job", "Preview", "Resource", "Result", "Span", "redact"]
 
+# What a read from the network gives, and a write to the disk takes.
+Buffer = bytes | bytearray | memoryview
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -138,17 +140,6 @@ class Resource:
 
 
 PlanKind = Literal["fresh", "resume", "restart", "done"]
-
-
-class Plan(NamedTuple):
-    """How an attempt goes on, and why.
-
-    :param start: first byte that will be written.
-    """
-
-    kind: PlanKind
-    reason: str
-    start: int = 0
 
 
 ResultStatus = Literal["done", "resumed", "skipped", "failed"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from ._budget import Budget
+from ._connections import Budget
 from ._models import Again
 from ._settings import Queue
 
@@ -74,7 +74,7 @@ class Scheduler(Generic[J, R]):
     ) -> None:
         self._fetch = fetch
         self._describe = describe
-        self._budget = budget
+        self._connections = budget
         self._queue = queue
         self._fatal = fatal
         self._clock = clock
@@ -90,7 +90,7 @@ class Scheduler(Generic[J, R]):
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._bug: BaseException | None = None
-        self._bell = _Bell()
+        self._bell = _Notifier()
         budget.freed = self._bell.ring
 
     @property
@@ -175,7 +175,7 @@ class Scheduler(Generic[J, R]):
         self._count += 1
         host, priority = self._describe(job)
         self._push(Work(-priority, self._count, job, host))
-        if self._running < self._budget.total:
+        if self._running < self._connections.total:
             self._bell.ring()
 
     def _push(self, work: Work[J]) -> None:
@@ -190,8 +190,8 @@ class Scheduler(Generic[J, R]):
         full = self._full
         while not full and (work := self._pick()) is not None:
             self._spawn(self._work(work))
-        self._budget.wanted = not full and self._ahead > 0
-        self._budget.lend()
+        self._connections.wanted = not full and self._ahead > 0
+        self._connections.lend()
 
     def _wake(self) -> None:
         """Put the jobs whose wait is over back in line."""
@@ -201,9 +201,9 @@ class Scheduler(Generic[J, R]):
 
     def _pick(self) -> Work[J] | None:
         """Take the first job in line among the hosts that may have one more connection."""
-        open_hosts = (host for host in self._ready if self._budget.free(host))
+        open_hosts = (host for host in self._ready if self._connections.free(host))
         host = min(open_hosts, key=lambda name: self._ready[name][0], default=None)
-        if host is None or not self._budget.take(host):
+        if host is None or not self._connections.take(host):
             return None
         work = heapq.heappop(self._ready[host])[2]
         if not self._ready[host]:
@@ -234,11 +234,11 @@ class Scheduler(Generic[J, R]):
     def _disconnect(self, work: Work[J]) -> None:
         if work.connected:
             work.connected = False
-            self._budget.give(work.host)
+            self._connections.give(work.host)
 
     def _received(self, work: Work[J]) -> None:
         """Hand a work's connection on before the work ends, unless too many are ending already."""
-        if self._stopped or self._running >= 2 * self._budget.total:
+        if self._stopped or self._running >= 2 * self._connections.total:
             return
         self._disconnect(work)
         following = self._next()
@@ -267,7 +267,7 @@ class Scheduler(Generic[J, R]):
         return max(0.0, self._waiting[0][0] - self._clock()) if self._waiting else None
 
 
-class _Bell:
+class _Notifier:
     """Wakes those who wait for something to change."""
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ A field's ``help`` is what the command line shows, so nothing is spelled twice. 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -141,6 +140,3 @@ def help_of(group: type, name: str) -> str:
         if item.name == name:
             return str(item.metadata["help"])
     raise KeyError(f"{group.__name__} has no setting {name!r}")
-
-
-NO_END = math.inf

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "fetchq"
 # A module imports only from those above it. A noun is a file or a folder of that name.
 BANDS = {
     "words": ["_version", "_units", "_errors", "_models", "_settings", "_events"],
-    "decisions": ["_naming", "_digests", "_ranges", "_retry", "_throttle", "_budget", "_sources"],
+    "decisions": ["_naming", "_digests", "_ranges", "_retry", "_throttle", "_connections", "_queue_files"],
     "edges": ["_http", "_disk", "_store"],
     "work": ["_transfer", "_scheduler"],
     "doors": ["_api", "_progress", "_report", "_demo", "_cli", "__main__", "__init__"],
@@ -36,20 +36,20 @@ NO_DECISION = {"asyncio", "random", "secrets", "selectors", "socket", "subproces
 OPENING = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "sleep", "now", "today", "utcnow"}
 VAGUE = {"common", "core", "helper", "helpers", "manager", "misc", "util", "utils"}
 
-MODULE_LINES = 400
+MODULE_LINES = 500
 BODY_LINES = 40
 
 # What a rule lets pass, and why: (file, rule) -> (what its complaint says, reason).
 ALLOWED = {
-    ("_sources/__init__.py", "opens"): (
+    ("_queue_files/__init__.py", "opens"): (
         "open()",
         "a queue file is opened once, here; formats are handed its lines",
     ),
-    ("_api/_downloader.py", "foreign"): (
+    ("_api/downloader.py", "foreign"): (
         "httpx",
         "the caller's own client and auth stand in its signatures, for type checkers",
     ),
-    ("_api/_single.py", "foreign"): (
+    ("_api/functions.py", "foreign"): (
         "httpx",
         "the caller's own client and auth stand in its signatures, for type checkers",
     ),
@@ -217,17 +217,17 @@ def test_every_allowance_is_still_needed() -> None:
         (out_of_order, "_ranges.py", "def f():\n    import fetchq._api", True),
         (
             out_of_order,
-            "_http/_wire.py",
+            "_http/parser.py",
             "from ._tls import context\nfrom fetchq._errors import TLSError",
             False,
         ),
-        (out_of_order, "_http/_wire.py", "from fetchq._disk import Parts", True),
-        (out_of_order, "_http/_wire.py", "from .._disk import Parts", True),
+        (out_of_order, "_http/parser.py", "from fetchq._disk import Parts", True),
+        (out_of_order, "_http/parser.py", "from .._disk import Parts", True),
         (out_of_order, "_scheduler.py", "from ._transfer import Transfer", True),
         (out_of_order, "_transfer.py", "from ._scheduler import Scheduler", True),
         (out_of_order, "_retry.py", "from ._digests import compare", False),
         (out_of_order, "_surprise.py", "", True),
-        (foreign, "_http/_wire.py", "import httpx, h11", False),
+        (foreign, "_http/parser.py", "import httpx, h11", False),
         (foreign, "_api.py", "import httpx", True),
         (foreign, "_disk.py", "from aiofiles.threadpool import wrap", False),
         (foreign, "_cli.py", "from tqdm import tqdm", True),
@@ -244,7 +244,7 @@ def test_every_allowance_is_still_needed() -> None:
         (vague, "_manager.py", "", True),
         (vague, "_transfer.py", "class JobManager: ...", True),
         (vague, "_units.py", "class Unit: ...", False),
-        (too_long, "_http.py", "x = 1\n" * 401, True),
+        (too_long, "_http.py", "x = 1\n" * 501, True),
         (too_long, "_http.py", "def f():\n    'doc'\n" + "    x = 1\n" * 40, False),
         (too_long, "_http.py", "def f():\n    'doc'\n" + "    x = 1\n" * 41, True),
         (undocumented, "_http.py", "import httpx", True),

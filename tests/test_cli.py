@@ -15,7 +15,10 @@ import click
 import pytest
 
 from fetchq import Disk, Job, Network, Queue, Result, Retry, Settings
-from fetchq._cli import _config, _options, _run, get, main
+from fetchq._cli import config as _config
+from fetchq._cli import get, main
+from fetchq._cli import options as _options
+from fetchq._cli import run as _run
 from fetchq._settings import help_of
 from fetchq._version import VERSION
 

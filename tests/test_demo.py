@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fetchq import AttemptFailed, Job, JobFinished, JobStarted, NetworkError, Result, _demo
-from fetchq._demo._account import Account, table
-from fetchq._demo._origin import Fault, Offer, Origin
+from fetchq._demo.account import Account, table
+from fetchq._demo.server import DemoServer, Fault, Offer
 
 from .conftest import clean_env
 
@@ -23,7 +23,7 @@ from .conftest import clean_env
 DEMO = "import sys; from pathlib import Path; from fetchq._demo import demo; sys.exit(demo(Path(sys.argv[1])))"
 
 
-def get(origin: Origin, name: str, asked: str = "") -> tuple[int, dict[str, str], bytes]:
+def get(origin: DemoServer, name: str, asked: str = "") -> tuple[int, dict[str, str], bytes]:
     connection = HTTPConnection("127.0.0.1", origin.port, timeout=10)
     try:
         connection.request("GET", f"/{name}", headers={"Range": asked} if asked else {})
@@ -89,7 +89,7 @@ def test_the_origin_does_what_the_table_says_of_it() -> None:
         Offer("chunked", 5000, "", chunked=True),
     ]
     data = {offer.name: offer.data for offer in offers}
-    with Origin(offers) as origin:
+    with DemoServer(offers) as origin:
         with pytest.raises(IncompleteRead):
             get(origin, "cut")
         with pytest.raises((ConnectionResetError, IncompleteRead)):
@@ -110,7 +110,7 @@ def test_the_origin_does_what_the_table_says_of_it() -> None:
 def test_a_new_version_has_other_bytes_and_another_tag() -> None:
     offer = Offer("changed", 5000, "", [Fault(), Fault(changed=True)])
     before = offer.data
-    with Origin([offer]) as origin:
+    with DemoServer([offer]) as origin:
         first, second = get(origin, "changed"), get(origin, "changed")
     assert first[2] == before
     assert second[2] == offer.data != before

@@ -24,7 +24,7 @@ from fetchq._events import (
 )
 from fetchq._models import Job, PlanKind, Result
 from fetchq._progress import Bars, Status
-from fetchq._progress._tally import Meter, Tally
+from fetchq._progress.totals import Meter, RunProgress
 
 MIB = 1 << 20
 
@@ -317,7 +317,7 @@ def runs(draw: st.DrawFn) -> list[Event]:
 
 @given(runs())
 def test_the_sum_is_that_of_its_jobs_and_the_fraction_stays_below_one(events: Iterable[Event]) -> None:
-    tally = Tally()
+    tally = RunProgress()
     finished = 0
     started: set[int] = set()
     for event in events:
@@ -334,7 +334,7 @@ def test_the_sum_is_that_of_its_jobs_and_the_fraction_stays_below_one(events: It
 
 
 def test_bytes_of_jobs_not_yet_seen_are_estimated_and_marked_so() -> None:
-    tally = Tally()
+    tally = RunProgress()
     for event in (RunStarted(4, "."), *begun(1, size=10 * MIB), *begun(2, size=30 * MIB)):
         tally(event)
     assert tally.amount() == "0 B of ~80.0 MiB"

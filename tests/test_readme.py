@@ -26,9 +26,9 @@ import pytest
 import fetchq
 from fetchq import _errors, _events
 from fetchq._cli import get
-from fetchq._cli._config import defaults
-from fetchq._report._record import record
-from fetchq._sources import aria2, jsonl, read
+from fetchq._cli.config import defaults
+from fetchq._queue_files import aria2, jsonl, read
+from fetchq._report.record import record
 
 from .conftest import RunFetchq, clean_env
 from .origin import Origin, Request, basic_auth, generated

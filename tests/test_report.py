@@ -30,8 +30,8 @@ from fetchq._events import (
     Warned,
 )
 from fetchq._models import Job, Result
-from fetchq._report import GO_ON, Audience, Lines, Outlet, Summary, line
-from fetchq._report._record import Json, record
+from fetchq._report import GO_ON, Lines, LineWriter, Reporter, Summary, line
+from fetchq._report.record import Json, record
 from fetchq._settings import ProgressKind
 
 MIB = 1 << 20
@@ -279,7 +279,7 @@ class Pipe(io.StringIO):
 
 def test_a_reader_that_leaves_is_noticed_once_and_quietly() -> None:
     pipe, calls = Pipe(), list[int]()
-    outlet = Outlet(pipe, gone=lambda: calls.append(1))
+    outlet = LineWriter(pipe, gone=lambda: calls.append(1))
     outlet.say("one")
     pipe.failure = BrokenPipeError()
     outlet.say("two")
@@ -291,14 +291,14 @@ def test_a_reader_that_leaves_is_noticed_once_and_quietly() -> None:
 def test_a_log_on_a_full_disk_does_not_end_the_run() -> None:
     pipe, calls = Pipe(), list[int]()
     pipe.failure = OSError(28, "No space left on device")
-    Outlet(pipe, gone=lambda: calls.append(1)).say("one")
+    LineWriter(pipe, gone=lambda: calls.append(1)).say("one")
     assert calls == []
 
 
 def test_events_that_cannot_be_written_are_told_once() -> None:
     pipe, lost = Pipe(), list[OSError]()
     pipe.failure = OSError(28, "No space left on device")
-    outlet = Outlet(pipe, lost=lost.append)
+    outlet = LineWriter(pipe, lost=lost.append)
     outlet.say("one")
     outlet.say("two")
     assert lost == [pipe.failure]
@@ -307,7 +307,7 @@ def test_events_that_cannot_be_written_are_told_once() -> None:
 def test_what_a_stream_cannot_show_is_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    Outlet(stream).say("naïve \udcff")
+    LineWriter(stream).say("naïve \udcff")
     assert raw.getvalue() == b"na\\xefve \\udcff\n"
 
 
@@ -328,7 +328,7 @@ class Terminal(io.StringIO):
 
 def heard(stderr: io.StringIO, progress: ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
     stdout = io.StringIO()
-    audience = Audience(progress, verbosity, stderr=stderr, stdout=stdout, slots=2)
+    audience = Reporter(progress, verbosity, stderr=stderr, stdout=stdout, slots=2)
     for event in (*EVENTS[:-1], ran(3, 1)):
         audience(event)
         audience.tick()
@@ -368,7 +368,7 @@ def test_quiet_says_errors_only() -> None:
 
 def test_a_log_gets_the_verbose_lines_with_their_time() -> None:
     log = io.StringIO()
-    audience = Audience("none", QUIET, stderr=io.StringIO(), stdout=io.StringIO(), log=log, slots=1)
+    audience = Reporter("none", QUIET, stderr=io.StringIO(), stdout=io.StringIO(), log=log, slots=1)
     for event in EVENTS:
         audience(event)
     times, words = zip(*(text.split()[:2] for text in log.getvalue().splitlines()), strict=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from fetchq._budget import Budget
+from fetchq._connections import Budget
 from fetchq._models import Again
 from fetchq._scheduler import Scheduler, Work
 from fetchq._settings import Queue

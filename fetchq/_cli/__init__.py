@@ -28,8 +28,8 @@ import click
 from .._errors import DiskError, FetchError
 from .._settings import ProgressKind
 from .._version import VERSION
-from ._help import Get, Verbs, check_word
-from ._options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
+from .help import Get, Verbs, check_word
+from .options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
 
 __all__ = ["main"]
 
@@ -56,7 +56,7 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
     if not given["base_url"]:
         for word in urls:
             check_word(word, _verbs.commands)
-    from ._run import get
+    from .run import get
 
     return get(urls, given)
 
@@ -91,7 +91,7 @@ def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, 
     A DIR stands for all its files that the manifest or the store names; without any, the current one.
     Exits 9 when a file's bytes are not what they were.
     """
-    from ._verify import verify
+    from .verify import verify
 
     return verify(paths, checksums=checksums, store=store, progress=progress)
 
@@ -101,7 +101,7 @@ def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, 
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each job.")
 def status(directory: Path, as_json: bool) -> int:
     """Say how the jobs of the queue runs into DIR ended, and why some failed."""
-    from ._status import status
+    from .status import status
 
     return status(directory, as_json=as_json)
 

@@ -17,10 +17,10 @@ from .._api import Downloader
 from .._errors import UsageError
 from .._models import Job
 from .._naming import printable
-from .._report import TICK, Audience
+from .._report import TICK, Reporter
 from .._settings import MIB, Disk, Network, ProgressKind, Queue, Retry, Settings
-from ._account import Account, right, table
-from ._origin import Fault, Offer, Origin
+from .account import Account, right, table
+from .server import DemoServer, Fault, Offer
 
 __all__ = ["demo"]
 
@@ -60,13 +60,13 @@ def demo(keep: Path | None = None, progress: ProgressKind = "auto") -> int:
     :return: exit code: 0 when every file is what the origin meant, 1 when one is not, 130 after Ctrl-C.
     :raises UsageError: *keep* cannot be a directory.
     """
-    audience = Audience(progress, stderr=sys.stderr, stdout=sys.stdout, slots=JOBS, fleeting=True)
+    audience = Reporter(progress, stderr=sys.stderr, stdout=sys.stdout, slots=JOBS, fleeting=True)
     offered, account = offers(), Account()
     with ExitStack() as stack:
         if keep:
             _make(keep)
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetchq-demo-")))
-        origin = stack.enter_context(Origin(offered))
+        origin = stack.enter_context(DemoServer(offered))
         jobs = [_job(origin, offer) for offer in offered]
         try:
             asyncio.run(_fetch(jobs, directory, audience, account))
@@ -90,14 +90,14 @@ def _make(keep: Path) -> None:
         raise UsageError(f"The directory {printable(str(keep))} cannot be made: {error.strerror}.") from error
 
 
-def _job(origin: Origin, offer: Offer) -> Job:
+def _job(origin: DemoServer, offer: Offer) -> Job:
     """Only a digest can tell wrong bytes of the right length."""
     garbled = any(fault.garbled for fault in offer.faults)
     checksum = f"sha256:{hashlib.sha256(offer.data).hexdigest()}" if garbled else None
     return Job(origin.url(offer), offer.name, id=offer.name, checksum=checksum)
 
 
-async def _fetch(jobs: Sequence[Job], directory: Path, audience: Audience, account: Account) -> None:
+async def _fetch(jobs: Sequence[Job], directory: Path, audience: Reporter, account: Account) -> None:
     """Run the queue through the engine as any other, drawing meanwhile."""
     settings = Settings(network=NETWORK, retry=RETRY, disk=Disk(dir=directory), queue=Queue(jobs=JOBS))
     drawing = asyncio.create_task(_draw(audience))
@@ -112,7 +112,7 @@ async def _fetch(jobs: Sequence[Job], directory: Path, audience: Audience, accou
         audience.close()
 
 
-async def _draw(audience: Audience) -> None:
+async def _draw(audience: Reporter) -> None:
     while True:
         audience.tick()
         await asyncio.sleep(TICK)

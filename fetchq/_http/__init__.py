@@ -2,24 +2,22 @@
 
 A request passes, in this order::
 
-    _client     one attempt: send, follow redirects by hand, hand back the final head
-    _address    URL text -> origin, user, and the bytes to ask for
-    _request    fields, cookies, body: what the origin at hand may see (_headers)
-    _routes     straight to the server, or not (_proxies); _tls: settings -> SSLContext
-    _redirects  where a redirect leads, and with which method
-    _reply      the head and the body's bytes as they arrive
-    _translate  what went wrong (_faults, the system) -> FetchError
+    client      one attempt: send, follow redirects by hand, hand back the final head
+    url         URL text -> origin, user, and the bytes to ask for
+    request     fields, cookies, body: what the origin at hand may see (headers)
+    routes      straight to the server, or not (proxies); tls: settings -> SSLContext
+    redirects   where a redirect leads, and with which method
+    response    the head and the body's bytes as they arrive
+    errors      what went wrong (http11.exceptions, the system) -> FetchError
 
-Straight is our own HTTP/1.1: _straight, _connection, _wire, _pool. What needs httpx's client goes through it,
-in modules that nothing else imports until then: _through, _auth, _stock, _foreign, and _transport, which is our
-own way as httpx sees it.
+``http11`` is our own HTTP/1.1; ``httpx_backend`` is what needs httpx's client.
 
 The only package that imports httpx.
 """
 
 from __future__ import annotations
 
-from ._client import HttpClient
-from ._reply import Buffer, Reply
+from .client import HttpClient
+from .response import Response
 
-__all__ = ["Buffer", "HttpClient", "Reply"]
+__all__ = ["HttpClient", "Response"]

@@ -4,7 +4,7 @@ Observers are called for every event and only remember; whoever opens the door c
 times a second, and nothing but ``tick`` and ``close`` draws.
 """
 
-from ._bars import MOST_SLOTS, Bars
-from ._status import Status
+from .bars import MOST_SLOTS, Bars
+from .status import Status
 
 __all__ = ["MOST_SLOTS", "Bars", "Status"]

@@ -3,10 +3,10 @@
 The JSON lines (``_record``) are imported when a program asks for them.
 """
 
-from ._audience import TICK, Audience
-from ._outlet import Outlet
-from ._summary import GO_ON, Summary
-from ._words import NORMAL, QUIET, VERBOSE, Lines, failure, left_by_reader, line
+from .lines import LineWriter
+from .reporter import TICK, Reporter
+from .summary import GO_ON, Summary
+from .words import NORMAL, QUIET, VERBOSE, Lines, failure, left_by_reader, line
 
 __all__ = [
     "GO_ON",
@@ -14,9 +14,9 @@ __all__ = [
     "QUIET",
     "TICK",
     "VERBOSE",
-    "Audience",
+    "LineWriter",
     "Lines",
-    "Outlet",
+    "Reporter",
     "Summary",
     "failure",
     "left_by_reader",

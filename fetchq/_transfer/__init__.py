@@ -1,7 +1,7 @@
 """One job: request, plan, stream, verify, finalise."""
 
-from ._job import Transfer
-from ._preview import preview
-from ._tools import Tools
+from .context import RunContext
+from .preview import preview
+from .transfer import Transfer
 
-__all__ = ["Tools", "Transfer", "preview"]
+__all__ = ["RunContext", "Transfer", "preview"]

@@ -27,8 +27,8 @@ import httpx
 import trustme
 
 from fetchq._http import HttpClient
-from fetchq._http._straight import Straight
-from fetchq._http._transport import FastTransport
+from fetchq._http.http11.pool import ConnectionPool
+from fetchq._http.http11.transport import Transport
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -139,8 +139,10 @@ Make = Callable[[ssl.SSLContext], httpx.AsyncBaseTransport]
 
 
 def fast(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    return FastTransport(
-        Straight(ssl_context=context, max_head=65536, max_headers=200, keepalive=TASKS, keepalive_expiry=30)
+    return Transport(
+        ConnectionPool(
+            ssl_context=context, max_head=65536, max_headers=200, keepalive=TASKS, keepalive_expiry=30
+        )
     )
 
 

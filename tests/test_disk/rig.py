@@ -10,11 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fetchq._digests import Buffer
 from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Parts
-from fetchq._disk._journal import load
+from fetchq._disk.journal import load
 from fetchq._errors import ChecksumError
-from fetchq._models import Resource
+from fetchq._models import Buffer, Resource
 from fetchq._settings import Disk, IfExists
 
 T = TypeVar("T")

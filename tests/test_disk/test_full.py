@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fetchq._disk import Files, Finished, Part
-from fetchq._disk._files import translate
+from fetchq._disk.files import translate
 from fetchq._errors import DiskError, DiskFullError
 
 from .rig import claimed, disk, journal, names, no_check, opened, pattern, put, resource, run

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetchq._disk import Files, Identity, Journal
-from fetchq._disk._files import open_directory
-from fetchq._disk._journal import _check, _decode, _encode, load, save
+from fetchq._disk.files import open_directory
+from fetchq._disk.journal import _check, _decode, _encode, load, save
 from fetchq._models import Span
 
 FILES = Files()

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 )
 
 from fetchq._disk import Finished, Identity, Part, Parts
-from fetchq._disk._files import Files
-from fetchq._disk._journal import load
+from fetchq._disk.files import Files
+from fetchq._disk.journal import load
 from fetchq._models import Resource, Span
 
 from .rig import Clock, abandon, disk, never, no_check, pattern

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetchq._digests import Buffer
 from fetchq._disk import Files, Finished, Part
-from fetchq._disk._files import write_all
+from fetchq._disk.files import write_all
 from fetchq._errors import DiskError, DiskFullError
-from fetchq._models import Span
+from fetchq._models import Buffer, Span
 
 from .rig import (
     MTIME,

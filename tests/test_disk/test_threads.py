@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fetchq._disk import Files
-from fetchq._disk._parts import SHORT
-from fetchq._disk._threads import MOST_SHORT, REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
+from fetchq._disk.parts import SHORT
+from fetchq._disk.threads import MOST_SHORT, REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
 from fetchq._settings import Disk
 
 from .rig import Clock, disk, names, opened, put, run

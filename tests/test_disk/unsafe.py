@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
-from fetchq._digests import Buffer
 from fetchq._disk import Files
+from fetchq._models import Buffer
 
 
 class DiedError(Exception):

@@ -1,0 +1,220 @@
+"""``fetchq verify``: files hashed again, several at a time, against a manifest or the store."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event as Flag
+from typing import TypeAlias
+
+from .._digests import Hasher, parse
+from .._errors import ChecksumError, DiskError, FetchError, StoppedError, UsageError
+from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted, Warned
+from .._models import Job, Result
+from .._naming import printable
+from .._report import TICK, Reporter
+from .._settings import ProgressKind
+from .._store import Store
+from .jobs import digests
+from .options import STORE
+
+__all__ = ["verify"]
+
+# Large enough that a block costs little besides its hash, small enough that eight of them are nothing.
+BLOCK = 1 << 20
+# hashlib lets other threads run, so that each core can hash; past eight the disk is what is waited for.
+WORKERS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFile:
+    """A file and the digests that it should have; none where nothing is known of it.
+
+    :param named: by the user, who must hear it when nothing is known of this very file.
+    """
+
+    path: Path
+    digests: Mapping[str, str]
+    named: bool = False
+
+
+Known: TypeAlias = Callable[[Path], Iterator[ExpectedFile]]
+
+
+def verify(paths: Sequence[Path], *, checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
+    """Compare files with what is known of them; give the exit code of the first that differs.
+
+    :param paths: files, or directories that stand for all that is known below them.
+    :raises FetchError: there is nothing to compare with.
+    """
+    known = _manifest(checksums) if checksums is not None else _remembered(store)
+    audience = Reporter(progress, stderr=sys.stderr, stdout=sys.stdout, slots=WORKERS)
+    try:
+        return Verification(audience).run(claim for path in paths or [Path()] for claim in known(path))
+    finally:
+        audience.close()
+
+
+def _manifest(checksums: Path) -> Known:
+    named = digests(checksums)
+
+    def known(path: Path) -> Iterator[ExpectedFile]:
+        if path.is_dir():
+            for name, text in named.items():
+                yield ExpectedFile(path / name, _pair(text))
+        else:
+            yield ExpectedFile(path, _pair(named.get(str(path)) or named.get(path.name)), named=True)
+
+    return known
+
+
+def _pair(checksum: str | None) -> dict[str, str]:
+    if checksum is None:
+        return {}
+    digest = parse(checksum)
+    return {digest.algorithm: digest.hex}
+
+
+def _remembered(store: Path | None) -> Known:
+    def known(path: Path) -> Iterator[ExpectedFile]:
+        whole = path.is_dir()
+        file = store or (path if whole else path.parent) / STORE
+        if not file.is_file():
+            raise UsageError(f"There is no {printable(str(file))}: name a manifest with --checksums FILE.")
+        wanted = None if whole else path.resolve()
+        found = False
+        with closing(Store(file, create=False)) as remembers:
+            for record in remembers.rows("done", "resumed", "skipped"):
+                at = remembers.path_of(record)
+                if at is not None and (whole or at == wanted):
+                    found = True
+                    yield ExpectedFile(_near(at), record.digests, named=not whole)
+        if not whole and not found:
+            yield ExpectedFile(path, {}, named=True)
+
+    return known
+
+
+def _near(path: Path) -> Path:
+    """Give *path* as a person would write it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+class Verification:
+    """One run of ``verify``: threads hash, this one draws."""
+
+    def __init__(self, audience: Reporter) -> None:
+        self._audience = audience
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._error: FetchError | None = None
+        self._stopping = Flag()
+        self._done = self._failed = self._unknown = self._bytes = 0
+
+    def run(self, claims: Iterable[ExpectedFile]) -> int:
+        """Check all *claims*; give the exit code.
+
+        :raises UsageError: there are none, or none with a digest.
+        """
+        began = time.monotonic()
+        self._audience(RunStarted(None, ""))
+        try:
+            self._run(self._known(claims))
+        except KeyboardInterrupt:
+            self._audience.say("Stopped before all files were compared.")
+            return StoppedError.exit_code
+        if not self._done + self._failed:
+            what = "No digest is on record" if self._unknown else "Nothing is known"
+            raise UsageError(f"{what} of any file here: name a manifest with --checksums FILE.")
+        if self._unknown:
+            files = "1 file has" if self._unknown == 1 else f"{self._unknown} files have"
+            self._audience(Warned(0, f"{files} no digest on record and cannot be verified."))
+        elapsed = time.monotonic() - began
+        self._audience(
+            RunFinished(self._done, 0, 0, self._failed, 0, self._bytes, self._bytes, elapsed, stopped=False)
+        )
+        return 0 if self._error is None else self._error.exit_code
+
+    def _known(self, claims: Iterable[ExpectedFile]) -> Iterator[ExpectedFile]:
+        """Pass over the files that were there before the first run, and so were hashed by nobody."""
+        for claim in claims:
+            if claim.digests or claim.named:
+                yield claim
+            else:
+                self._unknown += 1
+
+    def _run(self, claims: Iterable[ExpectedFile]) -> None:
+        numbered = enumerate(claims, 1)
+        waiting: set[Future[None]] = set()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            # Twice the workers: each finds its next file at once, and a directory of millions costs no memory.
+            try:
+                while waiting := waiting | {
+                    pool.submit(self._check, number, claim)
+                    for number, claim in islice(numbered, 2 * WORKERS - len(waiting))
+                }:
+                    done, waiting = wait(waiting, TICK, FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                    self._tell()
+            except BaseException:
+                # The pool waits for its threads: without a word to them, until the largest file is read.
+                self._stopping.set()
+                raise
+
+    def _tell(self) -> None:
+        """Hand on what the threads said since the last time."""
+        while not self._events.empty():
+            event = self._events.get()
+            self._audience(event)
+            if isinstance(event, JobFinished):
+                self._error = self._error or event.result.error
+                self._done += event.result.ok
+                self._failed += not event.result.ok
+                self._bytes += event.result.received
+        self._audience.tick()
+
+    def _check(self, number: int, claim: ExpectedFile) -> None:
+        """Hash one file, in a thread."""
+        name = printable(str(claim.path))
+        began = time.monotonic()
+        self._events.put(JobStarted(number, None, name, ""))
+        try:
+            if not claim.digests:
+                raise UsageError(f"{name}: no digest of it is known: name a manifest with --checksums FILE.")
+            size, actual = self._hash(number, claim, name)
+            _compare(claim.digests, actual, name)
+            result = Result(
+                Job(""), "done", claim.path, size, size, actual, "digest", time.monotonic() - began, 1
+            )
+        except FetchError as error:
+            result = Result(Job(""), "failed", error=error)
+        self._events.put(JobFinished(number, name, result))
+
+    def _hash(self, number: int, claim: ExpectedFile, name: str) -> tuple[int, dict[str, str]]:
+        hasher, have = Hasher(claim.digests), 0
+        try:
+            with claim.path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                self._events.put(Planned(number, name, "fresh", "", 0, size, resumable=False))
+                while (block := file.read(BLOCK)) and not self._stopping.is_set():
+                    hasher.update(block)
+                    have += len(block)
+                    self._events.put(Progressed(number, have, len(block), 1))
+        except OSError as error:
+            raise DiskError(f"{name} cannot be read: {error.strerror}.") from error
+        return have, hasher.hexdigests()
+
+
+def _compare(expected: Mapping[str, str], actual: Mapping[str, str], name: str) -> None:
+    for algorithm, value in expected.items():
+        if actual[algorithm] != value:
+            raise ChecksumError(f"{name}: its {algorithm} should be {value}, and it is {actual[algorithm]}.")

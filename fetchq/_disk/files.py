@@ -1,0 +1,239 @@
+"""The system calls that move bytes and names, and what their errors mean to people."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._errors import DiskError, DiskFullError
+from .._models import Buffer
+from .._naming import printable
+
+__all__ = [
+    "NO_LINKS",
+    "Files",
+    "NameTakenError",
+    "UnnamedError",
+    "open_directory",
+    "remove",
+    "translate",
+    "write_all",
+]
+
+# writev(2): the kernel takes at most 1024 buffers a call (UIO_MAXIOV).
+MAX_BUFFERS = 1024
+# Larger calls make the kernel take page-cache memory in blocks that a virtual machine may have handed back to
+# its host and must fault in again: 1 MiB a call took ten times as long as 256 KiB or less. Smaller ones cost
+# turns of the interpreter, which the thread that receives needs too: 128 KiB a call made https 4 % slower.
+PIECE = 256 * 1024
+
+_REASONS = {
+    errno.ENOSPC: "no space is left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the file system, or the limit set by ulimit -f, allows",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "the folder vanished",
+    errno.ENOTDIR: "a folder on its path is a file",
+    errno.EISDIR: "a folder has its name",
+    errno.ELOOP: "a symbolic link stands in its place, and is not followed",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EIO: "the disk reports an input/output error",
+    errno.ENAMETOOLONG: "the name is too long for the file system",
+    errno.EMFILE: "too many open files; raise the limit with ulimit -n, or lower --jobs",
+    errno.ENFILE: "too many open files on this machine",
+    errno.ENOLCK: "the file system has no locks",
+    errno.ESTALE: "the network file system lost it",
+}
+# What link(2) answers where the file system, or a policy, has no hard links.
+NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+# What open(2) answers where the file system, or the kernel, has no O_TMPFILE.
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class UnnamedError(Exception):
+    """Files without a name, or names for them, are not to be had here."""
+
+
+class NameTakenError(Exception):
+    """The name that an unnamed file was to get has been given already."""
+
+
+class Files:
+    """The system calls, one method each, so that a test can lose writes or fill the disk.
+
+    Names are relative to the folder open as *dir_fd*; none is ever followed through a symbolic link.
+    """
+
+    def open(self, name: str | Path, flags: int, dir_fd: int | None = None) -> int:
+        """Open *name*; a file that is made gets the permissions that the umask leaves."""
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=dir_fd)
+
+    def open_folder(self, path: Path) -> int:
+        """Open the folder *path*; a symbolic link to one is the user's own choice."""
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open_unnamed(self, dir_fd: int) -> int:
+        """Open a new file in a folder that has no name there yet, and leaves nothing behind without one.
+
+        :raises UnnamedError: there is no such thing here.
+        """
+        try:
+            return os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno in _NO_UNNAMED:
+                raise UnnamedError from error
+            raise
+
+    def name(self, fd: int, name: str, dir_fd: int) -> None:
+        """Give an unnamed file its name, if that is free.
+
+        :raises UnnamedError: that cannot be done here.
+        """
+        try:
+            # open(2) names this way, which unlike AT_EMPTY_PATH asks for no privilege.
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            # ENOENT: there is no /proc, or the folder is gone, which a part's way makes anew.
+            if error.errno in NO_LINKS or error.errno == errno.ENOENT:
+                raise UnnamedError from error
+            raise
+
+    def mkdir(self, name: str, dir_fd: int) -> None:
+        os.mkdir(name, dir_fd=dir_fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+        return os.pwritev(fd, chunks, offset)
+
+    def preadv(self, fd: int, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
+        return os.preadv(fd, buffers, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def touch(self, fd: int, mtime: float) -> None:
+        os.utime(fd, (mtime, mtime))
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def lock(self, fd: int) -> bool:
+        """Take the exclusive lock, which dies with its owner; False when somebody else has it."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
+        """Look at *name* itself; None when there is nothing."""
+        # Nearly always there is nothing, and this says so without an exception. What it cannot tell apart from
+        # that, the next call that wants to use the name will.
+        if not os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
+            return None
+        try:
+            return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def free(self, fd: int) -> int | None:
+        """Bytes that may still be written to the file system of *fd*; None when it does not say."""
+        found = os.fstatvfs(fd)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def link(self, source: str, target: str, dir_fd: int) -> None:
+        os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+
+    def replace(self, source: str, target: str, dir_fd: int) -> None:
+        os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def unlink(self, name: str, dir_fd: int) -> None:
+        os.unlink(name, dir_fd=dir_fd)
+
+
+def translate(error: OSError, path: Path) -> DiskError:
+    """Give the error for people: which file, why, and whether the whole disk is full."""
+    number = error.errno or 0
+    reason = _REASONS.get(number) or (os.strerror(number).lower() if number else str(error))
+    kind = DiskFullError if number in _FULL else DiskError
+    return kind(f"{printable(str(path))} cannot be written: {reason}.")
+
+
+def open_directory(files: Files, path: Path, *, durable: bool) -> int:
+    """Open the folder *path*, made with its parents when missing.
+
+    :param durable: a folder that was made survives power loss.
+    """
+    try:
+        return files.open_folder(path)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+    parent = open_directory(files, path.parent, durable=durable)
+    try:
+        files.mkdir(path.name, parent)
+        if durable:
+            files.fsync(parent)
+    except FileExistsError:
+        pass  # another job or process was quicker
+    finally:
+        files.close(parent)
+    return files.open_folder(path)
+
+
+def remove(files: Files, name: str, dir_fd: int) -> bool:
+    """Remove *name*; False when it was not there."""
+    try:
+        files.unlink(name, dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def write_all(files: Files, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+    """Write all *chunks* one behind the other at *offset*, without copying; give their size."""
+    start = offset
+    left = list(chunks)
+    while left:
+        count = files.pwritev(fd, _leading(left), offset)
+        if count == 0 and any(map(len, left)):
+            raise OSError(errno.EIO, "a write made no progress")
+        offset += count
+        left = _without(left, count)
+    return offset - start
+
+
+def _leading(chunks: list[Buffer]) -> list[Buffer]:
+    """Give the first :data:`PIECE` bytes of *chunks*, as buffers for one call."""
+    leading: list[Buffer] = []
+    room = PIECE
+    for chunk in chunks[:MAX_BUFFERS]:
+        leading.append(chunk if len(chunk) <= room else memoryview(chunk)[:room])
+        room -= len(leading[-1])
+        if not room:
+            break
+    return leading
+
+
+def _without(chunks: list[Buffer], count: int) -> list[Buffer]:
+    """Give *chunks* behind their first *count* bytes: the kernel may write less than it was asked to."""
+    for index, chunk in enumerate(chunks):
+        if count < len(chunk):
+            return [memoryview(chunk)[count:], *chunks[index + 1 :]] if count else chunks[index:]
+        count -= len(chunk)
+    return []

@@ -1,0 +1,196 @@
+"""Which bytes of a part can be trusted, and of which resource they are: a small file that checks itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .._models import Resource, Span, redact
+from .._ranges import clip
+from .files import Files, remove, write_all
+
+__all__ = ["Identity", "Journal", "forget", "journal_of", "load", "part_of", "save"]
+
+# A journal holds a URL and at most some hundred spans, a few KiB; anything larger is not one of ours.
+MAX_BYTES = 1 << 20
+
+
+class Identity:
+    """Which download a part belongs to, worked out when it is asked for: small files seldom need it.
+
+    :ivar url: without secrets and query.
+    :ivar key: tells URLs apart that differ in their secrets, without holding these.
+    """
+
+    def __init__(self, full: str) -> None:
+        self._full = full
+
+    @cached_property
+    def url(self) -> str:
+        return redact(self._full).partition("?")[0]
+
+    @cached_property
+    def key(self) -> str:
+        return hashlib.sha256(self._full.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def __repr__(self) -> str:
+        return f"Identity({self.url!r})"
+
+
+class Journal(NamedTuple):
+    """What is known about a part: whose bytes it holds, and which of them are on disk.
+
+    :param url: as in :class:`Identity`, and so is *key*.
+    :param length: bytes of the whole resource, if told.
+    :param pid: process that wrote this last.
+    """
+
+    url: str
+    key: str
+    length: int | None
+    etag: str | None
+    last_modified: str | None
+    spans: tuple[Span, ...]
+    pid: int
+
+    @classmethod
+    def of(cls, identity: Identity, resource: Resource, spans: tuple[Span, ...]) -> Journal:
+        """Give the journal of this process's download of *resource*."""
+        facts = (resource.length, resource.etag, resource.last_modified)
+        return cls(identity.url, identity.key, *facts, spans, os.getpid())
+
+    def belongs_to(self, identity: Identity) -> bool:
+        """Tell whether a download of *identity* may go on with this part.
+
+        The query may differ, as a signed URL's does each time, where a strong ETag will tell whether the
+        bytes are still the same ones.
+        """
+        strong = self.etag is not None and not self.etag.startswith(("W/", "w/"))
+        return self.key == identity.key or (strong and self.url == identity.url)
+
+    def within(self, size: int) -> Journal:
+        """Give the journal as far as it can be true of a part of *size* bytes."""
+        end = size if self.length is None else min(size, self.length)
+        return self._replace(spans=clip(self.spans, end))
+
+
+# About 5 ms on the event loop, once for a folder.
+MOST_ENTRIES = 10_000
+
+
+def part_of(name: str) -> str:
+    """Give the unfinished file's name."""
+    return f"{name}.part"
+
+
+def journal_of(name: str) -> str:
+    """Give the journal's name."""
+    return f"{name}.part.json"
+
+
+def holds_journals(directory: Path) -> bool:
+    """Tell whether journals lie in *directory*; a folder too large to look through may hold some."""
+    try:
+        with os.scandir(directory) as entries:
+            return any(
+                at >= MOST_ENTRIES or entry.name.endswith(".part.json") for at, entry in enumerate(entries)
+            )
+    except OSError:
+        return False
+
+
+def load(files: Files, name: str | Path, dir_fd: int | None = None) -> Journal | None:
+    """Read the journal file *name*; None for anything but a journal that is whole."""
+    try:
+        # Not to wait for a writer, should somebody have put a FIFO there.
+        fd = files.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd)
+    except OSError:
+        return None
+    try:
+        found = files.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            return None
+        text = bytearray(found.st_size)
+        size = files.preadv(fd, [text], 0)
+    except OSError:
+        return None
+    finally:
+        files.close(fd)
+    return _decode(bytes(text[:size]), Path(name).name)
+
+
+def save(files: Files, name: str, dir_fd: int, journal: Journal, *, durable: bool) -> None:
+    """Replace the journal of the file *name* at once; its part's lock must be held.
+
+    :param durable: it survives power loss from here on.
+    """
+    target = journal_of(name)
+    draft = f"{target}.tmp"
+    # Made anew each time: what stands there is a crash's leftover, or somebody's link to another file.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        fd = files.open(draft, flags, dir_fd)
+    except FileExistsError:
+        files.unlink(draft, dir_fd)
+        fd = files.open(draft, flags, dir_fd)
+    try:
+        write_all(files, fd, [_encode(journal, target)], 0)
+        if durable:
+            files.fsync(fd)
+    finally:
+        files.close(fd)
+    files.replace(draft, target, dir_fd)
+    if durable:
+        files.fsync(dir_fd)
+
+
+def forget(files: Files, name: str, dir_fd: int, *, durable: bool) -> None:
+    """Remove the journal of the file *name*, so that nothing vouches for what its part holds."""
+    if remove(files, journal_of(name), dir_fd) and durable:
+        files.fsync(dir_fd)
+
+
+def _encode(journal: Journal, name: str) -> bytes:
+    spans = [[span.start, span.stop] for span in journal.spans]
+    # Its own name, so that a journal does not vouch for a part beside which it was put by mistake.
+    facts = journal._asdict() | {"spans": spans, "name": name}
+    return json.dumps({"crc32": _check(facts), "part": facts}, indent=1).encode()
+
+
+def _check(facts: Any) -> str:
+    return f"{zlib.crc32(json.dumps(facts, sort_keys=True).encode()):08x}"
+
+
+def _decode(text: bytes, name: str) -> Journal | None:
+    try:
+        outer = json.loads(text)
+        facts = outer["part"]
+        if outer["crc32"] != _check(facts) or facts.pop("name") != name:
+            return None
+        return _journal(**facts)
+    # What a crash or a stranger left can be wrong in each of these ways; one does not differ from another.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _journal(
+    url: Any, key: Any, length: Any, etag: Any, last_modified: Any, spans: Any, pid: Any
+) -> Journal | None:
+    texts = isinstance(url, str) and isinstance(key, str)
+    tags = all(value is None or isinstance(value, str) for value in (etag, last_modified))
+    if not (texts and tags and _is_size(pid) and (length is None or _is_size(length))):
+        return None
+    pairs = tuple(Span(start, stop) for start, stop in spans)
+    if not all(_is_size(span.start) and _is_size(span.stop) and span.start <= span.stop for span in pairs):
+        return None
+    return Journal(url, key, length, etag, last_modified, pairs, pid)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value >= 0

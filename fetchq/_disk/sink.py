@@ -1,0 +1,65 @@
+"""What a transfer may do with the place its bytes go to, be it a part or standard output."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from .._models import Buffer, Resource, Span
+from .journal import Journal
+from .names import Existing
+from .publish import Finished
+
+__all__ = ["Sink"]
+
+
+class Sink(Protocol):
+    """Where the bytes of one download go."""
+
+    @property
+    def name(self) -> str:
+        """The target's name; ``-`` is standard output."""
+
+    @property
+    def path(self) -> Path:
+        """Where the unfinished bytes are."""
+
+    @property
+    def journal(self) -> Journal | None:
+        """What an earlier run, or this one, has noted about them."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Which bytes are there and trusted, merged."""
+
+    @property
+    def restartable(self) -> bool:
+        """Whether :meth:`reset` can still be asked for."""
+
+    async def begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
+        """Note what is being fetched, before its first byte is written."""
+
+    async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
+        """Write *chunks* one behind the other at *offset*."""
+
+    async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
+        """Write *batches*, each an offset and its chunks, until none is left; more may be added meanwhile."""
+
+    async def read(self, span: Span) -> bytes:
+        """Read bytes back."""
+
+    async def reset(self) -> None:
+        """Start over at the first byte."""
+
+    async def finish(
+        self, *, size: int, mtime: float | None, check: Callable[[Mapping[str, str]], None]
+    ) -> Finished | Existing:
+        """Verify *size* bytes, and make them the finished file."""
+
+    async def spoil(self) -> Path:
+        """Put wrong bytes aside, and start over."""
+
+    async def close(self) -> None:
+        """Let go; what was written stays."""

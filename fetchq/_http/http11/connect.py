@@ -1,0 +1,95 @@
+"""A host and port -> a connected socket: the first address that answers, and no socket left behind.
+
+``loop.create_connection(happy_eyeballs_delay=...)`` loses a socket that has just been connected when it is
+cancelled at that moment, so the race is run here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["dial"]
+
+# RFC 8305 section 8 recommends this before the next address is tried beside a slow one.
+_DELAY = 0.25
+
+SocketAddress = tuple[int, int, int, str, Any]
+
+
+async def dial(host: str, port: int) -> socket.socket:
+    """Connect to *host*, trying its addresses one beside the other as RFC 8305 says.
+
+    :raises OSError: the name has no address, or none of them answers; the first address's error.
+    """
+    addresses = await _resolve(host, port)
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    tasks: list[asyncio.Task[socket.socket]] = []
+    winner = None
+    try:
+        winner = await _race(_interleaved(addresses), tasks)
+        return winner.result()
+    finally:
+        for task in tasks:
+            if task is not winner:
+                task.cancel()
+                task.add_done_callback(_close)
+
+
+async def _resolve(host: str, port: int) -> Sequence[SocketAddress]:
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    name = host.encode("ascii")  # as text it would be encoded by IDNA, which has been done
+    try:
+        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=numeric)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+
+
+def _interleaved(addresses: Sequence[SocketAddress]) -> Iterable[SocketAddress]:
+    """Alternate between the families, the resolver's favourite first (RFC 8305 section 4)."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    other = [address for address in addresses if address[0] != addresses[0][0]]
+    return [one for pair in itertools.zip_longest(first, other) for one in pair if one is not None]
+
+
+async def _race(
+    addresses: Iterable[SocketAddress], tasks: list[asyncio.Task[socket.socket]]
+) -> asyncio.Task[socket.socket]:
+    left = iter(addresses)
+    pending: set[asyncio.Task[socket.socket]] = set()
+    while True:
+        address = next(left, None)
+        if address is not None:
+            tasks.append(asyncio.create_task(_connect(address)))
+            pending.add(tasks[-1])
+        elif not pending:
+            break
+        # A failure starts the next address at once.
+        done, pending = await asyncio.wait(
+            pending, timeout=None if address is None else _DELAY, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            if task.exception() is None:
+                return task
+    return tasks[0]
+
+
+async def _connect(address: SocketAddress) -> socket.socket:
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _close(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

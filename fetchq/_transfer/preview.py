@@ -1,0 +1,54 @@
+"""What a run would do about a job: one request whose body is not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import _digests, _naming, _ranges, _retry
+from .._disk import Identity
+from .._errors import FetchError
+from .._models import Job, Preview
+from .checks import check_length, place, resumable_method, same_file
+from .context import RunContext
+
+__all__ = ["preview"]
+
+
+async def preview(job: Job, tools: RunContext) -> Preview:
+    """Ask the server about *job* and look at the disk; nothing is written."""
+    try:
+        tools.http.check(job)
+        return await _look(job, tools)
+    except FetchError as error:
+        name = job.out or _naming.guess(job.url)
+        return Preview(job, name, "failed", error=error)
+
+
+async def _look(job: Job, tools: RunContext) -> Preview:
+    reply = await tools.http.open(job)
+    try:
+        if reply.status not in _retry.GOOD:
+            host = urlsplit(reply.url).hostname or "the server"
+            raise _retry.error_for(reply.status, reply.headers, tools.settings.retry, host, tools.now())
+        promised = _digests.promised(reply.headers, reply.status)
+        seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
+        name = _naming.name_from(reply.headers, reply.url, dotfiles=tools.settings.disk.dotfiles)
+    finally:
+        await reply.aclose()
+    check_length(job, seen, tools.settings.disk.max_size)
+    resumable = seen.ranges and resumable_method(job) and not seen.encoding
+    if job.out == "-":
+        return Preview(job, job.out, "fresh", seen.length, 0, resumable)
+    base = tools.settings.disk.dir
+    folder, name = place(job, base, name)
+    shown = _shown(folder / name, base)
+    final = folder / name
+    if final.is_file() and same_file(final.stat(), seen):
+        return Preview(job, shown, "done", seen.length, seen.length or 0, resumable)
+    have = tools.parts.trusted(folder, name, Identity(job.url))
+    return Preview(job, shown, "resume" if have and resumable else "fresh", seen.length, have, resumable)
+
+
+def _shown(path: Path, base: Path) -> str:
+    return _naming.printable(str(path.relative_to(base) if path.is_relative_to(base) else path))

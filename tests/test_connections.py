@@ -1,0 +1,158 @@
+"""Who may open a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fetchq
+from fetchq._connections import Budget
+
+from .conftest import run
+
+
+def test_both_bounds_hold() -> None:
+    budget = Budget(3, 2)
+    assert [budget.take(host) for host in "aaabbb"] == [True, True, False, True, False, False]
+    budget.give("a")
+    assert budget.take("b")
+
+
+def test_jobs_come_before_borrowers() -> None:
+    budget = Budget(2, 2)
+    budget.wanted = True
+    assert not budget.borrow("a")
+    assert budget.take("a")
+    budget.wanted = False
+    assert budget.borrow("a")
+
+
+def test_a_host_that_minds_is_left_whole() -> None:
+    budget = Budget(4, 4)
+    budget.leave_whole("a")
+    assert not budget.splits("a")
+    assert budget.splits("b")
+    assert budget.take("a")
+
+
+def test_whoever_waits_is_told() -> None:
+    budget, told = Budget(1, 1), []
+    budget.freed = lambda: told.append("freed")
+    budget.take("a")
+    budget.give("a")
+    assert told == ["freed"]
+
+
+@dataclass
+class File:
+    """A file of so many seconds of work, on *staff* connections of at most *most*."""
+
+    work: float
+    budget: Budget
+    host: str = "a"
+    most: int = 4
+    staff: int = 1
+
+    def __post_init__(self) -> None:
+        self.budget.take(self.host)
+        self.budget.borrowers.append(self)
+
+    @property
+    def hires(self) -> bool:
+        return self.staff < self.most
+
+    @property
+    def longest(self) -> float:
+        return self.work / self.staff
+
+    def hire(self) -> bool:
+        taken = self.longest > self.budget.fair(self.host) and self.budget.borrow(self.host)
+        self.staff += taken
+        return taken
+
+
+def test_what_is_to_spare_goes_to_the_file_that_would_end_last() -> None:
+    budget = Budget(8, 8)
+    files = [File(work, budget, most=8) for work in (10.0, 60.0, 10.0)]
+    budget.lend()
+    assert [file.staff for file in files] == [1, 6, 1]
+
+
+def test_nothing_is_lent_while_a_job_waits() -> None:
+    budget = Budget(8, 8)
+    file = File(60.0, budget)
+    budget.wanted = True
+    budget.lend()
+    assert file.staff == 1
+
+
+def test_a_file_that_may_have_no_more_leaves_the_rest_to_the_others() -> None:
+    budget = Budget(8, 8)
+    files = [File(100.0, budget, most=2), File(10.0, budget, most=8)]
+    budget.lend()
+    assert [file.staff for file in files] == [2, 6]
+
+
+def test_a_full_host_does_not_keep_connections_from_another() -> None:
+    budget = Budget(8, 2)
+    files = [File(100.0, budget), File(10.0, budget, host="b")]
+    budget.lend()
+    assert [file.staff for file in files] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "connections", "most"),
+    [(8, None, 4), (1, None, 1), (6, None, 4), (12, None, 8), (16, None, 12), (16, 3, 3), (8, 16, 8)],
+)
+def test_connections_for_one_file(jobs: int, connections: int | None, most: int) -> None:
+    assert fetchq.Queue(jobs=jobs, connections=connections).per_file == most
+
+
+@pytest.mark.parametrize(("queue", "keywords"), [({}, {"jobs": 12}), ({"jobs": 12}, {})])
+def test_one_host_may_have_all_connections_unless_it_is_said(
+    tmp_path: Path, queue: dict[str, Any], keywords: dict[str, Any]
+) -> None:
+    """Nobody is answered before twelve have asked."""
+    settings = fetchq.Settings(
+        network=fetchq.Network(read_timeout=5, env=False),
+        retry=fetchq.Retry(retries=0),
+        queue=fetchq.Queue(**queue),
+    )
+
+    async def main() -> list[str]:
+        everybody = asyncio.Barrier(12)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+                await everybody.wait()
+                writer.write(b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n")
+                await writer.drain()
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        try:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with fetchq.Downloader(settings, dir=tmp_path, **keywords) as downloader:
+                urls = [f"{url}/{number}" for number in range(12)]
+                return [result.status async for result in downloader.run(urls)]
+        finally:
+            server.close()
+            await everybody.abort()
+
+    assert run(main()) == ["done"] * 12
+
+
+def test_no_connection_to_a_host_is_refused() -> None:
+    with pytest.raises(fetchq.UsageError, match="per_host must be at least 1, not 0"):
+        fetchq.Downloader(fetchq.Settings(queue=fetchq.Queue(per_host=0)))
+
+
+def test_a_file_that_our_own_limit_slows_down_is_not_split_unasked() -> None:
+    assert fetchq.Queue(jobs=16, limit_rate=1e5).per_file == 1
+    assert fetchq.Queue(jobs=16, limit_rate=1e5, connections=3).per_file == 3

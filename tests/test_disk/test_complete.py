@@ -1,0 +1,205 @@
+"""A body that arrived whole: one step, no journal."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fetchq._disk import Existing, Files, Finished
+from fetchq._disk.files import UnnamedError
+from fetchq._errors import ChecksumError
+from fetchq._models import Buffer
+
+from .rig import (
+    MTIME,
+    claimed,
+    journal,
+    names,
+    opened,
+    put,
+    refuse,
+    resource,
+    run,
+    sha256,
+)
+
+
+@pytest.fixture(params=["unnamed", "named"], autouse=True)
+def unnamed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the system has files without a name."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE")
+    return bool(request.param == "unnamed")
+
+
+def test_a_whole_body_needs_no_journal_and_leaves_none(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            assert await put(parts, tmp_path, [b"ab", b"cd"]) == Finished(
+                tmp_path / "a.iso", 4, sha256(b"abcd")
+            )
+
+    run(work())
+    assert names(tmp_path) == {"a.iso"}
+    assert (tmp_path / "a.iso").stat().st_mtime == MTIME
+
+
+def test_a_whole_body_replaces_our_longer_part(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(1000), [])
+            await part.write(0, [b"x" * 500])
+            await part.close()
+            await put(parts, tmp_path, b"abcd")
+
+    run(work())
+    assert names(tmp_path) == {"a.iso"}
+    assert (tmp_path / "a.iso").read_bytes() == b"abcd"
+
+
+def test_an_older_journal_is_gone_before_a_whole_body_is_written(tmp_path: Path) -> None:
+    async def leave() -> str:
+        async with opened() as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(1000), [])
+            await part.write(0, [b"x" * 500])
+            await part.close()
+        return (tmp_path / "a.iso.part.json").read_text()
+
+    text = run(leave())
+    (tmp_path / "a.iso.part").unlink()
+    assert text
+
+    class Watchful(Files):
+        def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+            assert journal(tmp_path) is None
+            return super().pwritev(fd, chunks, offset)
+
+    async def work() -> None:
+        async with opened(files=Watchful()) as parts:
+            await put(parts, tmp_path, b"abcd")
+
+    run(work())
+    assert names(tmp_path) == {"a.iso"}
+
+
+def test_a_whole_body_of_wrong_bytes_is_put_aside(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            with pytest.raises(ChecksumError):
+                await put(parts, tmp_path, b"bad", check=refuse)
+            assert names(tmp_path) == {"a.iso.part.bad"}
+            await put(parts, tmp_path, b"abc")
+
+    run(work())
+    assert names(tmp_path) == {"a.iso.part.bad", "a.iso"}
+
+
+def test_a_whole_body_respects_what_exists(tmp_path: Path) -> None:
+    (tmp_path / "a.iso").write_bytes(b"theirs")
+
+    async def work() -> None:
+        async with opened() as parts:
+            found = await put(parts, tmp_path, b"abc", same=lambda found: found.st_size == 6)
+            assert found == Existing(tmp_path / "a.iso", "already complete", 6)
+            assert await put(parts, tmp_path, b"abc") == Finished(tmp_path / "a.1.iso", 3, sha256(b"abc"))
+
+    run(work())
+
+
+def test_many_whole_bodies_at_once_under_one_name(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            kept = await asyncio.gather(*(put(parts, tmp_path, b"%d" % i) for i in range(40)))
+        found = {k.path.read_bytes() for k in kept if isinstance(k, Finished)}
+        assert found == {b"%d" % i for i in range(40)}
+
+    run(work())
+    assert len(names(tmp_path)) == 40
+
+
+def test_a_body_without_a_name_is_seen_by_nobody(tmp_path: Path, unnamed: bool) -> None:
+    seen: list[set[str]] = []
+
+    class Watchful(Files):
+        def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+            seen.append(names(tmp_path))
+            return super().pwritev(fd, chunks, offset)
+
+    async def work() -> None:
+        async with opened(files=Watchful()) as parts:
+            await put(parts, tmp_path, b"abcd")
+
+    run(work())
+    assert seen == [set() if unnamed else {"a.iso.part"}]
+    assert (tmp_path / "a.iso").stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("call", ["open_unnamed", "name"])
+def test_where_there_are_no_files_without_a_name_a_part_does(tmp_path: Path, call: str) -> None:
+    asked: list[str] = []
+
+    def refuse_name(*_: object) -> int:
+        asked.append(call)
+        raise UnnamedError
+
+    async def work() -> None:
+        files = Files()
+        setattr(files, call, refuse_name)
+        async with opened(files=files) as parts:
+            for name in ("a.iso", "b.iso"):
+                assert await put(parts, tmp_path, b"abcd", name) == Finished(
+                    tmp_path / name, 4, sha256(b"abcd")
+                )
+
+    run(work())
+    assert names(tmp_path) == {"a.iso", "b.iso"}
+    assert len(asked) <= 1
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EOPNOTSUPP, UnnamedError), (errno.EISDIR, UnnamedError), (errno.ENOSPC, OSError)],
+)
+def test_what_the_system_says_of_files_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool, number: int, kind: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, "no")
+
+    if not unnamed:
+        return
+    folder = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(os, "open", fail)
+    try:
+        with pytest.raises(kind):
+            Files().open_unnamed(folder)
+    finally:
+        os.close(folder)
+
+
+def test_a_name_that_was_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    class Slow(Files):
+        def touch(self, fd: int, mtime: float) -> None:
+            super().touch(fd, mtime)
+            (tmp_path / "a.iso").write_bytes(b"theirs")
+
+    async def work() -> None:
+        async with opened(files=Slow()) as parts:
+            assert await put(parts, tmp_path, b"abcd") == Finished(tmp_path / "a.1.iso", 4, sha256(b"abcd"))
+
+    run(work())
+    assert (tmp_path / "a.iso").read_bytes() == b"theirs"
+    assert names(tmp_path) == {"a.iso", "a.1.iso"}

@@ -1,0 +1,237 @@
+"""Proxies: which URLs take one, and that real ones are spoken to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pproxy  # type: ignore[import-untyped]  # it has no types
+import pytest
+
+from fetchq._errors import AuthenticationError, FetchError, NetworkError, UsageError
+from fetchq._http import HttpClient
+from fetchq._http import proxies as _proxies
+from fetchq._http.routes import Routes
+from fetchq._models import Job
+from fetchq._settings import Network
+
+from ..raw_server import answer, serving
+from .edge import body_of, opened, runs
+
+ENV = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENV:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "bypassed", "proxied"),
+    [
+        ("", [], ["h:80"]),
+        ("*", ["h:80", "::1:443"], []),
+        (
+            "example.com",
+            ["example.com:80", "a.b.example.com:443"],
+            ["notexample.com:80", "example.com.evil:80"],
+        ),
+        (".example.com", ["example.com:80", "a.example.com:80"], ["xexample.com:80"]),
+        ("*.example.com", ["a.example.com:80"], ["example.org:80"]),
+        ("Example.COM:8080", ["example.com:8080"], ["example.com:80"]),
+        ("a, b\tc", ["a:80", "b:80", "c:80"], ["d:80"]),
+        ("10.0.0.0/8", ["10.1.2.3:80"], ["11.0.0.1:80", "ten.example:80"]),
+        ("10.1.2.3/8", ["10.9.9.9:80"], []),
+        ("127.0.0.1", ["127.0.0.1:5000"], ["127.0.0.2:80"]),
+        ("127.0.0.1:81", ["127.0.0.1:81"], ["127.0.0.1:82"]),
+        ("[::1]", ["::1:80"], ["::2:80"]),
+        ("::1", ["::1:80"], ["::2:80"]),
+        ("[::1]:81", ["::1:81"], ["::1:82"]),
+        ("fd00::/8", ["fd12::1:80"], ["fe80::1:80"]),
+        ("[fd00::]/8", ["fd12::1:80"], ["fe80::1:80"]),
+        ("http://a", ["a:80"], ["b:80"]),
+        ("[, ], :, :80, ., ..., [x, a:b:c, 1.2.3.4/99, ://, ,,", [], ["a:80", "1.2.3.4:80", "::1:80"]),
+    ],
+)
+def test_no_proxy(no_proxy: str, bypassed: list[str], proxied: list[str]) -> None:
+    proxies = _proxies.of({"all": "http://p:1", "no": no_proxy})
+
+    def goes_straight(where: str) -> bool:
+        host, _, port = where.rpartition(":")
+        return proxies.choose(("http", host, int(port))) is None
+
+    assert [where for where in bypassed if not goes_straight(where)] == []
+    assert [where for where in proxied if goes_straight(where)] == []
+
+
+def test_the_scheme_chooses_and_all_stands_in() -> None:
+    proxies = _proxies.of({"http": "p:1", "all": "socks5://q:2", "ftp": "http://r:3"})
+    assert proxies.choose(("http", "h", 80)) == "http://p:1"
+    assert proxies.choose(("https", "h", 443)) == "socks5://q:2"
+    assert not _proxies.of({"no": "h"})
+
+
+@asynccontextmanager
+async def proxy(spec: str) -> AsyncIterator[tuple[int, list[str]]]:
+    """Run a real proxy; its log says what went through it."""
+    log: list[str] = []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    handler = await pproxy.Server(spec.format(port=port)).start_server(
+        {"rserver": [pproxy.Connection("direct://")], "verbose": log.append}
+    )
+    try:
+        yield port, log
+    finally:
+        handler.close()
+        await handler.wait_closed()
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@runs
+async def test_everything_goes_through_the_proxy_that_was_given(scheme: str) -> None:
+    async with (
+        serving(lambda _: answer(200, b"through")) as server,
+        proxy("http+socks5://127.0.0.1:{port}") as (port, log),
+    ):
+        network = Network(proxy=f"{scheme}://127.0.0.1:{port}", env=False)
+        async with opened(network) as client:
+            for _ in range(2):
+                assert await body_of(await client.open(Job(server.url + "/a%2fb?x=%7E"))) == b"through"
+    assert server.seen[0].target == "/a%2fb?x=%7E"
+    assert log
+
+
+@runs
+async def test_the_environments_proxy_is_used_unless_the_host_is_exempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(lambda _: answer(200, b"ok")) as server, proxy("http://127.0.0.1:{port}") as (port, log):
+        monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{port}")
+        for network, no_proxy, used in (
+            (Network(), "", True),
+            (Network(), "[::1],127.0.0.0/8,fd00::/8", False),
+            (Network(env=False), "", False),
+        ):
+            monkeypatch.setenv("NO_PROXY", no_proxy)
+            log.clear()
+            async with opened(network) as client:
+                assert await body_of(await client.open(Job(server.url))) == b"ok"
+            assert bool(log) is used
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@runs
+async def test_a_proxys_password(scheme: str) -> None:
+    async with (
+        serving(lambda _: answer(200, b"ok")) as server,
+        proxy("http+socks5://127.0.0.1:{port}#me:s3cret") as (port, _),
+    ):
+        async with opened(Network(proxy=f"{scheme}://me:s3cret@127.0.0.1:{port}", env=False)) as client:
+            assert await body_of(await client.open(Job(server.url))) == b"ok"
+        assert b"s3cret" not in server.seen[0].head
+        assert server.seen[0].get("proxy-authorization") is None
+
+
+@runs
+async def test_a_proxy_that_wants_a_password_over_connect() -> None:
+    async with (
+        serving(lambda _: answer(407)) as refusing,
+        opened(Network(proxy=refusing.url, env=False)) as client,
+    ):
+        with pytest.raises(AuthenticationError, match="proxy") as caught:
+            await client.open(Job("https://h.example/"))
+    assert (caught.value.status, caught.value.exit_code) == (407, 6)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+@pytest.mark.parametrize("url", ["http://h.example/", "https://h.example/"])
+@runs
+async def test_a_proxy_that_is_away_is_named(scheme: str, url: str) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{bound.getsockname()[1]}"
+        async with opened(Network(proxy=f"{scheme}://me:s3cret@{where}", env=False)) as client:
+            with pytest.raises(NetworkError) as caught:
+                await client.open(Job(url))
+    assert f"Cannot connect to the proxy {where}: it refuses connections" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443), ("socks5", 1080)])
+@runs
+async def test_a_proxy_that_cannot_be_found_is_named(scheme: str, port: int) -> None:
+    for given in ("", ":3128"):
+        network = Network(proxy=f"{scheme}://me:s3cret@no-such.invalid{given}", env=False)
+        async with opened(network) as client:
+            with pytest.raises(NetworkError) as caught:
+                await client.open(Job("http://h.example/"))
+        assert f"Cannot find the proxy no-such.invalid{given or f':{port}'}:" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+
+
+@runs
+async def test_a_server_that_speaks_no_tls_behind_a_proxy_is_not_taken_for_the_proxy() -> None:
+    async with serving(lambda _: None) as server, proxy("http+socks5://127.0.0.1:{port}") as (port, _):
+        for scheme in ("http", "socks5"):
+            async with opened(Network(proxy=f"{scheme}://127.0.0.1:{port}", env=False)) as client:
+                with pytest.raises(FetchError) as caught:
+                    await client.open(Job(f"https://{server.host}/"))
+            assert server.host in str(caught.value)
+            assert "proxy" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["socks4://h:1", "ftp://me:s3cret@h", "http://", "http://me:s3cret@h:x", "http://[::1"]
+)
+def test_a_proxy_that_cannot_be_used_is_refused_at_once(url: str) -> None:
+    with pytest.raises(UsageError, match="proxy") as caught:
+        HttpClient(Network(proxy=url), connections=1)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("missing", "settings", "extra"),
+    [("socksio", {"proxy": "socks5://h:1"}, "fetchq[socks]"), ("h2", {"http2": True}, "fetchq[http2]")],
+)
+def test_a_missing_package_is_named(
+    missing: str, settings: dict[str, Any], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    with pytest.raises(UsageError) as caught:
+        HttpClient(Network(**settings), connections=1)
+    assert extra in str(caught.value)
+
+
+@runs
+async def test_a_kept_connection_that_the_proxy_has_closed_is_replaced_once() -> None:
+    def respond(seen: Any) -> bytes | None:
+        return answer(200, b"ok") if len(server.seen) != 2 else None
+
+    async with serving(respond) as server, opened(Network(proxy=server.url, env=False)) as client:
+        for _ in range(2):
+            assert await body_of(await client.open(Job("http://h.example/x"))) == b"ok"
+        assert [seen.connection for seen in server.seen] == [1, 1, 2]
+
+
+@runs
+async def test_a_fresh_connection_that_closes_is_not_asked_twice() -> None:
+    async with serving(lambda _: None) as server, opened(Network(proxy=server.url, env=False)) as client:
+        with pytest.raises(NetworkError):
+            await client.open(Job("http://h.example/x"))
+        assert len(server.seen) == 1
+
+
+def test_nothing_is_made_before_it_is_needed() -> None:
+    routes = Routes(Network(env=False), connections=1)
+    assert (routes._made, routes._context) == ({}, None)
+    asyncio.run(routes.aclose())

@@ -1,0 +1,286 @@
+"""Whom we trust over TLS, and what is said when we do not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization as forms
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from fetchq._errors import TLSError, UsageError
+from fetchq._http import HttpClient
+from fetchq._http import tls as _tls
+from fetchq._http.routes import Routes
+from fetchq._models import Job
+from fetchq._settings import Network
+
+from ..raw_server import answer, redirect, serving
+from .edge import body_of, opened, runs
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def cacert(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+def server_side(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(made)
+    return made
+
+
+@runs
+async def test_a_trusted_server(authority: trustme.CA, cacert: Path) -> None:
+    async with serving(lambda _: answer(200, b"x" * 300_000), tls=server_side(authority)) as server:
+        async with opened(Network(env=False, cacert=cacert)) as client:
+            for _ in range(2):
+                assert await body_of(await client.open(Job(server.url))) == b"x" * 300_000
+        assert server.connections == 1
+
+
+@runs
+async def test_an_untrusted_server_is_refused_for_good_unless_told_otherwise(authority: trustme.CA) -> None:
+    async with serving(lambda _: answer(200, b"x"), tls=server_side(authority)) as server:
+        async with opened() as client:
+            with pytest.raises(TLSError, match=r"not trusted.*--cacert FILE.* -k") as caught:
+                await client.open(Job(server.url))
+        assert (caught.value.transient, server.seen) == (False, [])
+        async with opened(Network(env=False, insecure=True)) as client:
+            assert await body_of(await client.open(Job(server.url))) == b"x"
+
+
+@runs
+async def test_a_certificate_of_another_name_is_refused(authority: trustme.CA, cacert: Path) -> None:
+    async with (
+        serving(lambda _: answer(), tls=server_side(authority, "other.example")) as server,
+        opened(Network(env=False, cacert=cacert)) as client,
+    ):
+        with pytest.raises(TLSError, match=r"not trusted: .*(mismatch|not valid)"):
+            await client.open(Job(server.url))
+
+
+@contextmanager
+def blocking(tls: ssl.SSLContext | None) -> Iterator[str]:
+    """Take one connection on a blocking socket, which, unlike asyncio's, sends its TLS alerts."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                if tls is None:
+                    connection.sendall(b"SSH-2.0-x\r\n")
+                else:
+                    with tls.wrap_socket(connection, server_side=True) as wrapped:
+                        wrapped.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        thread.join()
+
+
+@runs
+async def test_a_server_that_speaks_no_tls() -> None:
+    with blocking(None) as url:
+        async with opened(Network(env=False, insecure=True)) as client:
+            with pytest.raises(TLSError, match=r"perhaps this port is for http, not for https\.$"):
+                await client.open(Job(url))
+
+
+@runs
+async def test_the_oldest_version_is_a_bound(authority: trustme.CA, cacert: Path) -> None:
+    old = server_side(authority)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with (
+        serving(lambda _: answer(200, b"x"), tls=old) as server,
+        opened(Network(env=False, cacert=cacert)) as client,
+    ):
+        assert await body_of(await client.open(Job(server.url))) == b"x"
+    with blocking(old) as url:
+        async with opened(Network(env=False, cacert=cacert, tls_min="1.3")) as client:
+            with pytest.raises(TLSError, match="--tls-min"):
+                await client.open(Job(url))
+
+
+@runs
+async def test_a_client_certificate(authority: trustme.CA, cacert: Path, tmp_path: Path) -> None:
+    demanding = server_side(authority)
+    # With TLS 1.3 the refusal comes after the handshake, and the end of the connection may overtake it.
+    demanding.maximum_version = ssl.TLSVersion.TLSv1_2
+    demanding.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(demanding)
+    mine = authority.issue_cert("me@example.com")
+    cert, key = tmp_path / "me.pem", tmp_path / "me.key"
+    mine.cert_chain_pems[0].write_to_path(str(cert))
+    mine.private_key_pem.write_to_path(str(key))
+    async with (
+        serving(lambda _: answer(200, b"x"), tls=demanding) as server,
+        opened(Network(env=False, cacert=cacert, cert=cert, key=key)) as client,
+    ):
+        assert await body_of(await client.open(Job(server.url))) == b"x"
+    with blocking(demanding) as url:
+        async with opened(Network(env=False, cacert=cacert)) as client:
+            with pytest.raises(TLSError, match="--cert FILE"):
+                await client.open(Job(url))
+
+
+def sealed(leaf: trustme.LeafCert, folder: Path) -> Path:
+    """Write the leaf's key and certificate, the key under a password."""
+    loaded: Any = forms.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    key = loaded.private_bytes(
+        forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.BestAvailableEncryption(b"pw")
+    )
+    file = folder / "encrypted"
+    file.write_bytes(key + leaf.cert_chain_pems[0].bytes())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"cacert": "missing"}, "missing"),
+        ({"cacert": "garbled"}, "garbled"),
+        ({"cacert": "."}, "."),
+        ({"cert": "missing"}, "missing"),
+        ({"cert": "garbled"}, "garbled"),
+        ({"cert": "good", "key": "garbled"}, "garbled"),
+        ({"cert": "good", "key": "missing"}, "missing"),
+        ({"cert": "good", "key": "other"}, "other"),
+        ({"cert": "good", "key": "encrypted"}, "encrypted"),
+        ({"key": "good"}, "--cert"),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_used_is_named_at_once(
+    settings: dict[str, str], named: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    (tmp_path / "garbled").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n")
+    mine, other = authority.issue_cert("a.example"), authority.issue_cert("b.example")
+    mine.cert_chain_pems[0].write_to_path(str(tmp_path / "good"))
+    other.private_key_pem.write_to_path(str(tmp_path / "other"))
+    sealed(mine, tmp_path)
+    paths: dict[str, Any] = {name: tmp_path / value for name, value in settings.items()}
+    with pytest.raises(UsageError) as caught:
+        HttpClient(Network(env=False, **paths), connections=1)
+    assert named in str(caught.value)
+
+
+def test_an_encrypted_key_asks_nobody_for_its_password(authority: trustme.CA, tmp_path: Path) -> None:
+    key = sealed(authority.issue_cert("a.example"), tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from fetchq._http import HttpClient; "
+        "from fetchq._settings import Network; path = Path(sys.argv[1]); "
+        "HttpClient(Network(cert=path, key=path), connections=1)"
+    )
+    # Without a terminal OpenSSL would take the password from stdin, and be content.
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(key)],
+        input=b"pw\n",
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        check=False,
+    )
+    assert b"UsageError" in ended.stderr
+
+
+@runs
+async def test_the_environments_authorities(
+    authority: trustme.CA, cacert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(lambda _: answer(200, b"x"), tls=server_side(authority)) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(cacert))
+        monkeypatch.setenv("NO_PROXY", "*")
+        async with opened(Network()) as client:
+            assert await body_of(await client.open(Job(server.url))) == b"x"
+        async with opened(Network(env=False)) as client:
+            with pytest.raises(TLSError):
+                await client.open(Job(server.url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+        async with opened(Network()) as client:
+            with pytest.raises(UsageError, match="missing"):
+                await client.open(Job(server.url))
+
+
+@runs
+async def test_certificates_are_loaded_when_https_comes(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Network] = []
+
+    def counting(network: Network) -> ssl.SSLContext:
+        made.append(network)
+        return _tls.context(Network(env=False, insecure=True))
+
+    monkeypatch.setattr("fetchq._http.routes.context", counting)
+    async with (
+        serving(lambda _: answer(200, b"x"), tls=server_side(authority)) as secure,
+        serving(lambda seen: redirect(secure.url) if seen.target == "/go" else answer()) as plain,
+        opened() as client,
+    ):
+        await (await client.open(Job(plain.url))).aclose()
+        assert made == []
+        for _ in range(2):
+            assert await body_of(await client.open(Job(plain.url + "/go"))) == b"x"
+        assert len(made) == 1
+
+
+@runs
+async def test_http2(authority: trustme.CA, cacert: Path, tmp_path: Path) -> None:
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(str(tmp_path / "key"))
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
+    versions: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        versions.append(scope["http_version"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.certfile, config.keyfile = str(tmp_path / "cert"), str(tmp_path / "key")
+    config.loglevel = "CRITICAL"
+    sockets = config.create_sockets()
+    sockets.secure_sockets[0].listen()
+    port = sockets.secure_sockets[0].getsockname()[1]
+    config.create_sockets = lambda: sockets  # type: ignore[method-assign]  # so that the port is known
+    stop = asyncio.Event()
+    served = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    try:
+        for http2, version in ((True, "HTTP/2"), (False, "HTTP/1.1")):
+            async with opened(Network(env=False, cacert=cacert, http2=http2)) as client:
+                reply = await client.open(Job(f"https://127.0.0.1:{port}/"))
+                assert reply.version == version
+                assert await body_of(reply) == b"hello"
+    finally:
+        stop.set()
+        await served
+    assert versions == ["2", "1.1"]
+
+
+def test_named_files_are_read_before_the_first_request(cacert: Path) -> None:
+    assert Routes(Network(env=False, cacert=cacert), connections=1)._context is not None

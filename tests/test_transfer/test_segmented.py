@@ -1,0 +1,312 @@
+"""Several connections for one file: who fetches what, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import fetchq
+from fetchq._models import Span
+from fetchq._transfer.segments import (
+    LEAST_SPAN,
+    STALL_SECONDS,
+    WORTH_OPENINGS,
+    WORTH_SECONDS,
+    Segment,
+    SegmentQueue,
+)
+
+from ..conftest import run
+from ..origin import (
+    Behaviour,
+    Origin,
+    change,
+    close_at_once,
+    crowded,
+    generated,
+    ignore_range,
+    reset,
+    stall,
+    status,
+    throttle,
+    well,
+    wrong_start,
+)
+
+MIB = 1 << 20
+FILE = generated(4 * MIB)
+RATE = 1_000_000.0
+
+SPLITTING = fetchq.Settings(
+    network=fetchq.Network(read_timeout=8, env=False),
+    retry=fetchq.Retry(retries=3, backoff=0.0),
+    queue=fetchq.Queue(jobs=4, connections=4),
+)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fetch(url: str, folder: Path, settings: fetchq.Settings = SPLITTING) -> tuple[fetchq.Result, int]:
+    """Fetch *url*; give the result and the most connections that were at work at once."""
+    most = [0]
+
+    def watch(event: fetchq.Event) -> None:
+        if isinstance(event, fetchq.Progressed):
+            most[0] = max(most[0], event.connections)
+
+    async def main() -> fetchq.Result:
+        async with fetchq.Downloader(settings, dir=folder, observers=[watch]) as downloader:
+            results = [result async for result in downloader.run([url])]
+        return results[0]
+
+    return run(main()), most[0]
+
+
+def one_claim(clock: Clock, have: int, length: int = 100 * MIB) -> tuple[SegmentQueue, Segment]:
+    """A file whose first connection has brought *have* bytes in its first second."""
+    claims = SegmentQueue(length, lambda: (), clock)
+    first = claims.start(0, length)
+    clock.now, first.position = clock.now + 1, have
+    claims.sample()
+    return claims, first
+
+
+def test_whoever_comes_takes_a_fair_share_so_that_all_end_together() -> None:
+    claims, first = one_claim(Clock(), 20 * MIB)
+    taken = [claims.take(fair=1.0) for _ in range(4)]
+    assert [(claim.position, claim.stop) for claim in taken if claim is not None] == [
+        (80 * MIB, 100 * MIB),
+        (60 * MIB, 80 * MIB),
+        (40 * MIB, 60 * MIB),
+    ]
+    assert (first.position, first.stop) == (20 * MIB, 40 * MIB)
+
+
+def test_a_claim_that_is_judged_by_the_others_is_divided_too() -> None:
+    claims, _ = one_claim(Clock(), 20 * MIB)
+    young = claims.take(fair=2.0)
+    assert young is not None
+    assert young.rate is None
+    assert claims.longest == 2.0
+    assert claims.work == 4.0
+    assert claims.take(fair=1.0) is not None
+
+
+def test_nothing_is_divided_before_a_rate_is_known_or_assumed() -> None:
+    claims = SegmentQueue(100 * MIB, lambda: (), Clock())
+    claims.start(0, 100 * MIB)
+    assert claims.take(fair=0.0) is None
+    claims.assumed = RATE
+    assert claims.take(fair=1.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("have", "fair", "opening", "worth"),
+    [
+        (20 * MIB, 1.0, 0.0, True),
+        (20 * MIB, 4.0 - 0.9 * WORTH_SECONDS, 0.0, False),
+        (20 * MIB, 1.0, 3.5 / WORTH_OPENINGS, False),
+        (60 * MIB, 0.1, 0.0, False),
+    ],
+    ids=["worth it", "a fair share itself", "dear to open", "fast and nearly done"],
+)
+def test_what_is_not_worth_a_connection_is_left_alone(
+    have: int, fair: float, opening: float, worth: bool
+) -> None:
+    claims, _ = one_claim(Clock(), have)
+    assert (claims.take(fair, opening) is not None) == worth
+
+
+def test_a_fast_connection_is_divided_once_that_promises_more() -> None:
+    clock = Clock()
+    claims, first = one_claim(clock, 60 * MIB, 1000 * MIB)
+    first.began = clock.now
+    assert claims.take(fair=1.0) is None, "it has only begun"
+    first.began = clock.now - 1
+    assert claims.take(fair=1.0) is not None
+
+
+def test_how_long_an_answer_took_says_nothing_of_its_rate() -> None:
+    clock = Clock()
+    claims = SegmentQueue(100 * MIB, lambda: (), clock)
+    claim = claims.start(0, 100 * MIB)
+    for have in (0, 1 * MIB, 11 * MIB):
+        clock.now, claim.position = clock.now + 1, have
+        claims.sample()
+    assert claim.rate == 10 * MIB
+
+
+def test_a_hole_that_a_failed_connection_left_comes_first() -> None:
+    clock = Clock()
+    written: list[Span] = [Span(0, 10)]
+    claims = SegmentQueue(100, lambda: tuple(written), clock)
+    first = claims.start(10, 60)
+    claims.start(60, 100)
+    claims.release(first)
+    taken = claims.fill()
+    assert taken is not None
+    assert (taken.position, taken.stop) == (10, 60)
+
+
+def test_a_connection_that_stands_still_is_noticed_while_another_moves() -> None:
+    clock = Clock()
+    claims = SegmentQueue(100 * MIB, lambda: (), clock)
+    still = claims.start(0, 50 * MIB)
+    moving = claims.start(50 * MIB, 100 * MIB)
+    clock.now += STALL_SECONDS + 1
+    assert claims.stalled() is None, "all stand still: that is the network, not a connection"
+    moving.moved = clock.now
+    assert claims.stalled() is still
+
+
+def test_small_pieces_are_not_split() -> None:
+    claims, _ = one_claim(Clock(), 1, 2 * LEAST_SPAN)
+    assert claims.take(fair=0.0) is None
+    assert claims.longest == 0.0, "so nobody else waits for it"
+
+
+def test_connections_that_were_named_are_all_opened_at_once(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
+    result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 4
+    asked = {request.headers.get("range", "") for request in origin.requests[:4]}
+    assert asked == {"", "bytes=1048576-2097151", "bytes=2097152-3145727", "bytes=3145728-"}
+    assert result.received == len(FILE.data)
+
+
+def test_a_slow_file_is_fetched_by_several(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
+    result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 4
+    assert origin.peak <= 4
+    assert result.attempts == len(origin.requests)
+
+
+def test_one_connection_never_splits(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", generated(1 * MIB), throttle(RATE), repeat=True)
+    settings = replace(SPLITTING, queue=fetchq.Queue(jobs=4, connections=1))
+    result, most = fetch(url, tmp_path, settings)
+    assert result.ok
+    assert (most, len(origin.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [replace(FILE, etag='W/"weak"'), replace(FILE, etag=None), replace(FILE, ranges=False)],
+    ids=["weak tag", "date only", "no ranges"],
+)
+def test_without_a_strong_validator_or_ranges_nothing_is_split(
+    resource: object, origin: Origin, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", resource, throttle(3 * RATE), repeat=True)  # type: ignore[arg-type] # a table of resources
+    result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("refused with 503", status(503)),
+        ("refused with 429", status(429)),
+        ("forbidden", status(403)),
+        ("answered with everything", ignore_range),
+        ("closed", close_at_once),
+        ("another place", wrong_start(+100)),
+    ],
+)
+def test_a_server_that_minds_is_left_with_one_connection(
+    name: str, instead: Behaviour, origin: Origin, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", FILE, (throttle(2 * RATE), crowded(1, instead)), repeat=True)
+    result, _ = fetch(url, tmp_path)
+    assert result.error is None, name
+    assert result.sha256 == FILE.sha256
+    assert 2 <= result.attempts <= 4
+    assert result.received == len(FILE.data)
+
+
+@pytest.mark.parametrize("earlier_first", [True, False])
+def test_what_refused_connections_were_to_fetch_goes_back_to_their_neighbour(earlier_first: bool) -> None:
+    claims, first = one_claim(Clock(), 20 * MIB)
+    second, third = claims.take(fair=1.0), claims.take(fair=1.0)
+    assert second is not None
+    assert third is not None
+    for refused in (second, third) if earlier_first else (third, second):
+        claims.release(refused)
+    assert first.stop == 100 * MIB
+    assert not claims.holes()
+
+
+def test_a_limit_of_two_connections_is_lived_with(origin: Origin, tmp_path: Path) -> None:
+    """And used to the end: what two were refused is divided among the two that were not."""
+    limited = (throttle(RATE), crowded(2, status(503)))
+    url = origin.serve("/f.bin", FILE, limited, repeat=True)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert result.received == len(FILE.data)
+    bodies = [request for request in origin.requests if request.sent > LEAST_SPAN // 2]
+    assert len(bodies) > 2
+    assert len(origin.requests) - len(bodies) == 2
+
+
+def test_a_span_that_breaks_off_is_finished_by_another(origin: Origin, tmp_path: Path) -> None:
+    cut = (throttle(RATE), reset(after=200_000))
+    url = origin.serve("/f.bin", FILE, throttle(RATE), cut, cut, throttle(RATE), repeat=True)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert result.received == len(FILE.data)
+
+
+def test_a_span_that_stalls_is_taken_over(origin: Origin, tmp_path: Path) -> None:
+    large = generated(16 * MIB)
+    url = origin.serve(
+        "/f.bin", large, throttle(RATE), (throttle(RATE), stall(after=100_000)), throttle(RATE), repeat=True
+    )
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == large.sha256
+
+
+def test_another_version_behind_one_span_restarts_the_whole(origin: Origin, tmp_path: Path) -> None:
+    newer = replace(generated(4 * MIB, seed=9), etag='"newer"', last_modified="Tue, 02 Jan 2024 00:00:00 GMT")
+    url = origin.serve("/f.bin", FILE, throttle(RATE), change(newer), well)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == newer.sha256
+
+
+def test_a_split_download_that_was_broken_off_resumes_as_one(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
+
+    async def broken_off() -> None:
+        async with fetchq.Downloader(SPLITTING, dir=tmp_path) as downloader:
+
+            def watch(event: fetchq.Event) -> None:
+                if isinstance(event, fetchq.Progressed) and event.connections > 2 and event.have > MIB:
+                    downloader.stop()
+
+            downloader._observers = (watch,)
+            assert [result async for result in downloader.run([url])] == []
+
+    run(broken_off())
+    had = len(origin.requests)
+    origin.settle()
+    before = origin.sent
+    origin.serve("/f.bin", FILE)
+    result, _ = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert result.status == "resumed"
+    assert had > 1
+    assert result.received < len(FILE.data) - MIB // 2
+    assert before > 0
