@@ -1,16 +1,15 @@
-"""The edge to the network: a job's request goes out, a reply or a FetchError comes back.
+"""The edge to the network: a job's request goes out, a Response or a FetchError comes back.
 
 A request passes, in this order::
 
-    client      one attempt: send, follow redirects by hand, hand back the final head
-    url         URL text -> origin, user, and the bytes to ask for
-    request     fields, cookies, body: what the origin at hand may see (headers)
-    routes      straight to the server, or not (proxies); tls: settings -> SSLContext
+    client      one attempt: send, follow redirects by hand, return the final answer
+    url         URL text -> origin, credentials and httpx.URL
+    request     job -> httpx.Request: fields, cookies and body that the origin at hand may see (headers, auth)
+    transport   which transport carries it: http11, or httpx's for proxies and HTTP/2 (proxies, tls)
+    http11      our HTTP/1.1 transport
     redirects   where a redirect leads, and with which method
-    response    the head and the body's bytes as they arrive
-    errors      what went wrong (http11.exceptions, the system) -> FetchError
-
-``http11`` is our own HTTP/1.1; ``httpx_backend`` is what needs httpx's client.
+    response    httpx.Response -> its head, and the one loop over its body
+    errors      httpx's exceptions, and the system's -> FetchError
 
 The only package that imports httpx.
 """

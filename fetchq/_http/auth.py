@@ -9,7 +9,7 @@ import httpx
 
 from .._errors import UsageError
 from .._settings import Network
-from . import headers as _headers
+from .headers import encoded
 from .url import Origin, ParsedURL
 
 # A run meets few origins that ask for a password; past this many the memory of their challenges starts anew.
@@ -24,7 +24,7 @@ class Bearer(httpx.Auth):
 
     def __init__(self, token: str) -> None:
         self._value = f"Bearer {token}"
-        _headers.encoded([("Authorization", self._value)])
+        encoded([("Authorization", self._value)])
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Put the token on the request."""

@@ -1,56 +1,63 @@
-"""What our own way to servers and the system raise -> FetchError: the one place that knows what they mean."""
+"""httpx's exceptions, and the system's -> FetchError: the one place that knows what they mean."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import httpx
 
 from .._errors import (
     AuthenticationError,
     FetchError,
     NetworkError,
     ProtocolError,
+    StatusError,
     TimedOutError,
     TLSError,
     TooLargeError,
     UsageError,
 )
-from .http11 import exceptions
+from .._settings import RETRY_ON
 
-# All that may come out of an exchange: a host name that cannot be encoded is a UnicodeError of the resolver's.
-FAULTS = (exceptions.TransportError, OSError, UnicodeError)
+__all__ = ["FAILURES", "translate"]
 
-_WAITS: dict[type[Exception], str] = {
-    exceptions.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",
-    exceptions.ReadTimeout: "{host} sent nothing within the time limit (--read-timeout).",
-    exceptions.WriteTimeout: "{host} took no more of the request within the time limit (--write-timeout).",
-    exceptions.PoolTimeout: "No free connection to {host} within the time limit (--pool-timeout).",
+# All that a client, a transport or a response may raise: InvalidURL, CookieConflict and StreamError are no
+# HTTPError, and a host name that cannot be encoded is a UnicodeError of the resolver's.
+FAILURES = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    OSError,
+    UnicodeError,
+)
+
+_TIMEOUTS: dict[type[Exception], str] = {
+    httpx.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",
+    httpx.ReadTimeout: "{host} sent nothing within the time limit (--read-timeout).",
+    httpx.WriteTimeout: "{host} took no more of the request within the time limit (--write-timeout).",
+    httpx.PoolTimeout: "No free connection to {host} within the time limit (--pool-timeout).",
 }
 
-# A RemoteProtocolError is either a connection that ended early, which another attempt cures, or a peer that
-# cannot speak; h11, h2 and our own transport tell them apart only in words.
-_BROKEN = ("disconnected", "closed", "terminated", "reset", "incomplete")
-_LARGE = ("too long", "too large", "too many", "more than", "exceeds")
+# A RemoteProtocolError means that the connection ended early, or that the peer sent what is no HTTP. h11 and h2
+# raise one class for both, so that only their messages tell them apart.
+_ENDED_EARLY = ("disconnected", "closed", "terminated", "reset", "incomplete")
+_TOO_LARGE = ("too long", "too large", "too many", "more than", "exceeds")
 
 
 def translate(error: Exception, host: str) -> FetchError:
-    """Give the FetchError that stands for *error*, met while talking to *host*; raise it ``from`` the error."""
-    if isinstance(error, exceptions.TimeoutException | TimeoutError):
-        words = _WAITS.get(type(error), "{host} did not answer within the time limit.")
-        return TimedOutError(words.format(host=host))
-    if isinstance(error, exceptions.ProxyError):
-        return _proxy(error, host)
-    if isinstance(error, exceptions.RemoteProtocolError):
-        return _remote(error, host)
-    if isinstance(error, exceptions.NetworkError | OSError):
-        return _network(error, host)
-    if isinstance(error, exceptions.LocalProtocolError):
-        # HTTP/2 reports a connection that is going away this way too, so another attempt may cure it.
-        return ProtocolError(f"The request to {host} cannot be sent: {_safe(error)}.", transient=True)
-    if isinstance(error, exceptions.UnsupportedProtocol | UnicodeError):
-        return UsageError(f"The URL at {host} cannot be asked for: only valid http and https URLs can.")
+    """Return the FetchError for *error*, met while talking to *host*; to be raised ``from`` the error."""
+    for kind, make in _TABLE:
+        if isinstance(error, kind):
+            return make(error, host)
     return NetworkError(f"The exchange with {host} failed: {type(error).__name__}.")
+
+
+def _timed_out(error: Exception, host: str) -> FetchError:
+    words = _TIMEOUTS.get(type(error), "{host} did not answer within the time limit.")
+    return TimedOutError(words.format(host=host))
 
 
 def _proxy(error: Exception, host: str) -> FetchError:
@@ -62,13 +69,18 @@ def _proxy(error: Exception, host: str) -> FetchError:
     return NetworkError(f"The proxy could not reach {host}: {_safe(error)}.")
 
 
-def _remote(error: Exception, host: str) -> FetchError:
+def _remote_protocol(error: Exception, host: str) -> FetchError:
     words = str(error).lower()
-    if any(sign in words for sign in _BROKEN):
+    if any(sign in words for sign in _ENDED_EARLY):
         return NetworkError(f"{host} closed the connection before the answer was complete.")
-    if any(sign in words for sign in _LARGE):
+    if any(sign in words for sign in _TOO_LARGE):
         return TooLargeError(f"{host} sent a larger answer head than is accepted: {_safe(error)}.")
     return ProtocolError(f"{host} does not speak proper HTTP: {_safe(error)}.")
+
+
+def _local_protocol(error: Exception, host: str) -> FetchError:
+    # An HTTP/2 connection that is going away is reported this way too, and another attempt may succeed.
+    return ProtocolError(f"The request to {host} cannot be sent: {_safe(error)}.", transient=True)
 
 
 def _network(error: Exception, host: str) -> FetchError:
@@ -78,7 +90,7 @@ def _network(error: Exception, host: str) -> FetchError:
                 f"The certificate of {host} is not trusted: {cause.verify_message}; "
                 "name its authority with --cacert FILE, or trust anything with -k."
             )
-        if isinstance(cause, ssl.SSLError) and _fatal(cause, error):
+        if isinstance(cause, ssl.SSLError) and _refuses_tls(cause, error):
             return TLSError(f"No TLS session with {host}: {_words(cause)}.")
         if isinstance(cause, socket.gaierror):
             return NetworkError(f"Cannot find {host}: check the name and the network.")
@@ -88,16 +100,68 @@ def _network(error: Exception, host: str) -> FetchError:
             return NetworkError(
                 f"Cannot connect to {host}: it refuses connections; check the port, and that its server runs."
             )
-    if isinstance(error, exceptions.ConnectError):
+    if isinstance(error, httpx.ConnectError):
         return NetworkError(f"Cannot connect to {host}: {_system(error)}.")
     return NetworkError(f"The connection to {host} broke off: {_system(error)}.")
 
 
-def _fatal(cause: ssl.SSLError, error: Exception) -> bool:
-    """Tell a refusal, which stays one, from a connection that broke in mid-record."""
+def _unsupported(_: Exception, host: str) -> FetchError:
+    return UsageError(f"The URL at {host} cannot be asked for: only valid http and https URLs can.")
+
+
+def _status(error: Exception, host: str) -> FetchError:
+    status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+    if status in {401, 407}:
+        return AuthenticationError(f"{host} asks for other credentials ({status}).", status=status)
+    return StatusError(f"{host} answered {status}.", status=status, transient=status in RETRY_ON)
+
+
+def _stream(_: Exception, host: str) -> FetchError:
+    return UsageError(f"The answer of {host} has been read already: an event hook must leave the body alone.")
+
+
+def _invalid_url(_: Exception, host: str) -> FetchError:
+    # The request's own URL was parsed before, so this one is a Location that httpx looks at too.
+    return ProtocolError(f"{host} redirects to something that is no http or https URL.")
+
+
+def _redirects(_: Exception, host: str) -> FetchError:
+    return ProtocolError(f"{host} redirects too often.")
+
+
+def _decoding(_: Exception, host: str) -> FetchError:
+    return ProtocolError(f"{host} sent a body that does not decode as its Content-Encoding says.")
+
+
+def _cookies(_: Exception, host: str) -> FetchError:
+    return ProtocolError(f"{host} set two cookies of the same name.")
+
+
+# The first row that fits decides, so a class stands above those that it derives from.
+_TABLE: tuple[tuple[type[Exception], Callable[[Exception, str], FetchError]], ...] = (
+    (httpx.HTTPStatusError, _status),
+    (httpx.StreamError, _stream),
+    (httpx.InvalidURL, _invalid_url),
+    (httpx.TooManyRedirects, _redirects),
+    (httpx.DecodingError, _decoding),
+    (httpx.CookieConflict, _cookies),
+    (httpx.TimeoutException, _timed_out),
+    (TimeoutError, _timed_out),
+    (httpx.ProxyError, _proxy),
+    (httpx.RemoteProtocolError, _remote_protocol),
+    (httpx.LocalProtocolError, _local_protocol),
+    (httpx.UnsupportedProtocol, _unsupported),
+    (httpx.NetworkError, _network),
+    (OSError, _network),
+    (UnicodeError, _unsupported),
+)
+
+
+def _refuses_tls(cause: ssl.SSLError, error: Exception) -> bool:
+    """Whether the peer refuses the session, rather than that the connection broke within a record."""
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return False
-    return isinstance(error, exceptions.ConnectError) or "ALERT" in (cause.reason or "")
+    return isinstance(error, httpx.ConnectError) or "ALERT" in (cause.reason or "")
 
 
 def _words(cause: ssl.SSLError) -> str:
@@ -130,5 +194,5 @@ def _system(error: Exception) -> str:
 
 
 def _safe(error: Exception) -> str:
-    """Give the library's words without the bytes of the peer that they quote after a colon."""
+    """Return the library's words without the bytes of the peer that they quote after a colon."""
     return str(error).partition(":")[0][:100].lower() or type(error).__name__

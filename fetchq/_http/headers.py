@@ -75,7 +75,7 @@ def without(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> Fields:
     return [field for field in fields if field[0].lower() != name]
 
 
-def of_no_body(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+def without_body_fields(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     """Drop what describes a body that is no longer sent (RFC 9110 section 15.4, on changing the method)."""
     return [field for field in fields if not field[0].lower().startswith((b"content-", b"transfer-encoding"))]
 
@@ -85,7 +85,7 @@ def values(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for field, value in fields if field.lower() == name]
 
 
-def cookie(*values: str) -> str:
+def join_cookies(*values: str) -> str:
     """Join Cookie header values; of two cookies with one name the later wins: the server has renewed it."""
     crumbs: dict[str, str] = {}
     for value in values:

@@ -47,5 +47,5 @@ def _resolved(base: ParsedURL, location: str) -> str:
     if location.startswith("//"):
         return f"{base.origin[0]}:{location}"
     if location.startswith("/"):
-        return f"{base.origin[0]}://{base.netloc}{location}"
+        return f"{base.origin[0]}://{base.host}{location}"
     return base.join(location)

@@ -1,123 +1,91 @@
-"""What came back: a response head, and its body as it arrives."""
+"""A final answer: its head, and the one loop that reads its body."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+from typing import cast
+
+import httpx
 
 from .._errors import FetchError
 from .._models import Buffer
-from .errors import translate
-from .http11 import exceptions
-from .http11.pool import Body
+from .errors import FAILURES, translate
 
-__all__ = ["BodyStream", "Buffer", "Response", "StraightStream", "drain"]
+__all__ = ["Response", "drain"]
 
-# Closing says goodbye (TLS close_notify, HTTP/2 reset) and a dead peer answers nothing: two round trips of a
-# satellite link are about this long.
+# Closing may send something (TLS close_notify, HTTP/2 RST_STREAM), which a dead peer never acknowledges. Two
+# round trips over a satellite link take about this long.
 _CLOSE_SECONDS = 3.0
 
 
-class BodyStream(Protocol):
-    """A body on its way in, over whatever connection; its failures are FetchErrors."""
-
-    @property
-    def arrived(self) -> Sequence[Buffer] | None:
-        """All of the body, where it is here to its end and nothing was taken yet; else None."""
-
-    def chunks(self) -> AsyncIterator[Buffer]:
-        """Give the body's bytes as they arrive."""
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-
-
 class Response:
-    """A final answer, whatever its status; close it.
+    """An ``httpx.Response``, whatever its status, as transfers use it; must be closed.
 
-    ``url`` is the one that answered, in full, so it is never to be shown; ``hops`` counts the redirects on the
-    way there, ``version`` is as on the status line; names of ``headers`` are in lower case.
+    Looking a field up in ``httpx.Headers`` scans all of them; some thirty names are looked for in each answer,
+    so ``headers`` is a plain dict.
+
+    :param headers: names in lower case, repeated fields joined (RFC 9110 section 5.3).
+    :param url: the URL that answered, query included: it may be signed, and must not be shown.
+    :param host: names the server in error messages.
+    :ivar hops: redirects that were followed to get here.
     """
 
-    __slots__ = ("_stream", "headers", "hops", "status", "url", "version")
+    __slots__ = ("_host", "_response", "headers", "hops", "status", "url", "version")
 
-    def __init__(
-        self, status: int, version: str, headers: Mapping[str, str], url: str, stream: BodyStream
-    ) -> None:
-        self._stream = stream
-        self.status = status
+    def __init__(self, response: httpx.Response, headers: Mapping[str, str], url: str, host: str) -> None:
+        self._response = response
+        self._host = host
+        self.status = response.status_code
+        self.version = response.http_version
         self.headers = headers
         self.url = url
         self.hops = 0
-        self.version = version
 
     @property
-    def arrived(self) -> Sequence[Buffer] | None:
-        """All of the body, where it came with the head; else None."""
-        return self._stream.arrived
+    def received(self) -> int:
+        """Body bytes received so far, transfer coding removed and content coding kept."""
+        return self._response.num_bytes_downloaded
 
-    def chunks(self) -> AsyncIterator[Buffer]:
-        """Give the body's bytes as they arrive: transfer coding removed, content coding kept.
+    async def chunks(self) -> AsyncIterator[Buffer]:
+        """Read the body, transfer coding removed and content coding kept.
 
-        :raises FetchError: the body broke off, or a wait passed its bound.
+        :raises FetchError: the body broke off, or a wait exceeded its timeout.
         """
-        return self._stream.chunks()
-
-    async def aclose(self) -> None:
-        """Close within seconds and without complaint; the connection goes too unless the body was read."""
-        if self._stream.arrived is None:
-            with suppress(FetchError, TimeoutError):
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._stream.aclose()
-
-
-class StraightStream:
-    """A body on a connection of our own."""
-
-    __slots__ = ("_body", "_host")
-
-    def __init__(self, body: Body, host: str) -> None:
-        self._body = body
-        self._host = host
-
-    @property
-    def arrived(self) -> Sequence[Buffer] | None:
-        """All of the body, where it is here to its end and nothing was taken yet; else None."""
-        return self._body.arrived
-
-    def chunks(self) -> AsyncIterator[Buffer]:
-        """Give the body's bytes as they arrive."""
-        return self
-
-    def __aiter__(self) -> AsyncIterator[Buffer]:
-        return self
-
-    async def __anext__(self) -> Buffer:
+        # httpx decodes without a bound, so an encoded body is read as it is.
+        encoded = "content-encoding" in self.headers
+        body = self._response.aiter_raw() if encoded else self._response.aiter_bytes()
         try:
-            return await self._body.__anext__()
-        except (exceptions.TransportError, OSError) as error:
+            # httpx annotates an iterator and returns a generator, which is to be closed here and not by the
+            # garbage collector.
+            async with aclosing(cast("AsyncGenerator[bytes, None]", body)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except FAILURES as error:
             raise translate(error, self._host) from error
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
-        await self._body.aclose()
+        """Close within three seconds; errors are ignored. The connection is kept if the body was read whole."""
+        if not self._response.is_closed:
+            with suppress(*FAILURES, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._response.aclose()
 
 
-# A redirect's page is a few hundred bytes; a longer or slower one costs more than a new connection.
+# A redirect's page has a few hundred bytes; reading a longer or slower one costs more than a new connection.
 _SHORT_BYTES, _SHORT_SECONDS = 16 * 1024, 1.0
 
 
-async def drain(reply: Response) -> None:
-    """Read a short body, so that its connection serves again, and drop the connection of a longer one."""
+async def drain(response: Response) -> None:
+    """Read a short body, so that its connection can be used again; a longer one costs its connection."""
     left = _SHORT_BYTES
     try:
         with suppress(FetchError, TimeoutError):
             async with asyncio.timeout(_SHORT_SECONDS):
-                async for chunk in reply.chunks():
+                async for chunk in response.chunks():
                     left -= len(chunk)
                     if left < 0:
                         break
     finally:
-        await reply.aclose()
+        await response.aclose()

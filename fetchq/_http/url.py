@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
+
+import httpx
 
 from .._errors import UsageError
 from .._models import Pairs, redact
-from .http11.idle import Endpoint
-
-if TYPE_CHECKING:
-    import httpx
 
 Origin: TypeAlias = tuple[str, str, int]
 
@@ -25,107 +23,67 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _LABEL, _NAME = 63, 253
 
 
-# What httpx, whose parser decides, would leave byte for byte as it is: a small host name or IPv4 address, no
-# user, a path of plain segments. Nearly every URL of a queue is of this kind, and httpx takes 60 us for each.
-_PLAIN = re.compile(
-    r"(https?)://"
-    r"((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
-    r"|(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?=[0-9])|(?![0-9.]))){4})"
-    r"(?::([1-9][0-9]{0,4}))?"
-    r"((?:/(?!\.\.?(?:[/?]|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+"
-    r"(?:\?(?:[A-Za-z0-9._~!$&()*+,;=:@/?-]|%[0-9A-Fa-f]{2})+)?)"
-)
-
-# Where httpx, too, draws the line.
-_LONGEST = 65536
-
-
 class ParsedURL(NamedTuple):
     """A URL that can be asked for.
 
-    :param text: without user, password and fragment; path and query byte for byte as they were given.
-    :param netloc: host and port as they stand in it.
-    :param target: path and query (RFC 9112 section 3.2.1).
+    :param url: without user, password and fragment; path and query byte for byte as they were given.
+    :param host: for messages, with the port where it is not the scheme's own.
     :param login: user and password that the URL carried.
     :param origin: scheme, host and port (RFC 9110 section 4.3.1): whom a secret may be told.
     """
 
-    text: str
-    netloc: str
-    target: bytes
+    url: httpx.URL
+    host: str
     login: tuple[str, str] | None
     origin: Origin
 
     @property
-    def host(self) -> str:
-        """Host for messages, with the port where it is not the scheme's own."""
-        return self.netloc
+    def text(self) -> str:
+        """The URL in full: its query may be a signature, so it must not be shown."""
+        return str(self.url)
 
     @property
     def key(self) -> str:
         """``host:port``, the same for every spelling of one server."""
         return f"{self.origin[1]}:{self.origin[2]}"
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """What a connection to it must be connected to."""
-        return Endpoint(*self.origin, self.origin[1])
-
     def join(self, reference: str) -> str:
         """Resolve *reference* against this URL (RFC 3986 section 5.2).
 
-        :raises ValueError: that gives no URL.
+        :raises ValueError: the result is no URL.
         """
-        import httpx
-
         try:
-            return str(httpx.URL(self.text).join(reference))
+            return str(self.url.join(reference))
         except httpx.InvalidURL as error:
             raise ValueError(str(error)) from error
 
 
+def origin_of(url: httpx.URL) -> Origin:
+    """Return scheme, host and port of an http or https *url*."""
+    scheme = url.scheme
+    return scheme, url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS.get(scheme, 0)
+
+
 def parse(text: str, params: Pairs = (), base: str | None = None) -> ParsedURL:
-    """Read *text* as an address.
+    """Parse *text*.
 
     :param params: added to its query, whose own bytes stay as they are: a signature covers them.
     :param base: what a relative URL is appended to, as httpx's ``base_url`` does.
     :raises UsageError: it is not an http or https URL that can be asked for.
     """
-    plain = None if params else _plain(text)
-    if plain is not None:
-        return plain
     text = text.partition("#")[0]
     if not _SCHEME.match(text):
         text = _absolute(text, base)
-    return _plain(_extended(text, params)) or _parsed(text, params)
-
-
-def _plain(text: str) -> ParsedURL | None:
-    """Read a URL of the usual kind; None where httpx must look."""
-    found = _PLAIN.fullmatch(text)
-    if found is None or len(text) > _LONGEST:
-        return None
-    scheme, host, digits, target = found.groups()
-    port = int(digits) if digits else DEFAULT_PORTS[scheme]
-    if port > 65535 or len(host) > _NAME:
-        return None
-    netloc = host if port == DEFAULT_PORTS[scheme] else f"{host}:{digits}"
-    return ParsedURL(f"{scheme}://{netloc}{target}", netloc, target.encode(), None, (scheme, host, port))
-
-
-def _parsed(text: str, params: Pairs) -> ParsedURL:
-    import httpx
-
     try:
         url = httpx.URL(_extended(text, params))
         login = (url.username, url.password) if url.userinfo else None
-        origin = _origin(url)
+        origin = _checked_origin(url)
     except (httpx.InvalidURL, ValueError) as error:
         # httpx's own words quote the text, which may hold a password.
         raise UsageError(f"{_shown(text)} is not a valid URL: {_reason(error)}.") from error
     if url.userinfo:
         url = url.copy_with(userinfo=b"")
-    return ParsedURL(str(url), url.netloc.decode("ascii"), url.raw_path, login, origin)
+    return ParsedURL(url, url.netloc.decode("ascii"), login, origin)
 
 
 def _absolute(text: str, base: str | None) -> str:
@@ -143,21 +101,19 @@ def _extended(text: str, params: Pairs) -> str:
     return text + joint + urlencode(params, quote_via=quote)
 
 
-def _origin(url: httpx.URL) -> Origin:
-    scheme, host = url.scheme, url.raw_host.decode("ascii")
+def _checked_origin(url: httpx.URL) -> Origin:
+    scheme, host, port = origin = origin_of(url)
     if scheme not in DEFAULT_PORTS:
         raise _RefusedError(f"{scheme}:// is not supported, only http and https are")
     if not host:
         raise _RefusedError("it names no host")
-    labels = host.removesuffix(".").split(".")
     if not _HOST.fullmatch(host) or len(host) > _NAME:
         raise _RefusedError("its host name is not one")
-    if ":" not in host and not all(0 < len(label) <= _LABEL for label in labels):
+    if ":" not in host and not all(0 < len(label) <= _LABEL for label in host.removesuffix(".").split(".")):
         raise _RefusedError("its host name is not one")
-    port = DEFAULT_PORTS[scheme] if url.port is None else url.port
-    if not 0 < port < 65536:
+    if url.port == 0 or not 0 < port < 65536:
         raise _RefusedError("its port is not between 1 and 65535")
-    return scheme, host, port
+    return origin
 
 
 class _RefusedError(ValueError):

@@ -12,7 +12,7 @@ import pytest
 
 from fetchq import _errors as errors
 from fetchq._errors import FetchError
-from fetchq._http.httpx_backend.errors import FOREIGN, translate_foreign
+from fetchq._http.errors import FAILURES, translate
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -152,8 +152,8 @@ def tls(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
 def test_every_foreign_exception_has_its_fetch_error(
     error: Exception, kind: type[FetchError], transient: bool, words: str
 ) -> None:
-    assert isinstance(error, FOREIGN)
-    told = translate_foreign(error, "h")
+    assert isinstance(error, FAILURES)
+    told = translate(error, "h")
     assert type(told) is kind
     assert told.transient is transient
     assert words in str(told)
@@ -166,7 +166,7 @@ def test_no_exception_of_httpx_is_forgotten() -> None:
         each for each in vars(httpx).values() if isinstance(each, type) and issubclass(each, Exception)
     ]
     assert len(all_of_them) > 20
-    assert [each for each in all_of_them if not issubclass(each, FOREIGN)] == []
+    assert [each for each in all_of_them if not issubclass(each, FAILURES)] == []
 
 
 @runs

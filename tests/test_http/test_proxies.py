@@ -14,7 +14,7 @@ import pytest
 from fetchq._errors import AuthenticationError, FetchError, NetworkError, UsageError
 from fetchq._http import HttpClient
 from fetchq._http import proxies as _proxies
-from fetchq._http.routes import Routes
+from fetchq._http.transport import RoutingTransport
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -232,6 +232,6 @@ async def test_a_fresh_connection_that_closes_is_not_asked_twice() -> None:
 
 
 def test_nothing_is_made_before_it_is_needed() -> None:
-    routes = Routes(Network(env=False), connections=1)
-    assert (routes._made, routes._context) == ({}, None)
-    asyncio.run(routes.aclose())
+    transport = RoutingTransport(Network(env=False), connections=1)
+    assert (transport._made, transport._context) == ({}, None)
+    asyncio.run(transport.aclose())

@@ -23,7 +23,7 @@ from hypercorn.config import Config
 from fetchq._errors import TLSError, UsageError
 from fetchq._http import HttpClient
 from fetchq._http import tls as _tls
-from fetchq._http.routes import Routes
+from fetchq._http.transport import RoutingTransport
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -233,7 +233,7 @@ async def test_certificates_are_loaded_when_https_comes(
         made.append(network)
         return _tls.context(Network(env=False, insecure=True))
 
-    monkeypatch.setattr("fetchq._http.routes.context", counting)
+    monkeypatch.setattr("fetchq._http.transport.context", counting)
     async with (
         serving(lambda _: answer(200, b"x"), tls=server_side(authority)) as secure,
         serving(lambda seen: redirect(secure.url) if seen.target == "/go" else answer()) as plain,
@@ -283,4 +283,4 @@ async def test_http2(authority: trustme.CA, cacert: Path, tmp_path: Path) -> Non
 
 
 def test_named_files_are_read_before_the_first_request(cacert: Path) -> None:
-    assert Routes(Network(env=False, cacert=cacert), connections=1)._context is not None
+    assert RoutingTransport(Network(env=False, cacert=cacert), connections=1)._context is not None

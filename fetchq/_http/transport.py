@@ -1,0 +1,187 @@
+"""The transport for a URL: our own HTTP/1.1, or httpx's for proxies and HTTP/2."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import ssl
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from .._errors import UsageError
+from .._settings import Network
+from .errors import translate
+from .http11.pool import ConnectionPool
+from .http11.transport import Transport
+from .tls import bare, context
+from .url import origin_of
+
+if TYPE_CHECKING:
+    from .proxies import Proxies
+
+__all__ = ["RoutingTransport"]
+
+# Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
+IDLE_SECONDS = 4.5
+
+# RFC 9110 section 9.2.2: only these may be sent again when it is not known what became of the first.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+# Where httpcore connects when a proxy's URL has no port; RFC 1928 section 3 has the last.
+_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+# Steps of httpcore's that fail on the way to the proxy; a failure of others may be the server's.
+_TO_PROXY = frozenset(
+    {"connection.connect_tcp.failed", "connection.start_tls.failed", "socks.connect_tcp.failed"}
+)
+
+
+class RoutingTransport(httpx.AsyncBaseTransport):
+    """Picks the transport by URL; each is made when its first request comes.
+
+    So a run over plain http loads no certificates, and one without proxies does not import httpcore.
+
+    :param connections: how many each transport may hold open, in use or idle.
+    :raises UsageError: an extra package is needed, a PEM file or the proxy's URL cannot be used.
+    """
+
+    def __init__(self, network: Network, *, connections: int) -> None:
+        self._network = network
+        self._connections = connections
+        self._proxies = _proxies_of(network)
+        self._context: ssl.SSLContext | None = None
+        self._made: dict[tuple[bool, str | None], httpx.AsyncBaseTransport] = {}
+        if network.http2 and importlib.util.find_spec("h2") is None:
+            raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
+        if network.proxy is not None:
+            _proxy(network.proxy if "://" in network.proxy else f"http://{network.proxy}", None)
+        if network.cacert or network.cert or network.key:
+            # A file that was named and cannot be used is an error at once, even if no https URL comes.
+            self.verifying()
+
+    def proxy(self, url: httpx.URL) -> str | None:
+        """Return the URL of the proxy for *url*; None where the server is reached directly."""
+        return None if self._proxies is None else self._proxies.choose(origin_of(url))
+
+    def verifying(self) -> ssl.SSLContext:
+        """Return the context that verifies servers; made once, since that takes about 40 ms."""
+        if self._context is None:
+            self._context = context(self._network)
+        return self._context
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send *request* over the transport for its URL."""
+        key = (request.url.scheme == "https", None if self._proxies is None else self.proxy(request.url))
+        transport = self._made.get(key)
+        if transport is None:
+            transport = self._made[key] = self._make(*key)
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close every transport that was made."""
+        made, self._made = self._made, {}
+        for transport in made.values():
+            await transport.aclose()
+
+    def _make(self, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
+        if proxy is None and not (secure and self._network.http2):
+            return Transport(
+                ConnectionPool(
+                    ssl_context=self.verifying() if secure else None,
+                    max_head=self._network.max_head,
+                    max_headers=self._network.max_headers,
+                    keepalive=self._connections,
+                    keepalive_expiry=IDLE_SECONDS,
+                )
+            )
+        trust = self.verifying() if secure or (proxy or "").startswith("https:") else bare()
+        return _RetryingTransport(
+            verify=trust,
+            http2=self._network.http2,
+            limits=httpx.Limits(
+                max_connections=self._connections,
+                max_keepalive_connections=self._connections,
+                keepalive_expiry=IDLE_SECONDS,
+            ),
+            trust_env=False,
+            through=None if proxy is None else _proxy(proxy, trust),
+        )
+
+
+class _RetryingTransport(httpx.AsyncHTTPTransport):
+    """httpx's transport, sending once more when a kept connection turns out to have been closed meanwhile.
+
+    A server may close an idle connection at any time, so this says nothing about the request (RFC 9112
+    section 9.3.1).
+
+    :param through: the proxy, which the error names when it is what cannot be reached.
+    """
+
+    def __init__(self, *, through: httpx.Proxy | None, **settings: Any) -> None:
+        super().__init__(proxy=through, **settings)
+        self._through = through
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        trace = _Trace()
+        request.extensions = {**request.extensions, "trace": trace.note}
+        try:
+            try:
+                return await super().handle_async_request(request)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if trace.connected or request.method not in _IDEMPOTENT:
+                    raise
+            return await super().handle_async_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if self._through is None or trace.failed not in _TO_PROXY:
+                raise
+            raise translate(error, f"the proxy {_host_of(self._through.url)}") from error
+
+
+class _Trace:
+    """What httpcore's trace extension has reported about a request.
+
+    :ivar connected: a connection was opened for it, so that it did not meet a kept one.
+    :ivar failed: the last step that failed.
+    """
+
+    connected = False
+    failed = ""
+
+    async def note(self, event: str, _: Mapping[str, Any]) -> None:
+        self.connected = self.connected or "connect_" in event
+        if event.endswith(".failed"):
+            self.failed = event
+
+
+def _proxies_of(network: Network) -> Proxies | None:
+    """Read the proxy that was asked for, or those of the environment and the system."""
+    # urllib's look costs 10 ms of imports, and on Linux it is for names that end so and nothing else.
+    named = sys.platform != "linux" or any(name.lower().endswith("_proxy") for name in os.environ)
+    if network.proxy is None and not (network.env and named):
+        return None
+    from urllib.request import getproxies
+
+    from . import proxies
+
+    return proxies.of(getproxies()) if network.proxy is None else proxies.explicit(network.proxy)
+
+
+def _host_of(proxy: httpx.URL) -> str:
+    host = proxy.netloc.decode("ascii")
+    return host if proxy.port else f"{host}:{_PROXY_PORTS[proxy.scheme]}"
+
+
+def _proxy(url: str, trust: ssl.SSLContext | None) -> httpx.Proxy:
+    try:
+        proxy = httpx.Proxy(url, ssl_context=trust if url.startswith("https:") else None)
+        named = bool(proxy.url.host)
+    # The URL itself stays out of the message: it may carry a password.
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageError("The proxy's URL cannot be used: write http, https or socks5://HOST:PORT.") from error
+    if not named:
+        raise UsageError("The proxy's URL names no host: write http, https or socks5://HOST:PORT.")
+    if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise UsageError("A SOCKS proxy needs a package more: pip install 'fetchq[socks]'.")
+    return proxy
