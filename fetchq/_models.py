@@ -1,4 +1,4 @@
-"""The words of the trade as values: Job, Resource, Span, Result."""
+"""The values that the whole package shares: Job, Resource, Span, Result, Preview."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from ._errors import FetchError
 
 __all__ = ["Again", "Buffer", "Job", "Preview", "Resource", "Result", "Span", "redact"]
 
-# What a read from the network gives, and a write to the disk takes.
+# Bytes as the network delivers and the disk accepts them.
 Buffer = bytes | bytearray | memoryview
 Pairs = tuple[tuple[str, str], ...]
 
 
 @lru_cache(maxsize=1024)
 def redact(url: str) -> str:
-    """Give *url* without what may be secret: user, password, query values and fragment.
+    """Return *url* without user, password and fragment, and with its query as ``***``.
 
-    Query values are masked as a whole because a signed URL's secret can hide under any name.
+    The whole query is masked because a signed URL may carry its secret under any name.
     """
     if not ("@" in url or "?" in url or "#" in url) and url.isascii() and url.isprintable():
-        return url  # nothing of the kind is in it
+        return url
     try:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
     if not parts.netloc:
-        # No URL after all, but what stands before an @ may be a password all the same.
+        # Not a URL with a host, but text before an @ may still be a password.
         return url.partition("?")[0].partition("#")[0].rpartition("@")[2]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # its own masks the URL
+@dataclass(frozen=True, slots=True, repr=False)  # __repr__ masks the URL
 class Job:
-    """What is wanted: a URL, where it may also be had, and under which name it is to be kept.
+    """One file to download.
 
     :param url: http or https; relative only where a base URL is set.
-    :param out: target name relative to the directory, may hold folders; ``-`` is stdout; default: from
-        the response.
-    :param mirrors: other URLs of the same bytes, tried in turn when the first fails.
-    :param dir: directory of this job; default: the run's.
-    :param method: HTTP method; anything but GET is fetched whole and never resumed.
+    :param out: target path relative to the directory, with ``/``; ``-`` is stdout; default: a name from the
+        response.
+    :param mirrors: other URLs of the same bytes, tried in order when one fails.
+    :param dir: directory of this job, relative to the run's; default: the run's.
+    :param method: HTTP method; a response to anything but GET is never resumed or split.
     :param headers: sent to the origin of ``url`` only.
-    :param params: added to the query of ``url``, whose own query is kept byte for byte.
-    :param content: request body as bytes.
+    :param params: appended to the query of ``url``, which itself is sent byte for byte.
+    :param content: request body as bytes; excludes ``json`` and ``form``.
     :param json: request body as JSON; excludes ``content`` and ``form``.
-    :param form: request body as an urlencoded form.
-    :param checksum: ``ALGO:HEX``; the file is refused when it differs.
-    :param size: expected bytes; the file is refused when it differs.
-    :param priority: larger goes first, within the scheduler's look-ahead.
-    :param retries: attempts in a row without progress; default: the run's.
-    :param timeout: seconds each wait may take; default: the run's.
-    :param id: the caller's own name for the job, repeated in results and events.
-    :param source: where the job was written, ``FILE:LINE``, for messages.
+    :param form: request body as an urlencoded form; excludes ``content`` and ``json``.
+    :param checksum: ``ALGO:HEX``; a file with another digest is refused.
+    :param size: expected size in bytes; a file of another size is refused.
+    :param priority: jobs with a larger number start first, among ``Queue.lookahead`` jobs.
+    :param retries: attempts in a row without progress before giving up; default: the run's.
+    :param timeout: limit in seconds of every single wait; default: the run's.
+    :param id: the caller's name for the job, repeated in results and events.
+    :param source: ``FILE:LINE`` of a queue file, for messages.
     """
 
     url: str
@@ -87,15 +87,15 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Identity in the store: the same line of the same queue gives the same key in every run.
+        """Identity in the store: equal for the same job in every run.
 
-        A hash, so that a secret in the URL or the body cannot be read back from the store.
+        A hash, so that a secret in the URL or body cannot be read from the store.
         """
         if self.id is not None:
             told = f"id\0{self.id}"
         else:
             words = (self.method, self.url, self.out, str(self.dir or ""), self.content, self.form, self.params)
-            told = ascii(words)  # one text for each set of words, and the same in every release of Python
+            told = ascii(words)  # injective, and the same in every version of Python
             if self.json is not None:
                 told += json.dumps(self.json, default=str, separators=(",", ":"))
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -114,15 +114,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What the server says the thing is.
+    """A resource as the server describes it.
 
-    :param url: final URL after redirects, redacted.
-    :param length: bytes of the complete representation, if told.
-    :param etag: entity tag as sent, quotes and ``W/`` included (RFC 9110 section 8.8.3).
-    :param last_modified: as sent, an HTTP date.
-    :param ranges: a validated 206 was seen, or ``Accept-Ranges: bytes``.
-    :param encoding: content coding other than identity, lower case.
-    :param digests: algorithm name to lower-case hex, as the server promises for the whole representation.
+    :param url: URL after redirects, redacted.
+    :param length: bytes of the complete representation; None if unknown.
+    :param etag: entity tag as sent, with quotes and ``W/`` (RFC 9110 section 8.8.3).
+    :param last_modified: Last-Modified as sent, an HTTP date.
+    :param ranges: the server answered 206, or sent ``Accept-Ranges: bytes``.
+    :param encoding: content codings except identity, lower case; None without any.
+    :param digests: algorithm name to lower-case hex, promised for the complete representation.
     """
 
     url: str
@@ -135,7 +135,7 @@ class Resource:
 
     @property
     def strong_etag(self) -> str | None:
-        """The entity tag where it may stand in If-Range (RFC 9110 section 13.1.5): not a weak one."""
+        """The entity tag if it may be sent in If-Range (RFC 9110 section 13.1.5), that is, if it is strong."""
         return self.etag if self.etag and not self.etag.startswith(("W/", "w/")) else None
 
 
@@ -149,16 +149,18 @@ ResultStatus = Literal["done", "resumed", "skipped", "failed"]
 class Result:
     """How a job ended.
 
-    :param status: ``done``, ``resumed`` (done, with bytes from an earlier run), ``skipped`` (was already
-        there) or ``failed``.
+    :param status: ``done``, ``resumed`` (done, with bytes from an earlier run), ``skipped`` (the file was
+        there already) or ``failed``.
     :param path: the finished file; None for stdout and failures.
     :param size: bytes of the finished file.
-    :param received: body bytes that the network brought in this run.
-    :param digests: algorithm to hex, computed while streaming.
-    :param verified: what stands behind the bytes: ``digest``, ``length`` or ``nothing``.
-    :param elapsed: seconds from first attempt to end, waits included.
-    :param attempts: requests that were made.
-    :param reason: why it was skipped or resumed; empty otherwise.
+    :param received: body bytes received in this run, those of failed attempts included.
+    :param digests: algorithm name to lower-case hex, computed while streaming.
+    :param verified: what proves the file complete: a ``digest``, the ``length`` of a framed body, or
+        ``nothing``, where the body ended with its connection.
+    :param elapsed: seconds from the first attempt to the end, waits included.
+    :param attempts: requests made.
+    :param reason: why the job was skipped or resumed; else empty.
+    :param error: why the job failed; else None.
     """
 
     job: Job
@@ -175,26 +177,29 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """True when the file is there, complete."""
+        """Whether the complete file is there."""
         return self.error is None
 
     @property
     def sha256(self) -> str | None:
-        """Lower-case hex, where SHA-256 was the digest computed."""
+        """SHA-256 in lower-case hex; None if it was not computed."""
         return self.digests.get("sha256")
 
     def unwrap(self) -> Result:
-        """Give the result itself, or raise its error."""
+        """Return the result itself.
+
+        :raises FetchError: the job failed.
+        """
         if self.error is not None:
             raise self.error
         return self
 
 
 class Again(NamedTuple):
-    """An attempt ended without the file, and another is worth its while.
+    """An attempt failed, and another is to follow.
 
-    :param wait: seconds until then.
-    :param state: what the attempt left behind, to be handed back; nobody between looks inside.
+    :param wait: seconds until the next attempt.
+    :param state: opaque state, to be passed to the next attempt.
     """
 
     wait: float
@@ -203,12 +208,14 @@ class Again(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run would do about a job, without doing it.
+    """What a run would do for a job (``--dry-run``).
 
-    :param name: the file's name, relative to the run's directory where it lies below it; ``-`` is stdout.
-    :param size: bytes in all, where the server says so.
-    :param have: bytes that are here already.
-    :param resumable: a broken download could go on where it broke off.
+    :param name: path of the file, relative to the run's directory if it is below it; ``-`` is stdout.
+    :param status: ``fresh``, ``resume``, ``done`` (the file is there) or ``failed``.
+    :param size: bytes of the complete file; None if the server does not tell.
+    :param have: bytes that the part holds.
+    :param resumable: an interrupted download could be resumed.
+    :param error: why it would fail; else None.
     """
 
     job: Job

@@ -1,7 +1,7 @@
-"""Every default once, with its reason: frozen groups of settings.
+"""Settings as frozen groups, each default with its reason.
 
-A field's ``help`` is what the command line shows, so nothing is spelled twice. Secrets are kept out of
-``repr``. Nothing here reads the environment; a door does, and hands the values in.
+A field's ``help`` is the text of its command line option; a field without one has no option and is described
+in its class. Secrets are left out of ``repr``. Nothing here reads the environment or a file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MIB = 1 << 20
 IfExists = Literal["skip", "rename", "overwrite", "error"]
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
 
-# 520-524 are what a well-known CDN answers while its origin is away; the others are RFC 9110's and RFC 6585's.
+# 520 to 524 are Cloudflare's, for an origin it cannot reach; the others are from RFC 9110, 6585 and 8470.
 RETRY_ON = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 
 
@@ -27,11 +27,20 @@ def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How to talk to servers. Times in seconds, None for no bound."""
+    """Connections and requests.
 
-    # 15 s covers four SYN retransmissions; a host that has not answered by then rarely does.
+    Every timeout is in seconds; None means no limit.
+
+    :param min_speed_window: seconds over which ``min_speed`` is measured.
+    :param max_redirects: redirects followed for one request.
+    :param max_head: bytes of a response's head, 1xx responses included.
+    :param max_headers: header fields of a response.
+    :param max_decoded: bytes that a body with a content coding may decode to, unless ``Disk.max_size`` is set.
+    """
+
+    # A SYN is sent again after 1, 3 and 7 s: 15 s covers four attempts.
     connect_timeout: float | None = _setting(15.0, "Seconds to wait for a connection and its TLS handshake.")
-    # 30 s between two reads: longer than any pause seen of a healthy server, short enough to notice a dead one.
+    # Longer than a healthy server pauses, and short enough to notice a dead one soon.
     read_timeout: float | None = _setting(30.0, "Seconds to wait for the next bytes of an answer.")
     write_timeout: float | None = _setting(30.0, "Seconds to wait while sending a request.")
     pool_timeout: float | None = _setting(30.0, "Seconds to wait for a free connection.")
@@ -56,69 +65,84 @@ class Network:
     proxy: str | None = _setting(None, "Proxy for all requests: http, https or socks5 URL.", secret=True)
     env: bool = _setting(True, "Take proxies from the environment.")
     http2: bool = _setting(False, "Offer HTTP/2 to servers; needs fetchq[http2].")
-    # Browsers stop at 20, curl at 50.
+    # As in browsers; curl follows 50.
     max_redirects: int = 20
-    # nginx and Apache refuse request heads over 8 KiB a line, 32 KiB in all; answers are seldom larger.
+    # nginx and Apache limit request heads to 8 KiB a line and 32 KiB in all; responses are seldom larger.
     max_head: int = 64 * 1024
     max_headers: int = 200
-    # A gzip bomb reaches 1000:1; honest archives of text seldom pass 20:1.
+    # Bounds a gzip bomb, which reaches a ratio of 1000:1; text seldom exceeds 20:1.
     max_decoded: int = 16 * 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """When a failed attempt is worth another."""
+    """When a failed attempt is repeated.
+
+    :param backoff_max: longest wait in seconds between two attempts, unless the server asks for more.
+    :param retry_after_max: longest wait in seconds that a Retry-After can ask for.
+    """
 
     retries: float = _setting(5, "Attempts in a row without progress before giving up; inf for no end.")
     backoff: float = _setting(0.5, "Base in seconds of the exponential, full-jitter backoff.")
-    # Past a minute a longer wait no longer spares the server and only delays the user.
+    # One request a minute is no load for a server: a longer wait would only delay the user.
     backoff_max: float = 60.0
     retry_on: frozenset[int] = _setting(RETRY_ON, "Statuses worth another attempt, such as 429,503 or 520-524.")
-    # A Retry-After of an hour would hang an unattended run: past five minutes we come back anyway.
+    # A Retry-After of hours or days must not stall an unattended run.
     retry_after_max: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """How files reach the disk. Sizes in bytes."""
+    """Files. Every size is in bytes.
+
+    :param buffer: bytes read from a connection before they are written.
+    :param checkpoint: seconds between two writes of the journal.
+    :param overlap: where the server gave no validator, this many bytes before the end of the part are fetched
+        again and compared.
+    :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
+    """
 
     dir: Path = _setting(Path(), "Directory where files go; created when missing.")
     if_exists: IfExists = _setting("rename", "What to do about a file of that name that is not this download.")
     max_size: int | None = _setting(None, "Refuse resources larger than this.")
     min_free: int = _setting(64 * MIB, "Disk space to leave free.")
     fsync: bool = _setting(False, "Survive power loss, not only a crash.")
-    # One thread hop costs 150 to 180 us: 1 MiB a hop keeps that under a tenth of the write itself.
+    # Measured: a call in another thread costs 150 to 180 us, under a tenth of writing 1 MiB.
     buffer: int = MIB
-    # A kill costs at most this many seconds of bytes; a checkpoint costs about 0.1 ms.
+    # A killed process loses at most this many seconds of bytes; one write of the journal takes about 0.1 ms.
     checkpoint: float = 0.1
-    # No validator: this many bytes before the part's end are fetched again and compared.
     overlap: int = 16 * 1024
-    # A store, a program behind the events, or code that holds the result may want it. It takes a quarter of the
-    # time of a large file from a server next door: where nobody can see it, the command line leaves it out.
+    # Measured on loopback: it takes a quarter of the time of a large file. The command line turns it off where
+    # neither a store nor JSON events would show it.
     sha256: bool = True
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """How many things happen at once."""
+    """Concurrency and rate.
+
+    :param lookahead: jobs read from the queue before they can start, to find one for another host.
+    :param waiting: jobs that wait for another attempt; further ones are not started before one of them ends.
+    """
 
     jobs: int = _setting(8, "Connections in all: jobs first, spare ones split large files.")
-    # Four are what browsers and mirrors live with; who asks for many jobs has asked for many connections.
+    # None: see ``per_file``.
     connections: int | None = _setting(None, "Connections per file.")
-    # None: as many as in all. Most queues have a single host, and whoever raises jobs means that one.
+    # None: as many as ``jobs``, since most queues have a single host.
     per_host: int | None = _setting(None, "Connections per host, over all jobs.")
     limit_rate: float | None = _setting(None, "Bytes a second for the whole run: 500k, 2M.")
-    # Enough to find work for another host behind a run of lines for a busy one; about 1 KiB each.
+    # About 1 KiB each.
     lookahead: int = 1000
-    # Jobs that wait for another attempt hold a lock each, so they are bounded too.
+    # Each holds the lock of its part, an open file.
     waiting: int = 256
 
     @property
     def per_file(self) -> int:
-        """Most connections for one file: 4 less than in all, and 4 at least, unless it was chosen.
+        """Most connections for one file.
 
-        Where a limit of ours is what makes a file slow, more connections would not make it faster.
+        By default 4 less than ``jobs``, so that other files can start, but at least 4, which mirrors accept
+        from one client. With ``limit_rate`` it is 1: more would share the same rate.
         """
         unasked = 1 if self.limit_rate is not None else max(4, self.jobs - 4)
         return min(self.jobs, unasked if self.connections is None else self.connections)
@@ -126,7 +150,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All groups together, as a Downloader takes them."""
+    """All groups, as :class:`Downloader` takes them."""
 
     network: Network = field(default_factory=Network)
     retry: Retry = field(default_factory=Retry)
@@ -135,7 +159,10 @@ class Settings:
 
 
 def help_of(group: type, name: str) -> str:
-    """Give the one sentence that explains the field *name* of a settings *group*, its default included."""
+    """Return the help text of the field *name* of a settings *group*.
+
+    :raises KeyError: there is no such field, or it has no help text.
+    """
     for item in fields(group):
         if item.name == name:
             return str(item.metadata["help"])
