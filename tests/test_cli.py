@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import click
 import pytest
 
-from fetchq import Disk, Job, Network, Queue, Result, Retry, Settings
+from fetchq import Disk, Job, Result, Settings
 from fetchq._cli import config as _config
-from fetchq._cli import get, main
+from fetchq._cli import get, main, topics
 from fetchq._cli import options as _options
 from fetchq._cli import run as _run
 from fetchq._settings import help_of
@@ -160,13 +161,12 @@ def test_files_of_tls_must_be_there(engine: Engine, option: str) -> None:
     assert main([f"--{option}", "none.pem", URL]) == 2
 
 
-def test_every_setting_with_a_help_has_an_option_that_shows_it(run_fetchq: RunFetchq) -> None:
+def test_an_option_that_sets_a_field_shows_its_help(run_fetchq: RunFetchq) -> None:
     text = " ".join(run_fetchq("-h").stdout.split())
-    elsewhere = {"user", "env", "dotfiles"}
-    for group in (Network, Retry, Disk, Queue):
-        for item in fields(group):
-            if "help" in item.metadata and item.name not in elsewhere:
-                assert help_of(group, item.name) in text, item.name
+    setting = [option for option in _options.OPTIONS if option.group is not None]
+    assert len(setting) >= 30
+    for option in setting:
+        assert option.group is None or help_of(option.group, option.field) in text, option.name
 
 
 def test_every_option_of_the_contract_is_there() -> None:
@@ -336,11 +336,23 @@ def test_the_help_of_the_program_is_that_of_get(run_fetchq: RunFetchq, words: li
     assert "[default: 408,425,429,500,502-504,520-524]" in " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize("command", ["demo", "verify", "status"])
+@pytest.mark.parametrize("command", ["demo", "verify", "status", "help"])
 def test_each_command_has_a_help_of_its_own(run_fetchq: RunFetchq, command: str) -> None:
     done = run_fetchq(command, "-h")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: fetchq {command}")
+    assert run_fetchq("help", command).stdout == done.stdout
+
+
+def test_help_shows_the_program_topics_and_commands(run_fetchq: RunFetchq) -> None:
+    program = run_fetchq("-h").stdout
+    assert sum("fetchq help TOPIC" in line for line in program.splitlines()) == 1
+    assert run_fetchq("help", "get").stdout == program
+    contents = run_fetchq("help").stdout
+    listed = re.findall(r"^  ([\w-]+)  ", contents, re.MULTILINE)
+    assert listed == [*topics.names(), "get", "demo", "verify", "status", "help"]
+    for name in topics.names():
+        assert run_fetchq("help", name).stdout == f"{topics.page(name)}\n"
 
 
 def test_the_version_costs_no_heavy_import() -> None:

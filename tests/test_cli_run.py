@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from fetchq._cli import topics
+
 from .conftest import RunFetchq, clean_env, until
 from .origin import Origin, drop, generated, header, stall, status, throttle
 
@@ -270,9 +272,12 @@ def test_names_of_a_server_cannot_command_the_terminal(run_fetchq: RunFetchq, or
 
 
 def on_a_terminal(
-    words: list[str], cwd: Path, columns: int, extra: dict[str, str] | None = None
+    words: list[str], cwd: Path, columns: int, extra: dict[str, str] | None = None, *, all_streams: bool = False
 ) -> tuple[str, int]:
-    """Run ``fetchq`` with stderr on a pseudo-terminal; give what it wrote there, and its exit code."""
+    """Return what ``fetchq`` writes to a pseudo-terminal, and its exit code.
+
+    :param all_streams: stdin and stdout are the terminal too, not only stderr.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     told = b""
@@ -282,7 +287,8 @@ def on_a_terminal(
             [sys.executable, "-m", "fetchq", *words],
             cwd=cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=theirs if all_streams else subprocess.DEVNULL,
+            stdout=theirs if all_streams else None,
             stderr=theirs,
         )
         while process.poll() is None or select.select([ours], [], [], 0)[0]:
@@ -317,6 +323,13 @@ def test_no_color_is_obeyed_on_a_terminal(origin: Origin, tmp_path: Path) -> Non
     told, code = on_a_terminal([origin.serve("/a.bin", b"a")], tmp_path, 80, {"NO_COLOR": "1"})
     assert code == 0
     assert "\x1b" not in told
+
+
+@pytest.mark.parametrize(("pager", "mark"), [("sed s/^/paged:/", "paged:"), ("no-such-pager", "")])
+def test_a_topic_goes_through_the_pager_on_a_terminal(tmp_path: Path, pager: str, mark: str) -> None:
+    told, code = on_a_terminal(["help", "events"], tmp_path, 80, {"PAGER": pager}, all_streams=True)
+    assert code == 0
+    assert told.splitlines() == [f"{mark}{line}" for line in topics.page("events").splitlines()]
 
 
 def test_a_second_signal_leaves_a_clean_screen(origin: Origin, tmp_path: Path) -> None:

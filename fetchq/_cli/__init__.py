@@ -3,14 +3,15 @@
 ::
 
     __init__   the commands, and what their errors become
-    _options   the table of options, and the settings they make
-    _types     what may stand behind an option
-    _config    options from TOML files
-    _help      how the commands show themselves; "did you mean"
-    _jobs      URLs and queue files -> jobs
-    _run       get: one run, its watchers, signals and exit code
-    _verify    verify: files against a manifest or the store
-    _status    status: what the store remembers
+    options    the table of options, and the settings they make
+    types      what may stand behind an option
+    config     options from TOML files
+    help       the help of commands and topics; "did you mean"
+    topics     the texts of ``fetchq help TOPIC``, and tables generated from the code
+    jobs       URLs and queue files -> jobs
+    run        get: one run, its watchers, signals and exit code
+    verify     verify: files against a manifest or the store
+    status     status: what the store remembers
 
 The only package that imports click. What a command needs beyond that is imported when it runs.
 """
@@ -28,7 +29,7 @@ import click
 from .._errors import DiskError, FetchError
 from .._settings import ProgressKind
 from .._version import VERSION
-from .help import Get, Verbs, check_word
+from .help import Get, Verbs, check_word, show_help
 from .options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
 
 __all__ = ["main"]
@@ -104,6 +105,14 @@ def status(directory: Path, as_json: bool) -> int:
     from .status import status
 
     return status(directory, as_json=as_json)
+
+
+@_verbs.command("help", context_settings=CONTEXT, short_help="List topics; fetchq help TOPIC shows one.")
+@click.argument("topic", required=False, metavar="[TOPIC|COMMAND]")
+@click.pass_context
+def _help(context: click.Context, topic: str | None) -> int:
+    """Show a topic, or the help of a command; without an argument, list both."""
+    return show_help(topic, context.find_root())
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,9 +1,10 @@
-"""How the commands show themselves, and what a mistyped word was meant to be."""
+"""The help of commands and topics, and suggestions for mistyped words."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .._errors import UsageError
 from .config import defaults
 from .options import HEADINGS, Choice
 
-__all__ = ["Get", "Verbs", "check_word"]
+__all__ = ["Get", "Verbs", "check_word", "show_help"]
 
 USAGE = """\
 Usage: fetchq [OPTIONS] URL...
@@ -40,25 +41,27 @@ Exit codes: 0 all done, 1 other, 2 usage, 3 disk, 4 network, 5 TLS,
 130 and 143 stopped by a signal.
 """
 
-# What looks like a URL without its scheme: a host with a dot, localhost or an address, then port and path.
+# A URL without its scheme: a host with a dot, localhost or an IPv6 address, then port and path.
 _HOST = r"(?i:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.\w{2,})(?::\d+)?(?:[/?#].*)?"
-# At three letters of four a word is a typing mistake; below that it is another word.
-_LIKENESS = 0.7
+# difflib's ratio: one wrong letter in four is 0.75, taken for a typing mistake; two in four are another word.
+_CUTOFF = 0.7
+# As in git: a text that fits on the screen is printed without waiting for a key, and stays there afterwards.
+_LESS = "FRX"
 
 
 class Get(click.Command):
-    """The command that fetches; its help is the program's."""
+    """``fetchq get``, the default command; its help is that of the program."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Read the configuration files, unless somebody only asks for help."""
+        """Take defaults from the configuration files, which a mistake in one must not keep from the help."""
         if not {"-h", "--help", "--version"}.intersection(args):
             extra["default_map"] = defaults(self)
         return super().make_context(info_name, args, parent, **extra)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help: usage, commands, options under headings, examples."""
+        """Write usage, commands, options under headings, examples and notes."""
         formatter.write(USAGE)
         formatter.write_paragraph()
         formatter.write(f"{self.help}\n")
@@ -81,22 +84,25 @@ class Get(click.Command):
 
 
 class Verbs(click.Group):
-    """All commands; words that begin with none of them go to ``get``."""
+    """All commands; arguments that do not begin with one of them are those of ``get``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``get`` in front where no command was named."""
+        """Insert ``get`` where no command is named.
+
+        :raises UsageError: the first argument is a mistyped command.
+        """
         first = args[0] if args else ""
         if first not in self.commands:
-            if first.isalpha() and first.islower() and (meant := _alike(first, self.commands)):
+            if first.isalpha() and first.islower() and (meant := _closest(first, self.commands)):
                 raise UsageError(f"There is no command {first!r}: did you mean fetchq {meant}?")
             args = ["get", *args]
         return super().parse_args(ctx, args)
 
 
 def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
-    """Refuse a word in a URL's place that is none, and say what may have been meant.
+    """Check that an argument of ``get`` is a URL.
 
-    :raises UsageError: it has no scheme.
+    :raises UsageError: it has no scheme; the message suggests what may have been meant.
     """
     if "://" in word:
         return
@@ -107,12 +113,53 @@ def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
     if re.fullmatch(_HOST, word):
         raise UsageError(f"{shown} is not a URL: did you mean https://{shown}?")
-    meant = _alike(word, commands)
+    meant = _closest(word, commands)
     hint = f"did you mean fetchq {meant}?" if meant else "write it with https://, or give a queue file with -i."
     raise UsageError(f"{shown!r} is neither a URL nor a command: {hint}")
 
 
-def _alike(word: str, commands: Mapping[str, click.Command]) -> str:
+def show_help(word: str | None, context: click.Context) -> int:
+    """Show the topic or command *word*, through a pager on a terminal; without one, list topics and commands.
+
+    :param context: of the group of all commands.
+    :raises UsageError: there is no such topic or command.
+    """
+    from . import topics
+
+    commands = context.command.commands if isinstance(context.command, click.Group) else {}
+    if word is None:
+        click.echo(_contents({name: topics.title(name) for name in topics.names()}, commands))
+    elif command := commands.get(word):
+        inner = command.context_class(command, parent=context, info_name=word, **command.context_settings)
+        _page(command.get_help(inner))
+    elif word in topics.names():
+        _page(topics.page(word))
+    else:
+        from .._naming import printable
+
+        meant = _closest(word.lower(), [*topics.names(), *commands])
+        hint = f"did you mean fetchq help {meant}?" if meant else "fetchq help lists all topics."
+        raise UsageError(f"There is no topic {printable(word)!r}: {hint}")
+    return 0
+
+
+def _contents(titles: Mapping[str, str], commands: Mapping[str, click.Command]) -> str:
+    formatter = click.HelpFormatter(width=80)
+    formatter.write("Usage: fetchq help TOPIC\n       fetchq help COMMAND\n")
+    with formatter.section("Topics"):
+        formatter.write_dl(list(titles.items()))
+    with formatter.section("Commands"):
+        formatter.write_dl([(name, command.short_help or "") for name, command in commands.items()])
+    return formatter.getvalue().rstrip()
+
+
+def _page(text: str) -> None:
+    os.environ.setdefault("LESS", _LESS)
+    click.echo_via_pager(text)
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    """Return the one of *known* that *word* is most like, or nothing where it is like none."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, commands, n=1, cutoff=_LIKENESS)), "")
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=_CUTOFF)), "")

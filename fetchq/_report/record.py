@@ -24,19 +24,19 @@ from .._events import (
 from .._models import Result, redact
 from .words import Say
 
-__all__ = ["Json", "record"]
+__all__ = ["WORDS", "Json", "json_fields", "record"]
 
 
 def record(event: Event) -> dict[str, Any]:
     """Give *event* as a JSON object; the field names are stable, ``event`` is the record's word."""
-    told: dict[str, Any] = {"event": _WORDS[type(event)]}
+    told: dict[str, Any] = {"event": WORDS[type(event)]}
     for name in event._fields:
         value = getattr(event, name)
         told.update(_result(value)) if isinstance(value, Result) else told.update({name: _plain(value)})
     return told
 
 
-_WORDS: dict[type, str] = {
+WORDS: dict[type[Event], str] = {
     RunStarted: "run_started",
     JobStarted: "job_started",
     Planned: "planned",
@@ -46,11 +46,21 @@ _WORDS: dict[type, str] = {
     JobFinished: "job_finished",
     RunFinished: "run_finished",
 }
+_JOB_FIELDS = ("id", "url", "source")
 _RESULT_FIELDS = tuple(item.name for item in fields(Result) if item.name != "job")
 
 
+def json_fields(event: type[Event]) -> list[str]:
+    """Return the names of an event's JSON fields besides ``event`` and ``time``."""
+    names: list[str] = []
+    for name in event._fields:
+        names += [*_JOB_FIELDS, *_RESULT_FIELDS] if name == "result" else [name]
+    return names
+
+
 def _result(result: Result) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": result.job.id, "url": redact(result.job.url), "source": result.job.source}
+    job = result.job
+    told = dict(zip(_JOB_FIELDS, (job.id, redact(job.url), job.source), strict=True))
     return told | {name: _plain(getattr(result, name)) for name in _RESULT_FIELDS}
 
 
