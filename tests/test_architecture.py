@@ -41,7 +41,7 @@ BODY_LINES = 40
 
 # What a rule lets pass, and why: (file, rule) -> (what its complaint says, reason).
 ALLOWED = {
-    ("_queue_files/__init__.py", "opens"): (
+    ("_queue_files/lines.py", "opens"): (
         "open()",
         "a queue file is opened once, here; formats are handed its lines",
     ),

@@ -23,7 +23,7 @@ from fetchq._models import Job
 from fetchq._naming import printable
 from fetchq._queue_files import read
 from fetchq._queue_files.jsonl import _FIELDS
-from fetchq._queue_files.line import MAX_LINE
+from fetchq._queue_files.lines import MAX_LINE
 
 QUEUES = Path(__file__).parent.parent / "fixtures" / "queues"
 HELLO = "sha256:b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"

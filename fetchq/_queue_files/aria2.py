@@ -1,6 +1,6 @@
-"""An aria2 list: the URLs of a job on a line, its options indented below; without options a list of URLs.
+"""An aria2 list: the URLs of a job on one line, separated by TABs; its options below, indented.
 
-An option that is empty is not given; of one that is given twice the last counts, and headers add up.
+As in aria2, an empty option counts as not given, the last of several counts, and headers add up.
 """
 
 from __future__ import annotations
@@ -13,92 +13,105 @@ from typing import Any
 
 from .._errors import QueueFileError
 from .._models import Job
-from . import text
-from .fields import Unknown, attempts, checksum, folder, header, header_pair, seconds
-from .line import MAX_LINE, Line, bad
+from .lines import MAX_LINE, QueueLine, line_error
+from .values import (
+    UnknownNames,
+    check_header,
+    check_retries,
+    check_timeout,
+    parse_checksum,
+    parse_directory,
+    parse_header,
+)
 
 _OPTION = re.compile(r"[ \t]+([A-Za-z0-9-]+)[ \t]*=[ \t]*(.*)")
-# What a line costs in memory besides its text.
-_OVERHEAD = 128
+# Bytes that a line takes in memory besides its text.
+_LINE_OVERHEAD = 128
 
 
-def _tries(value: str) -> float:
-    """Read aria2's ``max-tries``, where 0 means without end."""
-    return attempts(int(value)) or math.inf
+def _max_tries(value: str) -> float:
+    """Return the retries of aria2's ``max-tries``, where 0 means without end."""
+    return check_retries(int(value)) or math.inf
 
 
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "out": ("out", str),
-    "dir": ("dir", folder),
-    "checksum": ("checksum", checksum),
-    "max-tries": ("retries", _tries),
-    "timeout": ("timeout", lambda value: seconds(float(value))),
+    "dir": ("dir", parse_directory),
+    "checksum": ("checksum", parse_checksum),
+    "max-tries": ("retries", _max_tries),
+    "timeout": ("timeout", lambda value: check_timeout(float(value))),
 }
 _HEADERS: dict[str, Callable[[str], tuple[str, str]]] = {
-    "header": header,
-    "referer": lambda value: header_pair("Referer", value),
-    "user-agent": lambda value: header_pair("User-Agent", value),
+    "header": parse_header,
+    "referer": lambda value: check_header("Referer", value),
+    "user-agent": lambda value: check_header("User-Agent", value),
 }
-# How fast, never which bytes: the run's own settings decide about connections, and parts are always resumed.
-_NOT_NEEDED = frozenset({"split", "max-connection-per-server", "min-split-size", "continue"})
+# These change how fast a file arrives, not its bytes: the run's settings decide, and parts are always resumed.
+_IGNORED = frozenset({"split", "max-connection-per-server", "min-split-size", "continue"})
 
 
-def parse(lines: Iterator[Line], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
-    """Give a Job for each entry, or the first thing that is wrong with it.
+def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
+    """Yield a Job for each entry, or its first error.
 
     :param lines: neither blank nor comments.
-    :param name: of the file, for messages.
-    :param warn: is told once of each unknown option.
+    :param name: the file's name for messages.
+    :param warn: called once for each unknown option.
     """
-    unknown = Unknown(warn, "option")
+    unknown = UnknownNames(warn, "option")
     for entry in _entries(lines):
         yield _job(entry, name, unknown)
 
 
-def _entries(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Group lines: a line that is no option begins an entry. Nothing follows a fault, which decides alone."""
-    entry: list[Line] = []
+def _entries(lines: Iterator[QueueLine]) -> Iterator[list[QueueLine]]:
+    """Group the lines: a line that is no option begins an entry, and the first error ends it."""
+    entry: list[QueueLine] = []
     room = MAX_LINE
     for line in lines:
         if not _is_option(line):
             if entry:
                 yield entry
             entry, room = [line], MAX_LINE
-        elif not entry or not entry[-1].fault:
-            room -= len(line.text) + _OVERHEAD
-            entry.append(line if room > 0 else Line(line.number, " ", "too many options for one download"))
+        elif not entry or not entry[-1].error:
+            room -= len(line.text) + _LINE_OVERHEAD
+            too_many = QueueLine(line.number, " ", "too many options for one download")
+            entry.append(line if room > 0 else too_many)
     if entry:
         yield entry
 
 
-def _is_option(line: Line) -> bool:
-    """Tell whether the line is indented and no URL; a plain list may be indented too."""
-    return line.text.startswith((" ", "\t")) and (bool(line.fault) or _OPTION.fullmatch(line.text) is not None)
+def _is_option(line: QueueLine) -> bool:
+    """Whether the line is an indented option; the URLs of a plain list may be indented too."""
+    return line.text.startswith((" ", "\t")) and (bool(line.error) or _OPTION.fullmatch(line.text) is not None)
 
 
-def _job(entry: list[Line], name: str, unknown: Unknown) -> Job | QueueFileError:
+def _job(entry: list[QueueLine], name: str, unknown: UnknownNames) -> Job | QueueFileError:
     first, *options = entry
-    if first.fault or _is_option(first):
-        return bad(name, first.number, first.fault or "an option before any URL")
+    if first.error or _is_option(first):
+        return line_error(name, first.number, first.error or "an option before any URL")
     fields: dict[str, Any] = {}
     for line in options:
         found = _OPTION.fullmatch(line.text)
-        if line.fault or found is None:
-            return bad(name, line.number, line.fault)
+        if line.error or found is None:
+            return line_error(name, line.number, line.error)
         option, value = found[1].lower(), found[2].strip()
         try:
-            _read(option, value, fields)
+            _add(option, value, fields)
         except ValueError as error:
-            return bad(name, line.number, f"{option}: {error}")
+            return line_error(name, line.number, f"{option}: {error}")
         except KeyError:
-            unknown(option, f"{name}:{line.number}")
-    job = text.entry(first.text, f"{name}:{first.number}")
+            unknown.add(option, f"{name}:{line.number}")
+    url, *mirrors = (part for part in map(str.strip, first.text.split("\t")) if part)
+    job = Job(url, mirrors=tuple(mirrors), source=f"{name}:{first.number}")
     return replace(job, **fields) if fields else job
 
 
-def _read(option: str, value: str, fields: dict[str, Any]) -> None:
-    """Add an option to the *fields* of a job; KeyError when it is not known."""
-    if option in _NOT_NEEDED or (not value and option in {*_FIELDS, *_HEADERS}):
+def _add(option: str, value: str, fields: dict[str, Any]) -> None:
+    """Add an option to the *fields* of a job.
+
+    :raises KeyError: the option is not known.
+    :raises ValueError: the value is not allowed.
+    """
+    if option in _IGNORED or (not value and option in {*_FIELDS, *_HEADERS}):
         return
     if option in _HEADERS:
         fields["headers"] = (*fields.get("headers", ()), _HEADERS[option](value))

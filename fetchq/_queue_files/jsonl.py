@@ -1,7 +1,8 @@
-"""JSON Lines: an object a line, its fields those of a Job.
+"""JSON Lines (https://jsonlines.org): one object a line, its fields those of a Job.
 
-``url`` is the address, or ``urls`` several of the same bytes. ``headers``, ``params`` and ``form`` are objects
-whose values are text, numbers, booleans or lists of these; ``data`` is the body as text, ``json`` as JSON.
+``url`` is the address, ``urls`` are several addresses of the same bytes. ``headers``, ``params`` and ``form``
+are objects whose values are text, numbers, booleans or lists of these; ``data`` is the body as text, ``json``
+as JSON.
 """
 
 from __future__ import annotations
@@ -13,37 +14,42 @@ from typing import Any
 
 from .._errors import QueueFileError
 from .._models import Job, Pairs
-from .fields import Unknown, attempts, checksum, folder, header_pair, seconds
-from .line import Line, bad
+from .lines import QueueLine, line_error
+from .values import UnknownNames, check_header, check_retries, check_timeout, parse_checksum, parse_directory
 
-# Deeper JSON is made to break readers, and would meet Python's own bound of 1000 later, in the middle of a run.
-_DEEPEST = 64
+# Deeper JSON would exceed Python's recursion limit later, when the request is built.
+_MAX_DEPTH = 64
 
 
-def parse(lines: Iterator[Line], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
-    """Give a Job for each line, or what is wrong with it.
+def matches(first: str) -> bool:
+    """Whether the file's first line begins a JSON value; an array is an error, and is reported as JSON."""
+    return first.startswith(("{", "["))
+
+
+def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
+    """Yield a Job for each line, or its error.
 
     :param lines: neither blank nor comments.
-    :param name: of the file, for messages.
-    :param warn: is told once of each unknown field.
+    :param name: the file's name for messages.
+    :param warn: called once for each unknown field.
     """
-    unknown = Unknown(warn, "field")
+    unknown = UnknownNames(warn, "field")
     for line in lines:
         yield _result(line, name, unknown)
 
 
-def _result(line: Line, name: str, unknown: Unknown) -> Job | QueueFileError:
+def _result(line: QueueLine, name: str, unknown: UnknownNames) -> Job | QueueFileError:
     try:
-        if line.fault:
-            raise ValueError(line.fault)
+        if line.error:
+            raise ValueError(line.error)
         return _job(_object(line.text), f"{name}:{line.number}", unknown)
     except (TypeError, ValueError) as error:
-        return bad(name, line.number, error)
+        return line_error(name, line.number, error)
 
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_pairs_hook=_once, parse_constant=_refuse)
+        value = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
@@ -55,7 +61,7 @@ def _object(line: str) -> dict[str, Any]:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [key for key, _ in pairs]
@@ -63,7 +69,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _refuse(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON (RFC 8259 section 6)")
 
 
@@ -75,11 +81,11 @@ def _encodable(value: object) -> bool:
     return True
 
 
-def _job(line: dict[str, Any], where: str, unknown: Unknown) -> Job:
+def _job(line: dict[str, Any], source: str, unknown: UnknownNames) -> Job:
     fields: dict[str, Any] = {}
     for name, value in line.items():
         if name not in _FIELDS:
-            unknown(name, where)
+            unknown.add(name, source)
         elif value is not None:
             field, read = _FIELDS[name]
             try:
@@ -89,11 +95,11 @@ def _job(line: dict[str, Any], where: str, unknown: Unknown) -> Job:
     if sum(name in fields for name in ("content", "json", "form")) > 1:
         raise ValueError("only one of 'data', 'json' and 'form' can be the body")
     url, *mirrors = _urls(fields)
-    return Job(url, mirrors=tuple(mirrors), source=where, **fields)
+    return Job(url, mirrors=tuple(mirrors), source=source, **fields)
 
 
 def _urls(fields: dict[str, Any]) -> list[str]:
-    """Take the one field out that says where the bytes are."""
+    """Remove ``url`` or ``urls`` from *fields* and return the addresses."""
     urls: list[str] = fields.pop("urls", [])
     if "url" in fields:
         if urls:
@@ -123,18 +129,18 @@ def _body(value: object) -> bytes:
 
 
 def _json(value: object) -> object:
-    if _deeper(value, _DEEPEST):
-        raise ValueError(f"nested more than {_DEEPEST} deep")
+    if _is_deeper(value, _MAX_DEPTH):
+        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
     json.dumps(value, allow_nan=False)  # 1e999 reads as infinity, which is not JSON
     return value
 
 
-def _deeper(value: object, room: int) -> bool:
-    """Tell whether *value* is nested more than *room* deep."""
+def _is_deeper(value: object, depth: int) -> bool:
+    """Whether *value* is nested more than *depth* deep."""
     if not isinstance(value, dict | list):
         return False
-    return room == 0 or any(
-        _deeper(item, room - 1) for item in (value.values() if isinstance(value, dict) else value)
+    return depth == 0 or any(
+        _is_deeper(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value)
     )
 
 
@@ -144,26 +150,26 @@ def _number(value: object) -> float:
     return value
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError("it must be a whole number")
     return value
 
 
 def _size(value: object) -> int:
-    size = _whole(value)
+    size = _integer(value)
     if size < 0:
         raise ValueError("it must be 0 or more")
     return size
 
 
-def _name(value: object) -> str:
-    """Read the caller's own name for a job, which may be a number of theirs."""
+def _id(value: object) -> str:
+    """Return the caller's own identifier of the job as text; it may be an integer."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _pairs(value: object) -> Pairs:
-    """Read an object whose values are scalars, or lists of them for a name that repeats."""
+    """Return the pairs of an object whose values are scalars, or lists of scalars for a name that repeats."""
     if not isinstance(value, dict):
         raise TypeError("it must be an object")
     return tuple(
@@ -185,17 +191,17 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "url": ("url", _text),
     "urls": ("urls", _texts),
     "out": ("out", _text),
-    "dir": ("dir", lambda value: folder(_text(value))),
+    "dir": ("dir", lambda value: parse_directory(_text(value))),
     "method": ("method", lambda value: _text(value).upper()),
-    "headers": ("headers", lambda value: tuple(header_pair(*pair) for pair in _pairs(value))),
+    "headers": ("headers", lambda value: tuple(check_header(*pair) for pair in _pairs(value))),
     "params": ("params", _pairs),
     "json": ("json", _json),
     "data": ("content", _body),
     "form": ("form", _pairs),
-    "checksum": ("checksum", lambda value: checksum(_text(value))),
+    "checksum": ("checksum", lambda value: parse_checksum(_text(value))),
     "size": ("size", _size),
-    "priority": ("priority", _whole),
-    "retries": ("retries", lambda value: attempts(math.inf if value == "inf" else _number(value))),
-    "timeout": ("timeout", lambda value: seconds(_number(value))),
-    "id": ("id", _name),
+    "priority": ("priority", _integer),
+    "retries": ("retries", lambda value: check_retries(math.inf if value == "inf" else _number(value))),
+    "timeout": ("timeout", lambda value: check_timeout(_number(value))),
+    "id": ("id", _id),
 }

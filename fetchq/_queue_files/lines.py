@@ -1,0 +1,122 @@
+"""The lines of a queue file: UTF-8 with or without BOM, LF or CRLF, gzip or not."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from gzip import GzipFile
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeAlias, cast
+
+from .._errors import QueueFileError
+from .._naming import printable
+
+__all__ = ["MAX_LINE", "QueueLine", "line_error", "read_lines"]
+
+ByteStream: TypeAlias = "io.BufferedReader | GzipFile"
+
+# Bytes. Signed URLs reach 8 KiB and request bodies somewhat more; a longer line is a file without line ends.
+MAX_LINE = 1 << 20
+_GZIP = b"\x1f\x8b"  # RFC 1952 section 2.3.1
+_BOM = b"\xef\xbb\xbf"
+# Bytes searched for NUL, which text does not contain. Git searches the first 8,000 for the same purpose.
+_BINARY_CHECK = 1024
+
+
+class QueueLine(NamedTuple):
+    """One line without its end.
+
+    :param number: counted from 1.
+    :param text: of a line with an *error* only the first character, which shows whether it is indented.
+    :param error: why the line could not be read as text; empty if it could.
+    """
+
+    number: int
+    text: str
+    error: str = ""
+
+
+def line_error(name: str, number: int, reason: object) -> QueueFileError:
+    """Return the error of one line: ``FILE:LINE: reason``."""
+    return QueueFileError(f"{name}:{number}: {printable(str(reason)).rstrip('.')}.")
+
+
+def read_lines(path: str, name: str, stdin: BinaryIO | None) -> Iterator[QueueLine]:
+    """Yield the lines that are neither blank nor comments; after a read error one line that holds it.
+
+    :param name: the file's name for messages.
+    :raises QueueFileError: the file cannot be opened, or it is binary.
+    """
+    with ExitStack() as closing:
+        stream = _open(path, name, stdin, closing)
+        number, more = 0, True
+        while more:
+            number += 1
+            try:
+                raw = stream.readline(MAX_LINE + 1)
+                too_long = _skip_rest(stream, raw)
+            except (OSError, EOFError, zlib.error) as error:
+                # Indented, as an option is, so that the preceding entry fails too: its options may be lost.
+                yield QueueLine(number, " ", f"the file cannot be read any further: {_reason(error)}")
+                return
+            more = bool(raw)
+            line = _decode(number, raw.removeprefix(_BOM) if number == 1 else raw, too_long=too_long)
+            if line.error or (line.text.strip() and not line.text.lstrip().startswith("#")):
+                yield line
+
+
+def _open(path: str, name: str, stdin: BinaryIO | None, closing: ExitStack) -> ByteStream:
+    """Open the file until *closing* ends, and unpack it if it is gzip."""
+    try:
+        if path == "-":
+            stream: ByteStream = _standard_input(stdin, closing)
+        else:
+            stream = closing.enter_context(Path(path).open("rb"))  # noqa: SIM115  closed by `closing`
+        if path.lower().endswith(".gz") or stream.peek(2).startswith(_GZIP):
+            stream = closing.enter_context(GzipFile(fileobj=stream, mode="rb"))
+        head = stream.peek(_BINARY_CHECK)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise QueueFileError(f"The queue file {name} cannot be read: {_reason(error)}.") from error
+    if b"\0" in head[:_BINARY_CHECK]:
+        raise QueueFileError(f"The queue file {name} is binary; a queue file is UTF-8 text.")
+    return stream
+
+
+def _standard_input(stdin: BinaryIO | None, closing: ExitStack) -> io.BufferedReader:
+    stream = stdin or getattr(sys.stdin, "buffer", None)
+    if stream is None:
+        raise OSError("standard input is closed")
+    if isinstance(stream, io.BufferedReader):
+        return stream
+    buffered: io.BufferedReader = io.BufferedReader(cast("io.RawIOBase", stream))
+    closing.callback(buffered.detach)  # else dropping the buffer would close the caller's stream
+    return buffered
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's message without error number and path."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _skip_rest(stream: ByteStream, raw: bytes) -> bool:
+    """Skip the rest of a line longer than ``MAX_LINE``, in bounded memory; return whether it was."""
+    if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
+        return False
+    while raw and not raw.endswith(b"\n"):
+        raw = stream.readline(MAX_LINE)
+    return True
+
+
+def _decode(number: int, raw: bytes, *, too_long: bool) -> QueueLine:
+    first_character = raw[:1].decode("ascii", "replace")
+    if too_long:
+        return QueueLine(number, first_character, f"longer than {MAX_LINE >> 20} MiB")
+    if b"\0" in raw:
+        return QueueLine(number, first_character, "a NUL byte")
+    try:
+        return QueueLine(number, raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8"))
+    except UnicodeDecodeError:
+        return QueueLine(number, first_character, "not UTF-8")
