@@ -1,8 +1,9 @@
-"""The sqlite3 edge: which jobs exist and how each ended, so that a run that is repeated asks for nothing twice.
+"""The sqlite3 edge: which jobs exist and how each ended, so that a repeated run requests nothing twice.
 
-Reads happen where they are asked for, in about ten microseconds. Writes gather and go to one thread in
-batches: a kill costs the last half second of them, and their files are then found by asking the server again.
-The database is in WAL mode: several runs may share it, and no kill can corrupt it.
+Reads happen in the caller's thread and take about 10 us. Writes are collected and written in batches by one
+thread: a kill loses at most the last half second of records, whose jobs are then checked with the server again.
+The database is in WAL mode (https://www.sqlite.org/wal.html): several runs may share it, and a kill does not
+corrupt it.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from ._naming import printable
 
 __all__ = ["Record", "Store"]
 
-Row: TypeAlias = tuple[Any, ...]
+SqlValues: TypeAlias = tuple[Any, ...]
 
-# "ftch" in ASCII: tells our files from other programs' (https://www.sqlite.org/pragma.html#pragma_application_id).
+# "ftch" in ASCII: marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION = 0x66746368
 VERSION = 1
-# WITHOUT ROWID: one look-up goes down one tree instead of two.
+# WITHOUT ROWID: a look-up by key searches one B-tree instead of two (https://www.sqlite.org/withoutrowid.html).
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     key TEXT PRIMARY KEY,
@@ -47,37 +48,37 @@ CREATE TABLE IF NOT EXISTS jobs (
     finished_at REAL NOT NULL
 ) WITHOUT ROWID
 """
-_ROW = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
-# Rows of one statement: each one hands the interpreter to the loop's thread and takes it back, which costs more
-# than a row does. SQLite before 3.32 takes 999 values.
-ROWS = 99
+_PLACEHOLDERS = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
+# Rows per INSERT: each statement releases and reacquires the GIL, which costs more than a row.
+# SQLite before 3.32 accepts 999 values (https://www.sqlite.org/limits.html#max_variable_number).
+ROWS_PER_INSERT = 99
 
-# Each commit takes the interpreter from the transfers a hundred times; half a second of records is as much as
-# a person would not miss, and so many of them are 2 MB.
+# Commits contend with the transfers for the GIL, so records wait for up to DELAY seconds or BATCH rows (2 MB).
 BATCH = 2000
 DELAY = 0.5
-# At 1 KiB a row 20 MB, for a disk that has stopped: then it is time to say so.
-MOST_PENDING = 20_000
-# Keys of a run's own jobs that are remembered in memory, some 3 MB of them.
-MOST_OURS = 20_000
-# Another run's commit takes milliseconds. Reads stand in the loop's way, and WAL's readers seldom wait at all.
-_WRITE_WAIT = 30.0
-_READ_WAIT = 1.0
+# Rows that wait while the disk does not respond, 20 MB at 1 KiB a row; more are an error.
+MAX_PENDING = 20_000
+# Keys kept in memory, about 3 MB.
+MAX_KEYS = 20_000
+# Seconds to wait for another run's lock. A commit takes milliseconds; a read blocks the event loop, and WAL
+# readers hardly ever wait.
+_WRITE_TIMEOUT = 30.0
+_READ_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the store remembers of a job.
+    """How one job ended.
 
-    :param key: :attr:`Job.key`, which tells nothing about the job.
+    :param key: :attr:`Job.key`, a hash.
     :param url: redacted.
-    :param path: relative to the store's folder where the file lies below it, so that the folder may move.
+    :param path: relative to the store's directory if the file is below it, so that the directory may be moved.
     :param size: bytes of the finished file.
-    :param mtime_ns: of the finished file, in nanoseconds; None when there is none.
+    :param mtime_ns: modification time of the finished file in nanoseconds; None if there is no file.
     :param digests: algorithm to hex.
     :param status: ``done``, ``resumed``, ``skipped`` or ``failed``.
     :param kind: :attr:`FetchError.kind` of a failure.
-    :param error: what happened, one sentence.
+    :param error: the failure's message, one sentence.
     :param finished_at: seconds since the epoch.
     """
 
@@ -94,10 +95,10 @@ class Record:
 
 
 class Store:
-    """Remember jobs in the file *path*.
+    """Records of jobs in the SQLite file *path*.
 
-    :param create: make the file and its folder when missing.
-    :param clock: seconds since the epoch.
+    :param create: create the file and its directory if missing.
+    :param clock: returns seconds since the epoch.
     :raises DiskError: the file cannot be opened, is damaged, or belongs to another program.
     """
 
@@ -105,7 +106,7 @@ class Store:
         self, path: str | Path, *, create: bool = True, clock: Callable[[], float] = time.time
     ) -> None:
         self._path = Path(path)
-        self._folder = os.path.dirname(os.path.abspath(path))
+        self._directory = os.path.dirname(os.path.abspath(path))
         self._clock = clock
         self._pending: dict[str, Record] = {}
         self._writing: dict[str, Record] = {}
@@ -113,33 +114,33 @@ class Store:
         self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
         self._broken = False
-        # All that is in the file, while that is little and this run's own: then most look-ups need not read it.
-        self._ours: set[str] | None = None
+        # All keys in the database, known while this run is its only writer; then most look-ups need no query.
+        self._keys: set[str] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetchq-store")
         if create:
-            _make_folder(self._folder, self._path)
+            _make_directory(self._directory, self._path)
         elif not self._path.exists():
             raise DiskError(f"There is no store {printable(str(path))}: no queue has been run there.")
         with _translated(self._path):
-            self._writer = _connect(self._path, _WRITE_WAIT)
+            self._writer = _connect(self._path, _WRITE_TIMEOUT)
             try:
                 _prepare(self._writer, self._path)
-                self._reader = _connect(self._path, _READ_WAIT)
+                self._reader = _connect(self._path, _READ_TIMEOUT)
                 if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
-                    self._ours = set()
+                    self._keys = set()
             except BaseException:
                 self._writer.close()
                 raise
 
     def done(self, key: str) -> Record | None:
-        """Give what is remembered of a job that ended well, else None."""
+        """Return the record of a job that did not fail, else None."""
         record = self._pending.get(key) or self._writing.get(key)
-        if record is None and (self._ours is None or key in self._ours):
+        if record is None and (self._keys is None or key in self._keys):
             record = self._read(key)
         return record if record is not None and record.status != "failed" else None
 
     def still_there(self, record: Record) -> bool:
-        """Tell whether the job's file is as it was left: same size, same time of change."""
+        """Whether the job's file is unchanged: a regular file of the same size and modification time."""
         path = self.path_of(record)
         try:
             found = os.stat(path) if path is not None else None
@@ -152,35 +153,35 @@ class Store:
         )
 
     def path_of(self, record: Record) -> Path | None:
-        """Give the absolute path of the job's file, None where it has none."""
-        return None if record.path is None else Path(self._folder, record.path)
+        """Return the absolute path of the job's file, None if it has none."""
+        return None if record.path is None else Path(self._directory, record.path)
 
     def record(self, key: str, result: Result) -> None:
-        """Remember how a job ended. It is on disk within half a second; call it in a running loop.
+        """Record how a job ended; it is on disk within ``DELAY`` seconds. Needs a running event loop.
 
-        A skip brings no digests: those that are known of the file stay while it is as it was left.
+        A skipped job has no digests, so an existing record with digests of the unchanged file is kept.
         """
-        if self._broken or self._knows_more(key, result):
+        if self._broken or self._has_digests(key, result):
             return
         self._pending[key] = self._record(key, result)
-        if self._ours is not None:
-            self._ours.add(key)
-            if len(self._ours) > MOST_OURS:
-                self._ours = None
-        if len(self._pending) >= MOST_PENDING:
+        if self._keys is not None:
+            self._keys.add(key)
+            if len(self._keys) > MAX_KEYS:
+                self._keys = None
+        if len(self._pending) >= MAX_PENDING:
             self._fail(DiskError(f"The store {self._shown} does not take records any more; is its disk alive?"))
         elif len(self._pending) >= BATCH:
-            self._start()
+            self._start_writing()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(DELAY, self._start)
+            self._timer = asyncio.get_running_loop().call_later(DELAY, self._start_writing)
 
     async def flush(self) -> None:
         """Wait until all records are on disk.
 
-        :raises DiskError: some could not be written, now or since the last call; later ones are dropped.
+        :raises DiskError: records could not be written, now or since the last call; all later ones are dropped.
         """
         while self._pending or self._task is not None:
-            self._start()
+            self._start_writing()
             if self._task is not None:
                 await asyncio.wait({self._task})
         error, self._error = self._error, None
@@ -188,23 +189,26 @@ class Store:
             raise error
 
     async def aclose(self) -> None:
-        """Write what is left and close the file."""
+        """Write pending records and close the file.
+
+        :raises DiskError: as :meth:`flush`.
+        """
         try:
             await self.flush()
         finally:
             self._reader.close()
-            # The last connection to close folds the log into the database, which can take a while.
+            # The last connection to close copies the write-ahead log into the database, which can take a while.
             await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.close)
             self._thread.shutdown(wait=False)
 
     def close(self) -> None:
-        """Close the file, where nothing was recorded."""
+        """Close the file after reading; :meth:`aclose` is for a store that was written."""
         self._reader.close()
         self._writer.close()
         self._thread.shutdown(wait=False)
 
     def rows(self, *statuses: str) -> Iterator[Record]:
-        """Yield what is remembered, oldest first, of jobs that ended with one of *statuses*; all without."""
+        """Yield records, oldest first: those with one of *statuses*, or all if none is given."""
         with _translated(self._path):
             for row in self._reader.execute("SELECT * FROM jobs ORDER BY finished_at"):
                 record = _record(row)
@@ -220,7 +224,8 @@ class Store:
             row = self._reader.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
         return None if row is None else _record(row)
 
-    def _knows_more(self, key: str, result: Result) -> bool:
+    def _has_digests(self, key: str, result: Result) -> bool:
+        """Whether *result* is a skip without digests of a file whose digests are on record."""
         if result.status != "skipped" or result.digests or result.path is None:
             return False
         known = self.done(key)
@@ -238,8 +243,8 @@ class Store:
                 found = os.stat(path)
                 size, mtime_ns = found.st_size, found.st_mtime_ns
             except OSError:
-                mtime_ns = None  # gone already: still_there() will say so
-            path = path.removeprefix(os.path.join(self._folder, ""))
+                mtime_ns = None  # removed meanwhile: still_there() returns False for it
+            path = path.removeprefix(os.path.join(self._directory, ""))
         return Record(
             key,
             redact(result.job.url),
@@ -253,23 +258,23 @@ class Store:
             self._clock(),
         )
 
-    def _start(self) -> None:
-        """Hand what is pending to the thread, unless it is busy: then it goes when that is done."""
+    def _start_writing(self) -> None:
+        """Pass the pending records to the thread; while it is busy they stay, and _written passes them."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._task is None and self._pending:
             self._writing, self._pending = self._pending, {}
-            rows = [_row(record) for record in self._writing.values()]
+            rows = [_sql_values(record) for record in self._writing.values()]
             self._task = asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows)
             self._task.add_done_callback(self._written)
 
-    def _write(self, rows: list[Row]) -> None:
+    def _write(self, rows: list[SqlValues]) -> None:
         with _translated(self._path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                for some in _batched(rows, ROWS):
-                    self._writer.execute(_insert(len(some)), [value for row in some for value in row])
+                for batch in _batched(rows, ROWS_PER_INSERT):
+                    self._writer.execute(_insert(len(batch)), [value for row in batch for value in row])
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
@@ -282,26 +287,26 @@ class Store:
         if error is not None:
             self._fail(error)
         elif self._pending:
-            self._start()
+            self._start_writing()
 
     def _fail(self, error: BaseException) -> None:
-        """Give up remembering; the run itself goes on, and flush() says so at its end."""
+        """Stop recording without ending the run; flush() raises *error*."""
         self._error, self._broken = error, True
         self._pending = {}
 
 
-def _batched(rows: list[Row], size: int) -> Iterator[list[Row]]:
-    """Cut *rows* into lists of *size* and what is left."""
+def _batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
+    """Yield *rows* in lists of at most *size* (itertools.batched is new in Python 3.12)."""
     return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-@lru_cache(ROWS)
+@lru_cache(ROWS_PER_INSERT)
 def _insert(rows: int) -> str:
-    return f"INSERT OR REPLACE INTO jobs VALUES {', '.join([_ROW] * rows)}"  # noqa: S608 - places for values
+    return f"INSERT OR REPLACE INTO jobs VALUES {', '.join([_PLACEHOLDERS] * rows)}"  # noqa: S608 - no values
 
 
-def _row(record: Record) -> Row:
-    """Give the values of _INSERT; text as bytes, since a path need not be UTF-8."""
+def _sql_values(record: Record) -> SqlValues:
+    """Return the values of one row; text as bytes, which the placeholders cast: a path need not be UTF-8."""
     return (
         record.key,
         record.url.encode("utf-8", "replace"),
@@ -317,38 +322,41 @@ def _row(record: Record) -> Row:
 
 
 def _json(digests: Mapping[str, str]) -> str:
-    """Give JSON, whose encoder costs more than this for what holds letters, digits and dashes only."""
+    """Return a JSON object. Names and values need no escaping, and the encoder costs more than this."""
     return "{" + ", ".join(f'"{algorithm}": "{value}"' for algorithm, value in digests.items()) + "}"
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def _record(row: SqlValues) -> Record:
     key, url, path, size, mtime_ns, digests, *rest = row
     return Record(key, url, path, size, mtime_ns, json.loads(digests), *rest)
 
 
-def _make_folder(folder: str, path: Path) -> None:
+def _make_directory(directory: str, path: Path) -> None:
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise DiskError(
             f"The folder of the store {printable(str(path))} cannot be made: {error.strerror}."
         ) from error
 
 
-def _connect(path: Path, wait: float) -> sqlite3.Connection:
-    # Autocommit: the writer says BEGIN itself. Its thread is not the one that opens it.
-    connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    # isolation_level=None: autocommit, the writer executes BEGIN itself, in another thread than this one.
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     connection.text_factory = os.fsdecode
     return connection
 
 
 def _prepare(writer: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is ours or new, before anything in it is touched; then make it ready."""
-    # One transaction, lest another run makes the store between two of the questions.
+    """Check that the file is ours or empty before it is changed, then create what is missing.
+
+    :raises DiskError: it is another program's, or of a newer version.
+    """
+    # One transaction: another run may create the store between two of the queries.
     writer.execute("BEGIN")
     application, version, tables = (
-        writer.execute(question).fetchone()[0]
-        for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        writer.execute(query).fetchone()[0]
+        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
     )
     writer.execute("COMMIT")
     if application != APPLICATION and tables:
@@ -359,7 +367,7 @@ def _prepare(writer: sqlite3.Connection, path: Path) -> None:
         raise DiskError(
             f"The store {printable(str(path))} was written by a newer fetchq: use that, or --no-store."
         )
-    # The log need not reach the disk at each commit: what power loss takes is asked for again.
+    # No fsync at each commit: power loss may lose records, and those jobs are checked with their server again.
     writer.execute("PRAGMA synchronous = NORMAL")
     if application != APPLICATION:
         writer.execute("BEGIN IMMEDIATE")
@@ -367,7 +375,7 @@ def _prepare(writer: sqlite3.Connection, path: Path) -> None:
         writer.execute(f"PRAGMA application_id = {APPLICATION}")
         writer.execute(f"PRAGMA user_version = {VERSION}")
         writer.execute("COMMIT")
-    # Lasts in the file. Refused while another run opens it, and without it reads only wait for writes.
+    # Persistent. It fails while another run has the file open, and without it reads only wait for writes.
     with suppress(sqlite3.OperationalError):
         writer.execute("PRAGMA journal_mode = WAL")
 
