@@ -61,6 +61,10 @@ def test_public_names_are_spelled_by_the_package_docstring() -> None:
     assert "Downloader" in fetchq.__doc__
 
 
+def test_both_functions_take_the_same_parameters() -> None:
+    assert inspect.signature(fetchq.download) == inspect.signature(fetchq.adownload)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(fetchq, "no_such_name")
 

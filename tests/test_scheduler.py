@@ -10,10 +10,10 @@ import pytest
 
 from fetchq._connections import Budget
 from fetchq._models import Again
-from fetchq._scheduler import Scheduler, Work
+from fetchq._scheduler import ScheduledJob, Scheduler
 from fetchq._settings import Queue
 
-Fetch = Callable[[Work[str]], Awaitable["str | Again"]]
+Fetch = Callable[[ScheduledJob[str]], Awaitable["str | Again"]]
 
 
 def scheduler(
@@ -45,15 +45,15 @@ def test_never_more_at_once_than_the_budget_allows() -> None:
     running: Counter[str] = Counter()
     most: Counter[str] = Counter()
 
-    async def fetch(work: Work[str]) -> str:
-        for name in (work.host, "all"):
+    async def fetch(item: ScheduledJob[str]) -> str:
+        for name in (item.host, "all"):
             running[name] += 1
             most[name] = max(most[name], running[name])
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        for name in (work.host, "all"):
+        for name in (item.host, "all"):
             running[name] -= 1
-        return work.job
+        return item.job
 
     jobs = [f"{'ab'[n % 2]}:{n}" for n in range(60)]
     assert sorted(collect(lambda: scheduler(fetch, jobs=5, per_host=3), iter(jobs))) == sorted(jobs)
@@ -65,15 +65,15 @@ def test_a_busy_host_does_not_hold_up_the_others() -> None:
     order: list[str] = []
     gate: list[asyncio.Event] = []
 
-    async def fetch(work: Work[str]) -> str:
+    async def fetch(item: ScheduledJob[str]) -> str:
         if not gate:
             gate.append(asyncio.Event())
-        order.append(work.job)
-        if work.host == "b":
+        order.append(item.job)
+        if item.host == "b":
             gate[0].set()
         else:
             await gate[0].wait()
-        return work.job
+        return item.job
 
     collect(
         lambda: scheduler(fetch, jobs=2, per_host=1, priority=lambda _: 0), iter(["a:1", "a:2", "a:3", "b:1"])
@@ -84,10 +84,10 @@ def test_a_busy_host_does_not_hold_up_the_others() -> None:
 def test_priority_goes_first_and_then_the_queues_order() -> None:
     order: list[str] = []
 
-    async def fetch(work: Work[str]) -> str:
-        order.append(work.job)
+    async def fetch(item: ScheduledJob[str]) -> str:
+        order.append(item.job)
         await asyncio.sleep(0)
-        return work.job
+        return item.job
 
     jobs = iter(["a:1", "a:2", "a:high", "a:3"])
     collect(lambda: scheduler(fetch, jobs=1, priority=lambda job: job.endswith("high")), jobs)
@@ -97,14 +97,14 @@ def test_priority_goes_first_and_then_the_queues_order() -> None:
 def test_a_job_that_waits_holds_no_worker() -> None:
     order: list[str] = []
 
-    async def fetch(work: Work[str]) -> str | Again:
-        order.append(work.job)
-        if work.job == "a:slow" and work.again is None:
+    async def fetch(item: ScheduledJob[str]) -> str | Again:
+        order.append(item.job)
+        if item.job == "a:slow" and item.again is None:
             return Again(0.05, "what it had")
-        if work.job == "a:slow":
-            assert work.again is not None
-            assert work.again.state == "what it had"
-        return work.job
+        if item.job == "a:slow":
+            assert item.again is not None
+            assert item.again.state == "what it had"
+        return item.job
 
     done = collect(lambda: scheduler(fetch, jobs=1, priority=lambda _: 0), iter(["a:slow", "a:1", "a:2"]))
     assert order == ["a:slow", "a:1", "a:2", "a:slow"]
@@ -115,13 +115,13 @@ def test_jobs_that_wait_are_bounded() -> None:
     waiting: set[str] = set()
     most: list[int] = []
 
-    async def fetch(work: Work[str]) -> str | Again:
-        if work.again is None:
-            waiting.add(work.job)
+    async def fetch(item: ScheduledJob[str]) -> str | Again:
+        if item.again is None:
+            waiting.add(item.job)
             most.append(len(waiting))
             return Again(0.01, None)
-        waiting.discard(work.job)
-        return work.job
+        waiting.discard(item.job)
+        return item.job
 
     jobs = [f"a:{n}" for n in range(40)]
     assert len(collect(lambda: scheduler(fetch, queue=Queue(waiting=4)), iter(jobs))) == 40
@@ -137,10 +137,10 @@ def test_the_queue_is_read_no_further_ahead_than_allowed() -> None:
             read.append(n)
             yield f"a:{n}"
 
-    async def fetch(work: Work[str]) -> str:
+    async def fetch(item: ScheduledJob[str]) -> str:
         seen.append(len(read) - len(seen))
         await asyncio.sleep(0)
-        return work.job
+        return item.job
 
     assert len(collect(lambda: scheduler(fetch, queue=Queue(lookahead=10)), jobs())) == 500
     assert max(seen) <= 10 + 3 + 1
@@ -149,35 +149,38 @@ def test_the_queue_is_read_no_further_ahead_than_allowed() -> None:
 def test_an_async_queue_may_be_slow() -> None:
     async def jobs() -> AsyncIterator[str]:
         for n in range(5):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
             yield f"a:{n}"
 
-    async def fetch(work: Work[str]) -> str:
-        return work.job
+    async def fetch(item: ScheduledJob[str]) -> str:
+        return item.job
 
     assert len(collect(lambda: scheduler(fetch), jobs())) == 5
 
 
 def test_no_jobs_is_no_work() -> None:
-    async def fetch(work: Work[str]) -> str:
-        raise AssertionError(work)
+    async def fetch(item: ScheduledJob[str]) -> str:
+        raise AssertionError(item)
 
     assert collect(lambda: scheduler(fetch), iter([])) == []
 
 
 def test_stop_breaks_off_what_runs_and_lets_it_save() -> None:
+    started: list[str] = []
     saved: list[str] = []
 
     async def main() -> tuple[list[str], int]:
-        async def fetch(work: Work[str]) -> str:
+        async def fetch(item: ScheduledJob[str]) -> str:
+            started.append(item.job)
+            if len(started) == 2:
+                it.stop()
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             finally:
-                saved.append(work.job)
-            return work.job
+                saved.append(item.job)
+            return item.job
 
         it = scheduler(fetch, jobs=2)
-        asyncio.get_running_loop().call_later(0.01, it.stop)
         return [result async for result in it.run(iter(["a:1", "a:2", "a:3"]))], it.left
 
     done, left = asyncio.run(main())
@@ -187,9 +190,9 @@ def test_stop_breaks_off_what_runs_and_lets_it_save() -> None:
 
 
 def test_a_fatal_result_ends_the_run_and_is_told() -> None:
-    async def fetch(work: Work[str]) -> str:
+    async def fetch(item: ScheduledJob[str]) -> str:
         await asyncio.sleep(0)
-        return "fatal" if work.job == "a:2" else work.job
+        return "fatal" if item.job == "a:2" else item.job
 
     done = collect(
         lambda: scheduler(fetch, jobs=1, priority=lambda _: 0), iter([f"a:{n}" for n in range(1, 9)])
@@ -198,8 +201,8 @@ def test_a_fatal_result_ends_the_run_and_is_told() -> None:
 
 
 def test_a_bug_is_not_a_failure() -> None:
-    async def fetch(work: Work[str]) -> str:
-        raise ZeroDivisionError(work.job)
+    async def fetch(item: ScheduledJob[str]) -> str:
+        raise ZeroDivisionError(item.job)
 
     with pytest.raises(ZeroDivisionError):
         collect(lambda: scheduler(fetch), iter(["a:1"]))
@@ -210,9 +213,9 @@ def test_a_queue_that_breaks_passes_its_error_on() -> None:
         yield "a:1"
         raise OSError("the queue broke")
 
-    async def fetch(work: Work[str]) -> str:
-        await asyncio.sleep(0.01)
-        return work.job
+    async def fetch(item: ScheduledJob[str]) -> str:
+        await asyncio.Event().wait()
+        return item.job
 
     with pytest.raises(OSError, match="the queue broke"):
         collect(lambda: scheduler(fetch), jobs())
@@ -222,9 +225,9 @@ def test_a_caller_who_takes_no_results_stops_the_workers() -> None:
     started: list[str] = []
 
     async def main() -> None:
-        async def fetch(work: Work[str]) -> str:
-            started.append(work.job)
-            return work.job
+        async def fetch(item: ScheduledJob[str]) -> str:
+            started.append(item.job)
+            return item.job
 
         results = scheduler(fetch).run(iter([f"a:{n}" for n in range(5000)]))
         await anext(results)

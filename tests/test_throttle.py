@@ -60,8 +60,10 @@ def test_many_small_files_and_a_large_one_keep_to_the_same_limit(origin: Origin,
     async def main() -> int:
         settings = fetchq.Settings(queue=fetchq.Queue(jobs=1, limit_rate=rate))
         async with fetchq.Downloader(settings, dir=tmp_path) as downloader:
-            assert downloader._wired is not None
-            downloader._wired.tools = downloader._wired.tools._replace(sleep=sleep, clock=lambda: now[0])
+            assert downloader._session is not None
+            downloader._session.context = downloader._session.context._replace(
+                sleep=sleep, clock=lambda: now[0]
+            )
             urls = [origin.serve(f"/{n}", generated(10_000)) for n in range(50)]
             urls.append(origin.serve("/large", generated(500_000)))
             return sum([result.unwrap().size async for result in downloader.run(urls)])

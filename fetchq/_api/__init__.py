@@ -1,4 +1,4 @@
-"""The importable door: many jobs through a Downloader, or one URL in one call."""
+"""The Python API: Downloader for many jobs, download and adownload for one URL."""
 
 from .downloader import Downloader
 from .functions import adownload, download

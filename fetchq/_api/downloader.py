@@ -1,4 +1,4 @@
-"""The one place that wires the parts together."""
+"""Downloader: builds the parts of the package from settings and runs jobs through them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .._errors import DiskFullError, FetchError, UsageError
 from .._events import Event, JobFinished, Observer, RunStarted
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result
-from .._scheduler import Scheduler, Work
+from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
 from .._transfer import RunContext, Transfer, preview
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Downloader"]
 
-# A line of a queue: a job, its URL alone, or the reason why it could not be read.
-Item: TypeAlias = "str | Job | FetchError"
-Items: TypeAlias = "Iterable[Item] | AsyncIterable[Item]"
+# One entry of a queue: a job, a URL, or the error of a line that could not be read.
+QueueItem: TypeAlias = "str | Job | FetchError"
+QueueItems: TypeAlias = "Iterable[QueueItem] | AsyncIterable[QueueItem]"
 Hooks: TypeAlias = Mapping[str, list[Callable[..., Any]]]
 
 
 class Downloader:
-    """Fetches any number of jobs; an async context manager that owns its connections and threads.
+    """Downloads any number of jobs; an async context manager that owns its connections and threads.
 
     ::
 
@@ -57,21 +57,21 @@ class Downloader:
             async for result in downloader.run(urls):
                 print(result.path, result.error)
 
-    Two Downloaders share nothing. A job that fails gives a result with its ``error``; only a caller's
-    mistake raises.
+    Two Downloaders share no state. A job that fails has a result with its ``error``; only misuse of this class
+    raises.
 
-    :param settings: all that can be set; the keywords after it replace single fields.
-    :param dir: directory where files go; created when missing.
+    :param settings: all settings; the keywords after it replace single fields.
+    :param dir: directory for the files; created if missing.
     :param jobs: connections in all.
     :param connections: connections per file.
-    :param client: an ``httpx.AsyncClient`` of the caller's, used as it is and left open.
-    :param auth: any ``httpx.Auth``, or a (user, password) pair, for each job's own origin.
+    :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
+    :param auth: any ``httpx.Auth``, or a (user, password) pair; sent to each job's own origin only.
     :param event_hooks: httpx's event hooks, ``{"request": [...], "response": [...]}``, all ``async def``.
-    :param observers: callables that are handed every event, in the loop's thread.
-    :param store: file that remembers finished jobs between runs; None remembers nothing.
+    :param observers: called with every event, in the event loop's thread.
+    :param store: SQLite file of the jobs that ended, so that a later run skips finished ones; None for no file.
     :param base_url: joined with jobs whose URL is relative.
-    :param stdout: where a job with ``out="-"`` goes; default: the process's own.
-    :raises UsageError: on entering, for settings that cannot work.
+    :param stdout: binary stream for a job with ``out="-"``; default: the process's standard output.
+    :raises UsageError: on construction for invalid settings, on entering for ones that cannot be applied.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Downloader:
         self._store_path = None if store is None else Path(store)
         self._base_url = base_url
         self._stdout = stdout
-        self._wired: _Wired | None = None
+        self._session: _Session | None = None
         self._scheduler: Scheduler[Job | FetchError, Result] | None = None
 
     async def __aenter__(self) -> Self:
@@ -125,104 +125,106 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
-        tools = RunContext(
+        context = RunContext(
             http=http,
             parts=Parts(settings.disk, threads=_threads(settings)),
             settings=settings,
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             observe=self._observe,
-            # Closed, or replaced by a stream of text alone, as notebooks do.
+            # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
             clock=asyncio.get_running_loop().time,
             now=time.time,
             sleep=asyncio.sleep,
             random=random.random,
         )
-        self._wired = _Wired(tools, History(self._store_path), set())
+        self._session = _Session(context, History(self._store_path), set())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        wired, self._wired = self._wired, None
-        if wired is not None:
-            await wired.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    async def run(self, jobs: Items) -> AsyncGenerator[Result, None]:
-        """Fetch *jobs* and give each result as it ends, in the order of ending.
+    async def run(self, jobs: QueueItems) -> AsyncGenerator[Result, None]:
+        """Download *jobs* and yield each result, in the order of ending.
 
-        The iterable is read lazily, a bounded number of jobs ahead. A :class:`FetchError` in it is a line
-        that could not be read, and becomes a failed result.
+        The iterable is read lazily, a bounded number of jobs ahead. A :class:`FetchError` in it stands for a
+        line that could not be read, and becomes a failed result.
 
-        :raises UsageError: a run of this Downloader is under way.
+        :raises UsageError: the Downloader was not entered, or another run of it has not ended.
         """
-        wired = self._at_work()
+        session = self._entered()
         if self._scheduler is not None:
             raise UsageError("This Downloader is running already: use a second one for a second run.")
         self._scheduler = scheduler = Scheduler(
             self._fetch,
             self._describe,
-            wired.tools.budget,
+            session.context.budget,
             self.settings.queue,
             fatal=lambda result: isinstance(result.error, DiskFullError),
-            clock=wired.tools.clock,
+            clock=session.context.clock,
         )
-        sums = Totals(wired.tools.clock())
+        totals = Totals(session.context.clock())
         known = len(jobs) if isinstance(jobs, Sized) else None
         self._observe(RunStarted(known, str(self.settings.disk.dir)))
         try:
             async with aclosing(scheduler.run(_items(jobs))) as results:
                 async for result in results:
-                    sums.add(result)
+                    totals.add(result)
                     yield result
         finally:
             self._scheduler = None
-            sums.received += sum(transfer.received for transfer in wired.open)
+            totals.received += sum(transfer.received for transfer in session.transfers)
             try:
-                await wired.save()
+                await session.save()
             finally:
-                # A store that cannot be written must not cost the report as well.
-                self._observe(sums.finished(wired.tools.clock(), scheduler))
+                # The run has ended even if the store could not be written.
+                self._observe(
+                    totals.finished(session.context.clock(), left=scheduler.left, stopped=scheduler.stopped)
+                )
 
     def stop(self) -> None:
-        """End the run that is under way: parts and journals are saved, the iterator ends soon after."""
+        """Stop the current run: partial files and their journals are saved, then the iterator ends."""
         if self._scheduler is not None:
             self._scheduler.stop()
 
-    async def preview(self, jobs: Items) -> AsyncIterator[Preview]:
-        """Say what :meth:`run` would do about each job, in the order of the queue; nothing is written."""
-        tools = self._at_work().tools
+    async def preview(self, jobs: QueueItems) -> AsyncIterator[Preview]:
+        """Yield what :meth:`run` would do about each job, in the order of the queue; nothing is written."""
+        context = self._entered().context
         items = _items(jobs)
-        async for item in items if isinstance(items, AsyncIterator) else _slowly(items):
+        async for item in items if isinstance(items, AsyncIterator) else _async(items):
             if isinstance(item, FetchError):
                 yield Preview(Job(""), "", "failed", error=item)
             else:
-                yield await preview(item, tools)
+                yield await preview(item, context)
 
     # --- one job
 
-    async def _fetch(self, work: Work[Job | FetchError]) -> Result | Again:
-        wired = self._at_work()
-        if isinstance(work.job, FetchError):
-            return self._ended(work.number, Result(Job(""), "failed", error=work.job), "")
-        transfer = work.again.state if work.again is not None else None
-        key = ""  # asked for once, and only of a job without mistakes
+    async def _fetch(self, scheduled: ScheduledJob[Job | FetchError]) -> Result | Again:
+        session, job, number = self._entered(), scheduled.job, scheduled.number
+        if isinstance(job, FetchError):
+            return self._ended(number, Result(Job(""), "failed", error=job))
+        transfer = scheduled.again.state if scheduled.again is not None else None
+        key = ""
         if not isinstance(transfer, Transfer):
-            key = work.job.key if wired.memory and wired.sound(work.job) else ""
-            remembered = wired.memory.recall(key, work.job) if key else None
-            if remembered is not None:
-                return self._ended(work.number, remembered, "")
-            transfer = Transfer(work.job, work.number, wired.tools)
-            wired.open.add(transfer)
-        outcome = await transfer.run(work.received)
+            key = job.key if session.history and session.is_valid(job) else ""
+            earlier = session.history.find(key, job) if key else None
+            if earlier is not None:
+                return self._ended(number, earlier)
+            transfer = Transfer(job, number, session.context)
+            session.transfers.add(transfer)
+        outcome = await transfer.run(scheduled.received)
         if isinstance(outcome, Again):
             return outcome
-        wired.open.discard(transfer)
-        wired.memory.keep(outcome, key)
-        return self._ended(work.number, outcome, transfer.name)
+        session.transfers.discard(transfer)
+        session.history.record(outcome, key)
+        return self._ended(number, outcome, transfer.name)
 
-    def _ended(self, number: int, result: Result, name: str) -> Result:
+    def _ended(self, number: int, result: Result, name: str = "") -> Result:
         shown = name or (result.path.name if result.path is not None else "")
         self._observe(JobFinished(number, _naming.printable(shown), result))
         return result
@@ -231,33 +233,36 @@ class Downloader:
         if isinstance(job, FetchError):
             return "", 0
         try:
-            return self._at_work().tools.http.host_of(job), job.priority
+            return self._entered().context.http.host_of(job), job.priority
         except UsageError:
-            # Its own attempt will say what is wrong with it.
+            # The job's attempt will raise the same error and report it.
             return "", job.priority
 
     def _observe(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
 
-    def _at_work(self) -> _Wired:
-        if self._wired is None:
+    def _entered(self) -> _Session:
+        if self._session is None:
             raise UsageError("A Downloader works inside `async with Downloader(...) as downloader:` only.")
-        return self._wired
+        return self._session
 
 
 @dataclass(slots=True)
-class _Wired:
-    """What a Downloader holds while it is entered."""
+class _Session:
+    """The resources of an entered Downloader.
 
-    tools: RunContext
-    memory: History
-    open: set[Transfer]
+    :param transfers: the transfers of jobs that have not ended; each holds the lock on its part.
+    """
 
-    def sound(self, job: Job) -> bool:
-        """Tell whether *job* is free of mistakes; if it is not, its own attempt says what is wrong with it."""
+    context: RunContext
+    history: History
+    transfers: set[Transfer]
+
+    def is_valid(self, job: Job) -> bool:
+        """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
         try:
-            self.tools.http.check(job)
+            self.context.http.check(job)
             _naming.place(Path(), None if job.out == "-" else job.out)
             if job.checksum is not None:
                 _digests.parse(job.checksum)
@@ -266,17 +271,17 @@ class _Wired:
         return True
 
     async def save(self) -> None:
-        """Let go of the parts of jobs that did not end, and write down those that did."""
-        for transfer in list(self.open):
+        """Close the transfers of jobs that did not end, and write the records of those that did."""
+        for transfer in list(self.transfers):
             await transfer.close()
-        self.open.clear()
-        await self.memory.save()
+        self.transfers.clear()
+        await self.history.save()
 
     async def close(self) -> None:
         await self.save()
-        await self.tools.http.aclose()
-        await self.tools.parts.aclose()
-        await self.memory.aclose()
+        await self.context.http.aclose()
+        await self.context.parts.aclose()
+        await self.history.aclose()
 
 
 def _check(settings: Settings) -> None:
@@ -292,15 +297,15 @@ def _check(settings: Settings) -> None:
 
 
 def _threads(settings: Settings) -> int:
-    # One for each connection that may write at the same moment; past eight they only queue for the disk.
+    # One for each connection that may write at the same time; more than eight only wait for the disk.
     return min(8, settings.queue.jobs + 1)
 
 
-def _job(item: Item) -> Job | FetchError:
+def _job(item: QueueItem) -> Job | FetchError:
     return Job(item) if isinstance(item, str) else item
 
 
-def _items(jobs: Items) -> AsyncIterator[Job | FetchError] | Iterator[Job | FetchError]:
+def _items(jobs: QueueItems) -> AsyncIterator[Job | FetchError] | Iterator[Job | FetchError]:
     if isinstance(jobs, AsyncIterable):
         return (_job(item) async for item in jobs)
     if isinstance(jobs, str):
@@ -308,6 +313,6 @@ def _items(jobs: Items) -> AsyncIterator[Job | FetchError] | Iterator[Job | Fetc
     return (_job(item) for item in jobs)
 
 
-async def _slowly(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
+async def _async(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
     for item in items:
         yield item

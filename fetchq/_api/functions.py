@@ -1,4 +1,8 @@
-"""One URL, in one call."""
+"""One URL in one call.
+
+The two signatures are written out in full, as httpx does with its own, so that ``help()``, editors and type
+checkers show every parameter; a test keeps them equal.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +35,18 @@ async def adownload(
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
 ) -> Result:
-    """Fetch one URL inside a running event loop.
+    """Download one URL in a running event loop.
 
     :param url: http or https, or a whole :class:`Job`.
     :param out: target name relative to *dir*; default: from the response.
-    :param dir: directory where the file goes; created when missing.
-    :param checksum: ``ALGO:HEX``; the file is refused when it differs.
-    :returns: how it ended, with the file's path.
-    :raises FetchError: it could not be fetched.
+    :param dir: directory for the file; created if missing.
+    :param checksum: ``ALGO:HEX``; a file with another digest is refused.
+    :param settings: all settings; *dir* and *auth* replace its fields.
+    :param auth: any ``httpx.Auth``, or a (user, password) pair; sent to the URL's own origin only.
+    :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
+    :param observers: called with every event, in the event loop's thread.
+    :returns: the result, with the file's path.
+    :raises FetchError: the download failed.
     """
     job = url if isinstance(url, Job) else Job(url)
     job = replace(job, out=out or job.out, checksum=checksum or job.checksum)
@@ -59,10 +67,10 @@ def download(
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
 ) -> Result:
-    """Fetch one URL and block until it is there; takes and gives what :func:`adownload` does.
+    """Download one URL and block until it has ended; parameters and result are those of :func:`adownload`.
 
-    :raises UsageError: an event loop is running in this thread; await :func:`adownload` there.
-    :raises FetchError: it could not be fetched.
+    :raises UsageError: an event loop is running in this thread; await :func:`adownload` instead.
+    :raises FetchError: the download failed.
     """
     try:
         asyncio.get_running_loop()

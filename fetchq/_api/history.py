@@ -1,4 +1,4 @@
-"""What earlier runs have done, as far as a job of this run may rest on it."""
+"""Results of earlier runs, so that finished jobs are skipped."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ __all__ = ["History"]
 
 
 class History:
-    """The store of a run, made when the first job comes: a queue without any leaves nothing behind.
+    """The store of a Downloader, created with the first job: an empty queue leaves no file.
 
-    :param path: of the store; None remembers nothing.
+    :param path: of the store; None for no store.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._store: Store | None = None
 
-    def recall(self, key: str, job: Job) -> Result | None:
-        """Give the result of an earlier run, where its file is still as it was left.
+    def find(self, key: str, job: Job) -> Result | None:
+        """Return a ``skipped`` result if an earlier run finished *job* and its file is unchanged, else None.
 
-        :param key: the job's.
+        :param key: ``job.key``.
         :raises DiskError: the store cannot be opened or read.
         """
-        store = self._opened()
+        store = self._open()
         record = store.done(key) if store is not None and job.out != "-" else None
-        if store is None or record is None or not _vouches(record, job) or not store.still_there(record):
+        if store is None or record is None or not _matches(record, job) or not store.still_there(record):
             return None
         reason = "done in an earlier run"
         return Result(job, "skipped", store.path_of(record), record.size, digests=record.digests, reason=reason)
 
-    def keep(self, result: Result, key: str = "") -> None:
-        """Remember how a job ended, unless it was a mistake: that says nothing of any file.
+    def record(self, result: Result, key: str = "") -> None:
+        """Record how a job ended. Usage errors are not recorded: they concern no file.
 
-        :param key: the job's, where it is known.
+        :param key: ``result.job.key``, if it was computed already.
         """
         if self._store is not None and not isinstance(result.error, UsageError):
             self._store.record(key or result.job.key, result)
@@ -50,7 +50,10 @@ class History:
         return self._path is not None
 
     async def save(self) -> None:
-        """Wait until everything is on disk."""
+        """Wait until all records are on disk.
+
+        :raises DiskError: some could not be written.
+        """
         if self._store is not None:
             await self._store.flush()
 
@@ -60,16 +63,16 @@ class History:
         if store is not None:
             await store.aclose()
 
-    def _opened(self) -> Store | None:
+    def _open(self) -> Store | None:
         if self._store is None and self._path is not None:
-            from .._store import Store  # a run that remembers nothing needs no sqlite3
+            from .._store import Store  # a run without a store does not import sqlite3
 
             self._store = Store(self._path)
         return self._store
 
 
-def _vouches(record: Record, job: Job) -> bool:
-    """Tell whether what is on record is all that *job* asks for: its checksum may have come later."""
+def _matches(record: Record, job: Job) -> bool:
+    """Whether the recorded digests include the job's checksum, which may have been added since that run."""
     if job.checksum is None:
         return True
     asked = _digests.parse(job.checksum)

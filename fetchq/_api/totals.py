@@ -1,38 +1,47 @@
-"""The sums of a run's report."""
+"""The sums of a run, for its last event."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
 
 from .._events import RunFinished
-from .._models import Result
-from .._scheduler import Scheduler
+from .._models import Result, ResultStatus
 
 __all__ = ["Totals"]
 
 
 class Totals:
-    """Counts results as they end."""
+    """Adds up results as they end.
+
+    :param began: seconds of the clock that :meth:`finished` is called with.
+    """
 
     def __init__(self, began: float) -> None:
-        self.began = began
-        self.done = self.resumed = self.skipped = self.failed = 0
-        self.received = self.size = 0
+        self._began = began
+        self._jobs: Counter[ResultStatus] = Counter()
+        self.received = 0
+        self._size = 0
 
     def add(self, result: Result) -> None:
-        setattr(self, result.status, getattr(self, result.status) + 1)
+        """Count *result* under its status, and its bytes."""
+        self._jobs[result.status] += 1
         self.received += result.received
-        self.size += result.size
+        self._size += result.size
 
-    def finished(self, now: float, scheduler: Scheduler[Any, Any]) -> RunFinished:
+    def finished(self, now: float, *, left: int, stopped: bool) -> RunFinished:
+        """Return the event that ends the run.
+
+        :param left: jobs that were read and have no result.
+        :param stopped: whether the run ended before its queue did.
+        """
         return RunFinished(
-            self.done,
-            self.resumed,
-            self.skipped,
-            self.failed,
-            left=scheduler.left,
+            done=self._jobs["done"],
+            resumed=self._jobs["resumed"],
+            skipped=self._jobs["skipped"],
+            failed=self._jobs["failed"],
+            left=left,
             received=self.received,
-            size=self.size,
-            elapsed=now - self.began,
-            stopped=scheduler.stopped,
+            size=self._size,
+            elapsed=now - self._began,
+            stopped=stopped,
         )
