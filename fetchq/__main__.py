@@ -4,8 +4,8 @@ import gc
 import sys
 
 # Objects allocated between two garbage collections; the default is 700. Imports and small files allocate tens
-# of thousands and hardly a cycle: the collections took 5 % of the start and 2 % of a long queue. So many objects
-# take about 5 MB.
+# of thousands and hardly a cycle: collections took 5 % of the start and 2 % of a long queue. 50,000 objects take
+# about 5 MB.
 GC_THRESHOLD = 50_000
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fetchq import AttemptFailed, Job, JobFinished, JobStarted, NetworkError, Result, _demo
-from fetchq._demo.account import Account, table
-from fetchq._demo.server import DemoServer, Fault, Offer
+from fetchq._demo.recorder import Recorder, table
+from fetchq._demo.server import DemoFile, DemoServer, Fault
 
 from .conftest import clean_env
 
@@ -52,9 +52,9 @@ def test_every_file_comes_right_and_the_table_says_what_it_took(tmp_path: Path) 
     for name in ("changed.bin", "ranges.bin", "garbled.bin"):
         assert "started over" in rows[name]
     kept = {path.name for path in (tmp_path / "kept").iterdir() if path.suffix == ".bin"}
-    assert kept == {offer.name for offer in _demo.offers()}
-    for offer in _demo.offers():
-        assert (tmp_path / "kept" / offer.name).stat().st_size == offer.size
+    assert kept == {file.name for file in _demo.demo_files()}
+    for file in _demo.demo_files():
+        assert (tmp_path / "kept" / file.name).stat().st_size == file.size
 
 
 def test_ctrl_c_ends_it_quietly_and_leaves_nothing(tmp_path: Path) -> None:
@@ -79,17 +79,17 @@ def test_ctrl_c_ends_it_quietly_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_origin_does_what_the_table_says_of_it() -> None:
     cut = Fault(after=1000)
-    offers = [
-        Offer("cut", 5000, "", [cut, Fault(after=1000, reset=True)]),
-        Offer("busy", 5000, "", [Fault(status=503, retry_after=1)]),
-        Offer("whole", 5000, "", [Fault(whole=True)]),
-        Offer("early", 5000, "", [Fault(align=1024)]),
-        Offer("garbled", 5000, "", [Fault(garbled=True)]),
-        Offer("moved", 5000, "", [Fault(status=302, location="/busy")]),
-        Offer("chunked", 5000, "", chunked=True),
+    files = [
+        DemoFile("cut", 5000, "", [cut, Fault(after=1000, reset=True)]),
+        DemoFile("busy", 5000, "", [Fault(status=503, retry_after=1)]),
+        DemoFile("whole", 5000, "", [Fault(whole=True)]),
+        DemoFile("early", 5000, "", [Fault(align=1024)]),
+        DemoFile("garbled", 5000, "", [Fault(garbled=True)]),
+        DemoFile("moved", 5000, "", [Fault(status=302, location="/busy")]),
+        DemoFile("chunked", 5000, "", chunked=True),
     ]
-    data = {offer.name: offer.data for offer in offers}
-    with DemoServer(offers) as origin:
+    data = {file.name: file.data for file in files}
+    with DemoServer(files) as origin:
         with pytest.raises(IncompleteRead):
             get(origin, "cut")
         with pytest.raises((ConnectionResetError, IncompleteRead)):
@@ -108,30 +108,30 @@ def test_the_origin_does_what_the_table_says_of_it() -> None:
 
 
 def test_a_new_version_has_other_bytes_and_another_tag() -> None:
-    offer = Offer("changed", 5000, "", [Fault(), Fault(changed=True)])
-    before = offer.data
-    with DemoServer([offer]) as origin:
+    file = DemoFile("changed", 5000, "", [Fault(), Fault(changed=True)])
+    before = file.data
+    with DemoServer([file]) as origin:
         first, second = get(origin, "changed"), get(origin, "changed")
     assert first[2] == before
-    assert second[2] == offer.data != before
+    assert second[2] == file.data != before
     assert first[1]["etag"] != second[1]["etag"]
 
 
 def test_a_wrong_file_is_called_wrong(tmp_path: Path) -> None:
-    offer, account = Offer("a", 100, "behaves"), Account()
+    file, recorder = DemoFile("a", 100, "behaves"), Recorder()
 
     def said() -> list[str]:
-        return re.split(r" {2,}", list(table([offer], account))[1])
+        return re.split(r" {2,}", list(table([file], recorder))[1])
 
     assert said() == ["a", "behaves", "was stopped", "0", "-"]
     path = tmp_path / "a"
-    path.write_bytes(offer.data)
+    path.write_bytes(file.data)
     job = Job("http://host/a", id="a")
-    account(JobStarted(7, "a", "http://host/a", ""))
-    account(AttemptFailed(7, "a", NetworkError("broke off", retry_after=2.0), 1, 2.0))
-    account(JobFinished(7, "a", Result(job, "done", path, 100, received=130)))
+    recorder(JobStarted(7, "a", "http://host/a", ""))
+    recorder(AttemptFailed(7, "a", NetworkError("broke off", retry_after=2.0), 1, 2.0))
+    recorder(JobFinished(7, "a", Result(job, "done", path, 100, received=130)))
     assert said() == ["a", "behaves", "waited as asked", "1", "30 B", "OK"]
-    path.write_bytes(offer.data[::-1])
+    path.write_bytes(file.data[::-1])
     assert said()[-1] == "WRONG"
-    account(JobFinished(7, "a", Result(job, "failed", error=NetworkError("no answer"))))
+    recorder(JobFinished(7, "a", Result(job, "failed", error=NetworkError("no answer"))))
     assert said() == ["a", "behaves", "gave up: no answer", "1", "FAILED"]

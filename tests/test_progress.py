@@ -23,8 +23,8 @@ from fetchq._events import (
     RunStarted,
 )
 from fetchq._models import Job, PlanKind, Result
-from fetchq._progress import Bars, Status
-from fetchq._progress.totals import Meter, RunProgress
+from fetchq._progress import Bars, StatusLine
+from fetchq._progress.totals import RunProgress, SpeedMeter
 
 MIB = 1 << 20
 
@@ -186,14 +186,14 @@ def test_an_unknown_number_of_jobs_is_counted_up() -> None:
 def test_lines_stand_above_the_bars_and_stay_when_these_go() -> None:
     stage = Stage()
     stage.show(RunStarted(9, "."), *begun(1), *begun(2))
-    stage.bars.say("done a.iso")
-    stage.bars.say("done b.iso")
+    stage.bars.write_line("done a.iso")
+    stage.bars.write_line("done b.iso")
     rows = stage.show(Progressed(1, MIB, MIB, 1))
     assert rows[:2] == ["done a.iso", "done b.iso"]
     assert rows[2].startswith("0/9 files")
-    stage.bars.say("done c.iso")
+    stage.bars.write_line("done c.iso")
     stage.bars.close()
-    stage.bars.say("the report")
+    stage.bars.write_line("the report")
     assert stage.terminal.rows == ["done a.iso", "done b.iso", "done c.iso", "the report"]
 
 
@@ -201,7 +201,7 @@ def test_a_run_too_short_for_a_picture_draws_none() -> None:
     stage = Stage()
     for event in (RunStarted(1, "."), *begun(), ended(1)):
         stage.bars(event)
-    stage.bars.say("done a.iso")
+    stage.bars.write_line("done a.iso")
     stage.bars.close()
     assert stage.terminal.raw == "done a.iso\n"
 
@@ -249,7 +249,7 @@ def test_a_narrow_terminal_still_tells_name_and_percentage() -> None:
 @pytest.mark.parametrize("columns", [30, 70, 150])
 def test_a_resized_terminal_shows_one_picture_of_the_new_width(columns: int) -> None:
     stage = Stage(columns=100)
-    stage.bars.say("done z.iso")
+    stage.bars.write_line("done z.iso")
     stage.show(RunStarted(3, "."), *begun(1, "a.iso"), *begun(2, "b.iso"))
     stage.terminal.size = os.terminal_size((columns, 24))
     rows = stage.show(Progressed(1, MIB, MIB, 1))
@@ -344,7 +344,7 @@ def test_bytes_of_jobs_not_yet_seen_are_estimated_and_marked_so() -> None:
 
 
 def test_the_meter_looks_back_five_seconds_only() -> None:
-    meter = Meter()
+    meter = SpeedMeter()
     meter.sample(0.0, 0)
     assert meter.sample(1.0, 1000) == 1000
     for second in range(2, 20):
@@ -357,7 +357,7 @@ def test_the_meter_looks_back_five_seconds_only() -> None:
 
 def test_the_status_line_comes_every_five_seconds_if_there_is_news() -> None:
     clock, said = Clock(), list[str]()
-    status = Status(said.append, clock=clock)
+    status = StatusLine(said.append, clock=clock)
     for event in (
         RunStarted(12, "."),
         *begun(1, size=45 * MIB),

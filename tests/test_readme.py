@@ -29,7 +29,7 @@ from fetchq._cli.config import defaults
 from fetchq._cli.help import NOTES
 from fetchq._disk import journal
 from fetchq._queue_files import aria2, jsonl, read
-from fetchq._report.record import WORDS, json_fields, record
+from fetchq._report.json_lines import KINDS, event_to_dict, json_fields
 
 from .bench.peers import PEERS
 from .bench.works import works
@@ -346,18 +346,18 @@ def test_every_event_and_field_is_told() -> None:
     ]
     assert {type(event).__name__ for event in events} == set(_events.__all__) - {"Event", "Observer"}
     for event in events:
-        item = record(event)
-        assert item.pop("event") == WORDS[type(event)]
+        item = event_to_dict(event)
+        assert item.pop("event") == KINDS[type(event)]
         assert list(item) == json_fields(type(event))
     page = " ".join(PAGES["events"].split())
-    for kind, word in WORDS.items():
+    for kind, word in KINDS.items():
         assert re.search(rf" {word} [A-Z][^\[]*\[{', '.join(json_fields(kind))}\]", page), word
     meanings = section("Meanings of the fields", TOPICS["events"])
-    own = {name for kind in WORDS for name in kind._fields} - {"result"}
+    own = {name for kind in KINDS for name in kind._fields} - {"result"}
     assert set(listed(meanings)) == own
     failure = re.search(r"`error`: null, or an object with ([^;]*);", " ".join(meanings.split()))
     assert failure
-    assert words(failure[1]) == list(record(events[4])["error"])
+    assert words(failure[1]) == list(event_to_dict(events[4])["error"])
     for name in set(json_fields(fetchq.JobFinished)) - set(fetchq.JobFinished._fields):
         assert re.search(
             rf"^  {name} +\w", PAGES["events"].partition("Fields of job_finished:")[2], re.MULTILINE

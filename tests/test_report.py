@@ -30,8 +30,17 @@ from fetchq._events import (
     Warned,
 )
 from fetchq._models import Job, Result
-from fetchq._report import GO_ON, Lines, LineWriter, Reporter, Summary, line
-from fetchq._report.record import Json, record
+from fetchq._report import (
+    RESUME_HINT,
+    LineWriter,
+    Reporter,
+    ReportOptions,
+    ReportStreams,
+    Summary,
+    TextLines,
+    format_event,
+)
+from fetchq._report.json_lines import JsonLines, event_to_dict
 from fetchq._settings import ProgressKind
 
 MIB = 1 << 20
@@ -119,13 +128,13 @@ EVENTS: list[Event] = [
     ],
 )
 def test_what_is_said_and_from_which_verbosity_on(event: Event, least: int, text: str) -> None:
-    said = {verbosity: line(event, verbosity) for verbosity in (QUIET, NORMAL, VERBOSE)}
+    said = {verbosity: format_event(event, verbosity) for verbosity in (QUIET, NORMAL, VERBOSE)}
     assert said == {verbosity: text if verbosity >= least else None for verbosity in said}
 
 
 @pytest.mark.parametrize("event", [EVENTS[0], EVENTS[1], EVENTS[3], EVENTS[8]])
 def test_what_is_never_a_line(event: Event) -> None:
-    assert line(event) is None
+    assert format_event(event) is None
 
 
 def test_control_characters_of_a_server_never_reach_a_line() -> None:
@@ -137,12 +146,12 @@ def test_control_characters_of_a_server_never_reach_a_line() -> None:
         AttemptFailed(1, hostile, NetworkError(hostile), 1, 1.0),
     ]
     for event in events:
-        assert (line(event) or "\n").isprintable()
+        assert (format_event(event) or "\n").isprintable()
 
 
 def test_no_secret_of_a_url_is_told() -> None:
     for event in EVENTS:
-        assert "hunter2" not in f"{line(event)}{json.dumps(record(event))}"
+        assert "hunter2" not in f"{format_event(event)}{json.dumps(event_to_dict(event))}"
 
 
 # --- JSON
@@ -150,7 +159,7 @@ def test_no_secret_of_a_url_is_told() -> None:
 
 def test_every_event_is_one_object_a_line_with_its_word_and_time() -> None:
     said: list[str] = []
-    observer = Json(said.append, now=lambda: 1700000000.12345)
+    observer = JsonLines(said.append, now=lambda: 1700000000.12345)
     for event in EVENTS:
         observer(event)
     told = [json.loads(text) for text in said]
@@ -175,11 +184,11 @@ def test_every_kind_of_event_has_its_word() -> None:
 
 @pytest.mark.parametrize("event", [event for event in EVENTS if not isinstance(event, JobFinished)])
 def test_a_record_has_the_events_fields(event: Event) -> None:
-    assert list(record(event)) == ["event", *event._fields]
+    assert list(event_to_dict(event)) == ["event", *event._fields]
 
 
 def test_a_finished_job_is_flat() -> None:
-    assert record(EVENTS[6]) == {
+    assert event_to_dict(EVENTS[6]) == {
         "event": "job_finished",
         "number": 1,
         "name": "a.iso",
@@ -201,13 +210,13 @@ def test_a_finished_job_is_flat() -> None:
 
 def test_an_error_is_an_object_of_its_own() -> None:
     expected = {"kind": "network", "message": str(BROKE), "exit_code": 4, "transient": True}
-    assert record(EVENTS[4])["error"] == expected
-    assert record(failed(BROKE))["error"] == expected
+    assert event_to_dict(EVENTS[4])["error"] == expected
+    assert event_to_dict(failed(BROKE))["error"] == expected
 
 
 def test_a_name_that_is_no_utf8_still_makes_ascii_json() -> None:
     said: list[str] = []
-    Json(said.append)(finished(path=Path(os.fsdecode(b"\xff\xe4"))))
+    JsonLines(said.append)(finished(path=Path(os.fsdecode(b"\xff\xe4"))))
     assert said[0].isascii()
     assert json.loads(said[0])["path"] == "\udcff\udce4"
 
@@ -215,9 +224,9 @@ def test_a_name_that_is_no_utf8_still_makes_ascii_json() -> None:
 # --- the report
 
 
-def report(*events: Event, fleeting: bool = False) -> list[str]:
+def report(*events: Event, resumable: bool = True) -> list[str]:
     said: list[str] = []
-    summary = Summary(said.append, fleeting=fleeting)
+    summary = Summary(said.append, resumable=resumable)
     for event in events:
         summary(event)
     return said
@@ -248,16 +257,16 @@ def test_the_list_of_failures_is_bounded() -> None:
     ],
 )
 def test_how_to_go_on_is_said_where_it_helps(events: list[Event], told: bool) -> None:
-    assert (GO_ON in report(*events)) is told
+    assert (RESUME_HINT in report(*events)) is told
 
 
 def test_a_single_job_needs_no_report() -> None:
     assert report(finished(), ran(1)) == []
-    assert report(failed(BROKE), ran(failed=1)) == [GO_ON]
+    assert report(failed(BROKE), ran(failed=1)) == [RESUME_HINT]
 
 
 def test_what_went_to_stdout_is_not_resumed() -> None:
-    assert report(failed(BROKE), ran(failed=1), fleeting=True) == []
+    assert report(failed(BROKE), ran(failed=1), resumable=False) == []
 
 
 def test_an_empty_run_says_so() -> None:
@@ -279,11 +288,11 @@ class Pipe(io.StringIO):
 
 def test_a_reader_that_leaves_is_noticed_once_and_quietly() -> None:
     pipe, calls = Pipe(), list[int]()
-    outlet = LineWriter(pipe, gone=lambda: calls.append(1))
-    outlet.say("one")
+    lines = LineWriter(pipe, on_closed=lambda: calls.append(1))
+    lines.write_line("one")
     pipe.failure = BrokenPipeError()
-    outlet.say("two")
-    outlet.say("three")
+    lines.write_line("two")
+    lines.write_line("three")
     assert calls == [1]
     assert pipe.getvalue() == "one\ntwo\n"
 
@@ -291,30 +300,30 @@ def test_a_reader_that_leaves_is_noticed_once_and_quietly() -> None:
 def test_a_log_on_a_full_disk_does_not_end_the_run() -> None:
     pipe, calls = Pipe(), list[int]()
     pipe.failure = OSError(28, "No space left on device")
-    LineWriter(pipe, gone=lambda: calls.append(1)).say("one")
+    LineWriter(pipe, on_closed=lambda: calls.append(1)).write_line("one")
     assert calls == []
 
 
 def test_events_that_cannot_be_written_are_told_once() -> None:
     pipe, lost = Pipe(), list[OSError]()
     pipe.failure = OSError(28, "No space left on device")
-    outlet = LineWriter(pipe, lost=lost.append)
-    outlet.say("one")
-    outlet.say("two")
+    lines = LineWriter(pipe, on_error=lost.append)
+    lines.write_line("one")
+    lines.write_line("two")
     assert lost == [pipe.failure]
 
 
 def test_what_a_stream_cannot_show_is_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    LineWriter(stream).say("naïve \udcff")
+    LineWriter(stream).write_line("naïve \udcff")
     assert raw.getvalue() == b"na\\xefve \\udcff\n"
 
 
 def test_a_pipe_that_closed_is_no_failure_worth_a_word() -> None:
     error = DiskError("The program that reads standard output has ended.")
     error.__cause__ = BrokenPipeError()
-    assert line(failed(error), QUIET) is None
+    assert format_event(failed(error), QUIET) is None
     assert report(failed(error), ran(1, 1)) == []
 
 
@@ -328,11 +337,12 @@ class Terminal(io.StringIO):
 
 def heard(stderr: io.StringIO, progress: ProgressKind, verbosity: int = NORMAL) -> tuple[str, str]:
     stdout = io.StringIO()
-    audience = Reporter(progress, verbosity, stderr=stderr, stdout=stdout, slots=2)
+    options = ReportOptions(progress=progress, verbosity=verbosity, slots=2)
+    reporter = Reporter(options, ReportStreams(stderr=stderr, stdout=stdout))
     for event in (*EVENTS[:-1], ran(3, 1)):
-        audience(event)
-        audience.tick()
-    audience.close()
+        reporter(event)
+        reporter.tick()
+    reporter.close()
     return stderr.getvalue(), stdout.getvalue()
 
 
@@ -368,9 +378,10 @@ def test_quiet_says_errors_only() -> None:
 
 def test_a_log_gets_the_verbose_lines_with_their_time() -> None:
     log = io.StringIO()
-    audience = Reporter("none", QUIET, stderr=io.StringIO(), stdout=io.StringIO(), log=log, slots=1)
+    streams = ReportStreams(stderr=io.StringIO(), stdout=io.StringIO(), log=log)
+    reporter = Reporter(ReportOptions(progress="none", verbosity=QUIET, slots=1), streams)
     for event in EVENTS:
-        audience(event)
+        reporter(event)
     times, words = zip(*(text.split()[:2] for text in log.getvalue().splitlines()), strict=True)
     assert words == ("resume", "retry", "warning", "done", "failed")
     assert all(len(time) == len("2025-01-01T00:00:00+0000") for time in times)
@@ -378,5 +389,5 @@ def test_a_log_gets_the_verbose_lines_with_their_time() -> None:
 
 def test_colour_paints_the_first_word_only() -> None:
     said: list[str] = []
-    Lines(said.append, NORMAL, colour=True)(finished())
+    TextLines(said.append, NORMAL, colour=True)(finished())
     assert said == ["\x1b[32mdone\x1b[0m     a.iso, 10.0 MiB, 5.0 MiB/s"]

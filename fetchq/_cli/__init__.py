@@ -1,19 +1,19 @@
-"""The command line: words -> settings, jobs and watchers; errors -> exit codes.
+"""The command line: arguments -> settings, jobs and reports; errors -> exit codes.
 
 ::
 
-    __init__   the commands, and what their errors become
+    __init__   the commands, and the exit codes of their errors
     options    the table of options, and the settings they make
-    types      what may stand behind an option
+    types      the types of the options' values
     config     options from TOML files
     help       the help of commands and topics; "did you mean"
     topics     the texts of ``fetchq help TOPIC``, and tables generated from the code
     jobs       URLs and queue files -> jobs
-    run        get: one run, its watchers, signals and exit code
+    run        get: one run with its reports, signals and exit code
     verify     verify: files against a manifest or the store
-    status     status: what the store remembers
+    status     status: the records of a store
 
-The only package that imports click. What a command needs beyond that is imported when it runs.
+The only package that imports click. A command's module is imported when the command runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
 __all__ = ["main"]
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FETCHQ", "max_content_width": 80}
-SHOWN = click.option(
+PROGRESS_OPTION = click.option(
     "--progress",
     type=PROGRESS,
     default="auto",
@@ -45,18 +45,18 @@ SIGINT_CODE = 130
 
 
 @click.group(cls=Verbs, add_help_option=False, invoke_without_command=False)
-def _verbs() -> None:
+def _commands() -> None:
     """Fetch URLs to files: a queue, streamed to disk, resumed, retried and verified."""
 
 
-@_verbs.command(cls=Get, context_settings=CONTEXT, short_help="Fetch URLs; the word may be left out.")
+@_commands.command(cls=Get, context_settings=CONTEXT, short_help="Fetch URLs; the word may be left out.")
 @click.version_option(VERSION, message="fetchq %(version)s")
 @click.argument("urls", nargs=-1, metavar="URL...")
 def get(urls: tuple[str, ...], **given: Any) -> int:
     """Fetch URLs to files: streamed to disk, resumed, retried, verified."""
     if not given["base_url"]:
         for word in urls:
-            check_word(word, _verbs.commands)
+            check_word(word, _commands.commands)
     from .run import get
 
     return get(urls, given)
@@ -65,11 +65,11 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
 get.params.extend(OPTIONS)
 
 
-@_verbs.command(context_settings=CONTEXT, short_help="Show in ten seconds what fetchq survives; no network.")
+@_commands.command(context_settings=CONTEXT, short_help="Show in ten seconds what fetchq survives; no network.")
 @click.option(
     "--keep", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Keep the files in DIR."
 )
-@SHOWN
+@PROGRESS_OPTION
 def demo(keep: Path | None, progress: ProgressKind) -> int:
     """Fetch a dozen files from a local server that drops, stalls, throttles and lies."""
     from .._demo import demo
@@ -77,7 +77,7 @@ def demo(keep: Path | None, progress: ProgressKind) -> int:
     return demo(keep, progress)
 
 
-@_verbs.command(context_settings=CONTEXT, short_help="Hash files again, and compare.")
+@_commands.command(context_settings=CONTEXT, short_help="Hash files again, and compare.")
 @click.argument("paths", nargs=-1, metavar="FILE|DIR...", type=click.Path(path_type=Path))
 @click.option(
     "--checksums", metavar="FILE", type=GIVEN_FILE, help="Manifest in the form of SHA256SUMS; names below DIR."
@@ -85,7 +85,7 @@ def demo(keep: Path | None, progress: ProgressKind) -> int:
 @click.option(
     "--store", metavar="FILE", type=GIVEN_FILE, help=f"What the runs remembered.  [default: DIR/{STORE}]"
 )
-@SHOWN
+@PROGRESS_OPTION
 def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
     """Hash files again and compare with a manifest, or with what the store remembers of their download.
 
@@ -97,17 +97,17 @@ def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, 
     return verify(paths, checksums=checksums, store=store, progress=progress)
 
 
-@_verbs.command(context_settings=CONTEXT, short_help="Say what a directory's store remembers.")
+@_commands.command(context_settings=CONTEXT, short_help="Say what a directory's store remembers.")
 @click.argument("directory", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each job.")
 def status(directory: Path, as_json: bool) -> int:
-    """Say how the jobs of the queue runs into DIR ended, and why some failed."""
+    """Show how the jobs of the queue runs into DIR ended, and why some failed."""
     from .status import status
 
     return status(directory, as_json=as_json)
 
 
-@_verbs.command("help", context_settings=CONTEXT, short_help="List topics; fetchq help TOPIC shows one.")
+@_commands.command("help", context_settings=CONTEXT, short_help="List topics; fetchq help TOPIC shows one.")
 @click.argument("topic", required=False, metavar="[TOPIC|COMMAND]")
 @click.pass_context
 def _help(context: click.Context, topic: str | None) -> int:
@@ -116,30 +116,30 @@ def _help(context: click.Context, topic: str | None) -> int:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code.
+    """Run the command line and return its exit code.
 
-    :param args: the words after the program's name; default: the process's own.
+    :param args: the arguments without the program's name; default: those of the process.
     """
-    _open_closed_streams()
+    _replace_closed_streams()
     try:
-        code: int = _verbs.main(args=args, prog_name="fetchq", standalone_mode=False) or 0
+        code: int = _commands.main(args=args, prog_name="fetchq", standalone_mode=False) or 0
     except click.exceptions.Abort:
         code = SIGINT_CODE
     except click.ClickException as error:
-        code = _complain(error.format_message(), error.exit_code)
+        code = _print_error(error.format_message(), error.exit_code)
     except FetchError as error:
-        code = _complain(str(error), error.exit_code)
+        code = _print_error(str(error), error.exit_code)
     except OSError as error:
         if error.filename is not None:
             raise
-        # A file's errors are translated where it is opened: without a name it is what click writes to.
-        code = _complain(f"Standard output cannot be written: {error.strerror}.", DiskError.exit_code)
-    _let_go()
+        # Errors of files are translated where they are opened, so one without a file name is of click's output.
+        code = _print_error(f"Standard output cannot be written: {error.strerror}.", DiskError.exit_code)
+    _flush_streams()
     return code
 
 
-def _complain(message: str, code: int) -> int:
-    """Say in one line what was wrong; a usage error points to the help unless it helps itself."""
+def _print_error(message: str, code: int) -> int:
+    """Print *message* in one line on stderr and return *code*."""
     from .._naming import printable
 
     line = printable(" ".join(message.split()))
@@ -147,10 +147,11 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _open_closed_streams() -> None:
-    """Stand in for the standard streams that the caller has closed: the next file opened would be one of them.
+def _replace_closed_streams() -> None:
+    """Open /dev/null for each standard stream that the caller has closed.
 
-    Opened the wrong way round, so that using them fails instead of losing data.
+    Otherwise the next file to be opened would get its descriptor. Input is opened for writing and output for
+    reading, so that using them fails instead of losing data.
     """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115 - the process's own
@@ -160,8 +161,8 @@ def _open_closed_streams() -> None:
         sys.stderr = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - as above
 
 
-def _let_go() -> None:
-    """Flush the standard streams; one whose reader has left must not be flushed again when Python ends."""
+def _flush_streams() -> None:
+    """Flush the standard streams; one that fails is redirected, since Python flushes again when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

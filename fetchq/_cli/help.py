@@ -12,7 +12,7 @@ import click
 
 from .._errors import UsageError
 from .config import defaults
-from .options import HEADINGS, Choice
+from .options import HEADINGS, Option
 
 __all__ = ["Get", "Verbs", "check_word", "show_help"]
 
@@ -69,13 +69,13 @@ class Get(click.Command):
         if isinstance(verbs, click.Group):
             with formatter.section("Commands"):
                 formatter.write_dl([(name, verb.short_help or "") for name, verb in verbs.commands.items()])
-        options = [option for option in self.params if isinstance(option, Choice)]
+        options = [option for option in self.params if isinstance(option, Option)]
         for heading in HEADINGS:
             with formatter.section(heading):
                 formatter.write_dl([option.words() for option in options if option.heading == heading])
         with formatter.section("Other"):
             plain = [
-                option for option in self.get_params(ctx) if not isinstance(option, Choice | click.Argument)
+                option for option in self.get_params(ctx) if not isinstance(option, Option | click.Argument)
             ]
             formatter.write_dl([row for option in plain if (row := option.get_help_record(ctx))])
         for text in (EXAMPLES, NOTES):

@@ -1,4 +1,4 @@
-"""``fetchq get``: options -> jobs, settings and watchers; results and signals -> an exit code."""
+"""``fetchq get``: options -> jobs, settings and reports; results and signals -> an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ from .._errors import DiskError, FetchError, UsageError
 from .._events import Warned
 from .._models import Job, Preview
 from .._naming import place, printable
-from .._report import NORMAL, QUIET, TICK, VERBOSE, Reporter, failure, left_by_reader
+from .._report import (
+    NORMAL,
+    QUIET,
+    TICK,
+    VERBOSE,
+    Reporter,
+    ReportOptions,
+    ReportStreams,
+    format_failure,
+    is_broken_pipe,
+)
 from .._settings import Settings
 from .._units import size
 from .jobs import RunRequest, from_files, patiently, request
@@ -31,13 +41,15 @@ __all__ = ["get"]
 
 Jobs: TypeAlias = "list[Job] | Iterator[Job | FetchError] | AsyncIterator[Job | FetchError]"
 
-# What a shell reports of a program that a signal ended (POSIX: 128 and the signal's number).
-SIGNALLED = 128
+# Added to a signal's number for the exit code, as a shell does.
+SIGNAL_CODE = 128
 STOPPING = "Stopping: what is there is being saved; once more to stop at once."
 
 
 def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
-    """Fetch *urls* and the jobs of the queue files as the options say; give the exit code.
+    """Download *urls* and the jobs of the queue files; return the exit code.
+
+    :param given: the options by parameter name.
 
     :raises UsageError: the options contradict each other, or one of them cannot be used.
     """
@@ -53,7 +65,7 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
 
 
 def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Refuse what contradicts itself before anything is opened."""
+    """Raise UsageError for options that contradict each other, before anything is opened."""
     several = len(urls) > 1 or bool(given["input"])
     if not urls and not given["input"]:
         raise UsageError("Nothing to download: give a URL, or a queue file with -i. fetchq -h shows more.")
@@ -70,7 +82,7 @@ def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
 
 
 def _user(text: str | None) -> tuple[str, str] | None:
-    """Give name and password; ask for a password that is missing, where there is somebody to ask."""
+    """Return name and password of ``NAME[:PASSWORD]``; a missing password is asked for on a terminal."""
     if text is None:
         return None
     name, colon, password = text.partition(":")
@@ -82,20 +94,23 @@ def _user(text: str | None) -> tuple[str, str] | None:
 
 
 class Run:
-    """One run of the command, from its options to its exit code."""
+    """One run of the command.
+
+    :param given: the options by parameter name.
+    """
 
     def __init__(self, chosen: Settings, given: Mapping[str, Any]) -> None:
         self._settings = chosen
         self._given = given
-        self._audience: Reporter
+        self._reporter: Reporter
         self._request: RunRequest
         self._downloader: Downloader
         self._signal = 0
-        self._gone = False
+        self._broken_pipe = False
         self._error: FetchError | None = None
 
     def open(self, closing: ExitStack) -> None:
-        """Open what the run writes to besides its files, and read what its requests say."""
+        """Open log and reports until *closing* ends, and read request bodies and manifests."""
         given = self._given
         log = given["log"]
         try:
@@ -104,22 +119,19 @@ class Run:
             raise UsageError(f"{printable(str(log))} cannot be written: {error.strerror}.") from error
         if stream is not None:
             closing.callback(_close, stream)
-        self._audience = Reporter(
-            "none" if given["dry_run"] else given["progress"],
-            QUIET if given["quiet"] else VERBOSE if given["verbose"] else NORMAL,
-            stderr=sys.stderr,
-            stdout=sys.stdout,
-            log=stream,
+        options = ReportOptions(
+            progress="none" if given["dry_run"] else given["progress"],
+            verbosity=QUIET if given["quiet"] else VERBOSE if given["verbose"] else NORMAL,
             slots=self._settings.queue.jobs,
-            fleeting=given["output"] == "-",
-            gone=self._reader_gone,
-            lost=self._events_lost,
+            resumable=given["output"] != "-",
         )
-        closing.callback(self._audience.close)
-        self._request = request(given, lambda message: self._audience(Warned(0, message)))
+        streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=stream)
+        self._reporter = Reporter(options, streams, on_closed=self._pipe_closed, on_error=self._events_failed)
+        closing.callback(self._reporter.close)
+        self._request = request(given, lambda message: self._reporter(Warned(0, message)))
 
     def jobs(self, urls: Sequence[str]) -> Jobs:
-        """Give the jobs: a list where all are known, else an iterator over the queue files' lines."""
+        """Return the jobs: a list if there are no queue files, else an iterator that reads them."""
         given = self._given
         named = [self._request.dress(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
         if not given["input"]:
@@ -128,7 +140,7 @@ class Run:
         return items if all(map(_regular, given["input"])) else patiently(items)
 
     async def fetch(self, jobs: Jobs) -> int:
-        """Run *jobs* to their end, or to a signal's; give the exit code."""
+        """Download *jobs* until all have ended or a signal arrives; return the exit code."""
         async with self._entered(self._store()) as downloader:
             drawing = asyncio.create_task(self._draw())
             try:
@@ -139,28 +151,29 @@ class Run:
         return self._exit_code()
 
     async def preview(self, jobs: Jobs) -> int:
-        """Say what :meth:`fetch` would do; give the exit code."""
-        sums = Previews()
+        """Print what :meth:`fetch` would do; return the exit code."""
+        table = PreviewTable()
         async with self._entered(None) as downloader:
             print_line(HEADING)
             async for preview in downloader.preview(jobs):
                 self._error = self._error or preview.error
-                print_line(sums.add(preview))
+                print_line(table.add(preview))
                 if self._signal:
                     break
-        print_line(sums.total())
+        print_line(table.total())
         return self._exit_code()
 
     def _entered(self, store: Path | None) -> Downloader:
-        """Give the downloader, with the first signal stopping it and the second ending the process."""
-        seen = store is not None or self._given["progress"] == "json"
-        settings = replace(self._settings, disk=replace(self._settings.disk, sha256=seen))
+        """Return the downloader; the first signal will stop it, the second will end the process."""
+        # The digest costs a quarter of a fast download: it is computed only if the store or a program reads it.
+        sha256 = store is not None or self._given["progress"] == "json"
+        settings = replace(self._settings, disk=replace(self._settings.disk, sha256=sha256))
         self._downloader = Downloader(
-            settings, observers=self._audience.observers, store=store, base_url=self._given["base_url"]
+            settings, observers=self._reporter.observers, store=store, base_url=self._given["base_url"]
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number)
+            loop.add_signal_handler(number, self._first_signal, number)
         return self._downloader
 
     def _store(self) -> Path | None:
@@ -171,41 +184,41 @@ class Run:
 
     async def _draw(self) -> None:
         while True:
-            self._audience.tick()
+            self._reporter.tick()
             await asyncio.sleep(TICK)
 
-    def _signalled(self, number: int) -> None:
-        if self._signal:  # both came before the loop turned
-            self._signalled_again(number, None)
+    def _first_signal(self, number: int) -> None:
+        if self._signal:  # both arrived in the same iteration of the loop
+            self._second_signal(number, None)
         self._signal = number
         loop = asyncio.get_running_loop()
-        for again in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(again)
-            # Not the loop's: a second signal is for a loop that does not turn any more.
-            signal.signal(again, self._signalled_again)
+        for other in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(other)
+            # Not through the loop: the second signal must end the process also when the loop is blocked.
+            signal.signal(other, self._second_signal)
         if not self._given["quiet"]:
-            self._audience.say(STOPPING)
+            self._reporter.write_line(STOPPING)
         self._downloader.stop()
 
-    def _signalled_again(self, number: int, _: object) -> None:
-        self._audience.wipe()
-        os._exit(SIGNALLED + number)
+    def _second_signal(self, number: int, _: object) -> None:
+        self._reporter.clear()
+        os._exit(SIGNAL_CODE + number)
 
-    def _events_lost(self, error: OSError) -> None:
+    def _events_failed(self, error: OSError) -> None:
         reason = f"Standard output cannot be written: {error.strerror}."
         self._error = self._error or DiskError(reason)
-        self._audience.say(f"failed   {reason}")
+        self._reporter.write_line(f"failed   {reason}")
         self._downloader.stop()
 
-    def _reader_gone(self) -> None:
-        self._gone = True
+    def _pipe_closed(self) -> None:
+        self._broken_pipe = True
         self._downloader.stop()
 
     def _exit_code(self) -> int:
         if self._signal:
-            return SIGNALLED + self._signal
-        if self._gone or (self._error is not None and left_by_reader(self._error)):
-            return SIGNALLED + signal.SIGPIPE
+            return SIGNAL_CODE + self._signal
+        if self._broken_pipe or (self._error is not None and is_broken_pipe(self._error)):
+            return SIGNAL_CODE + signal.SIGPIPE
         return 0 if self._error is None else self._error.exit_code
 
 
@@ -219,31 +232,31 @@ def _regular(path: str) -> bool:
 HEADING = f"{'SIZE':>10}  {'STATE':<24}  NAME"
 
 
-class Previews:
-    """The table of a dry run, row by row, and its totals."""
+class PreviewTable:
+    """The rows of a dry run's table, and their totals."""
 
     def __init__(self) -> None:
         self._files = self._bytes = self._have = self._unknown = self._failed = 0
 
     def add(self, preview: Preview) -> str:
-        """Give the row of one job."""
+        """Count *preview* and return its row."""
         self._files += 1
         if preview.error is not None:
             self._failed += 1
-            return f"{'-':>10}  {'failed':<24}  {failure(preview.job, preview.error)}"
+            return f"{'-':>10}  {'failed':<24}  {format_failure(preview.job, preview.error)}"
         self._bytes += preview.size or 0
         self._have += preview.have
         self._unknown += preview.size is None
-        told = "unknown" if preview.size is None else size(preview.size)
+        total = "unknown" if preview.size is None else size(preview.size)
         state: str = preview.status
         if state == "resume":
             state += f" from {size(preview.have)}"
         elif state == "fresh":
             state += ", resumable" if preview.resumable else ", not resumable"
-        return f"{told:>10}  {state:<24}  {preview.name}"
+        return f"{total:>10}  {state:<24}  {preview.name}"
 
     def total(self) -> str:
-        """Give the last line."""
+        """Return the last line."""
         here = f", {size(self._have)} of them here already" if self._have else ""
         parts = [f"{self._files} file{'s' * (self._files != 1)}, {size(self._bytes)}{here}"]
         parts += [f"{self._unknown} of unknown size"] if self._unknown else []
@@ -252,11 +265,11 @@ class Previews:
 
 
 def print_line(text: str) -> None:
-    """Put a line of data on stdout."""
+    """Print a line of data on stdout."""
     click.echo(printable(text))
 
 
 def _close(log: TextIO) -> None:
-    """Close the log; what a full disk did not take was lost when it was written, and the run went on."""
+    """Close the log. Errors are ignored, as those of its writes were: the files matter more."""
     with suppress(OSError):
         log.close()

@@ -1,4 +1,4 @@
-"""``fetchq status``: what the store of a directory remembers."""
+"""``fetchq status``: the records of a directory's store."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ __all__ = ["status"]
 
 
 def status(directory: Path, *, as_json: bool) -> int:
-    """Say on stdout how the jobs of *directory* ended; give the exit code.
+    """Print how the jobs of *directory* ended: counts and failures, or all records as JSON lines.
 
-    :raises FetchError: it has no store, or the store cannot be read.
+    :param directory: a directory with a store, or a store's file.
+    :return: exit code 0.
+    :raises FetchError: there is no store, or it cannot be read.
     """
     path = directory if directory.is_file() else directory / STORE
     if not path.is_file():
@@ -32,20 +34,21 @@ def status(directory: Path, *, as_json: bool) -> int:
             for record in store.rows():
                 click.echo(json.dumps(dataclasses.asdict(record)))
         else:
-            _tell(path, store)
+            _print_summary(path, store)
     return 0
 
 
-def _tell(path: Path, store: Store) -> None:
+def _print_summary(path: Path, store: Store) -> None:
     counts: Counter[str] = Counter()
     total = 0
     for record in store.rows():
         counts[record.status] += 1
         total += record.size
-    told = ", ".join(
+    by_status = ", ".join(
         f"{counts[word]} {word}" for word in ("done", "resumed", "skipped", "failed") if counts[word]
     )
-    click.echo(printable(f"{path}: {counts.total()} jobs, {size(total)}{': ' if told else ''}{told}"))
+    separator = ": " if by_status else ""
+    click.echo(printable(f"{path}: {counts.total()} jobs, {size(total)}{separator}{by_status}"))
     for record in store.rows("failed"):
         click.echo(printable(_failure(record)))
 

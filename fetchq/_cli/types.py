@@ -1,4 +1,4 @@
-"""What may stand behind an option, read from text; no message repeats a value that may be secret."""
+"""The types of the options' values; no error message repeats a value that may be secret."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
     "URL",
 ]
 
-# RFC 9110 section 5.6.2.
+# A token of RFC 9110 section 5.6.2.
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# RFC 9110 section 5.5 forbids these in a value: they would begin another header.
+# RFC 9110 section 5.5 forbids these in a value: they could end the header and begin another.
 _BREAKS = r"[\r\n\0]"
 
 
@@ -41,12 +41,12 @@ else:
 
 
 class Type(ParamType):
-    """A kind of value; several of them in one environment variable stand on lines of their own."""
+    """Base of the types; in an environment variable several values are separated by line ends."""
 
     envvar_list_splitter: ClassVar[str] = "\n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read *value*; one that was read before passes."""
+        """Return *value* if it was converted before, as a default may be, else :meth:`read` it."""
         if not isinstance(value, str | int | float):
             return value
         try:
@@ -55,11 +55,14 @@ class Type(ParamType):
             self.refuse(str(error), param, ctx)
 
     def read(self, text: str) -> Any:
-        """Give what *text* means, or raise ValueError or UsageError."""
+        """Return the value of *text*.
+
+        :raises ValueError: or UsageError, with a sentence that says what is allowed.
+        """
         raise NotImplementedError
 
     def refuse(self, reason: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
-        """End with a usage error, in one sentence."""
+        """Raise click's usage error with *reason*."""
         self.fail(reason.removesuffix("."), param, ctx)
 
 
@@ -69,15 +72,15 @@ class Size(Type):
     name = "size"
 
     def read(self, text: str) -> int:
-        """Give bytes."""
+        """Return bytes."""
         return parse_size(text)
 
 
 class Rate(Size):
-    """A limit in bytes a second."""
+    """A limit in bytes per second."""
 
     def read(self, text: str) -> int:
-        """Give bytes a second."""
+        """Return bytes per second."""
         rate = super().read(text)
         if rate < 1:
             raise ValueError("at 0 bytes a second nothing would arrive: leave it out for no limit.")
@@ -85,12 +88,12 @@ class Rate(Size):
 
 
 class Count(Type):
-    """How many of something that there must be one of."""
+    """A whole number from 1."""
 
     name = "count"
 
     def read(self, text: str) -> int:
-        """Give a whole number from 1 on."""
+        """Return the number."""
         count = text.strip()
         if not count.isascii() or not count.isdigit() or int(count) < 1:
             raise ValueError(f"{text!r} is not a count: write a whole number from 1 on.")
@@ -98,12 +101,12 @@ class Count(Type):
 
 
 class Seconds(Type):
-    """A time; infinity stands for ``none``."""
+    """A timeout: more than 0 seconds, or ``none``."""
 
     name = "seconds"
 
     def read(self, text: str) -> float:
-        """Give seconds."""
+        """Return seconds, infinity for ``none``."""
         seconds = math.inf if text.strip().lower() == "none" else _number(text)
         if not seconds > 0:
             raise ValueError("a wait takes more than 0 seconds: write none for no bound.")
@@ -111,12 +114,12 @@ class Seconds(Type):
 
 
 class Pause(Type):
-    """A time that may be nothing at all."""
+    """A wait of 0 seconds or more."""
 
     name = "seconds"
 
     def read(self, text: str) -> float:
-        """Give seconds."""
+        """Return seconds."""
         seconds = _number(text)
         if seconds < 0:
             raise ValueError("it takes 0 seconds or more.")
@@ -124,12 +127,12 @@ class Pause(Type):
 
 
 class Retries(Type):
-    """A count without a last number."""
+    """A whole number from 0, or ``inf``."""
 
     name = "count"
 
     def read(self, text: str) -> float:
-        """Give a whole number, or infinity for ``inf``."""
+        """Return the number, infinity for ``inf``."""
         if text.strip().lower() in ("inf", "infinite"):
             return math.inf
         if not text.strip().isascii() or not text.strip().isdigit():
@@ -138,12 +141,12 @@ class Retries(Type):
 
 
 class Codes(Type):
-    """HTTP statuses: ``429,503,520-524``."""
+    """HTTP status codes and ranges: ``429,503,520-524``."""
 
     name = "codes"
 
     def read(self, text: str) -> frozenset[int]:
-        """Give the set of statuses."""
+        """Return the set of codes."""
         codes: set[int] = set()
         for part in re.split(r"[,\s]+", text.strip()):
             found = re.fullmatch(r"([1-5]\d\d)(?:-([1-5]\d\d))?", part, re.ASCII)
@@ -161,7 +164,7 @@ class Header(Type):
     name = "header"
 
     def read(self, text: str) -> tuple[str, str]:
-        """Give name and value."""
+        """Return name and value."""
         name, colon, value = text.partition(":")
         if not colon or not re.fullmatch(_NAME, name.strip()):
             raise ValueError("a header is written 'Name: value'.")
@@ -176,7 +179,7 @@ class Pair(Type):
     name = "K=V"
 
     def read(self, text: str) -> tuple[str, str]:
-        """Give key and value."""
+        """Return name and value."""
         key, sign, value = text.partition("=")
         if not sign or not key:
             raise ValueError("it is written NAME=VALUE.")
@@ -184,10 +187,10 @@ class Pair(Type):
 
 
 class Cookie(Pair):
-    """``K=V``, or several as a browser shows them: ``a=1; b=2``."""
+    """One or several cookies, as in a Cookie header: ``a=1; b=2`` (RFC 6265 section 4.2.1)."""
 
     def read(self, text: str) -> tuple[tuple[str, str], ...]:  # type: ignore[override] # a pair, several times
-        """Give all pairs."""
+        """Return all pairs."""
         if re.search(_BREAKS, text):
             raise ValueError("a cookie holds no line break.")
         return tuple(super(Cookie, self).read(part.strip()) for part in text.split(";") if part.strip())
@@ -199,8 +202,8 @@ class Checksum(Type):
     name = "checksum"
 
     def read(self, text: str) -> str:
-        """Give the canonical spelling."""
-        from .._digests import parse  # its tables are not needed for --version
+        """Return the canonical spelling."""
+        from .._digests import parse  # not needed for --version
 
         return str(parse(text))
 
@@ -211,7 +214,7 @@ class Url(Type):
     name = "URL"
 
     def read(self, text: str) -> str:
-        """Give *text*."""
+        """Return *text*."""
         return text
 
 

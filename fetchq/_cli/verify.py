@@ -20,7 +20,7 @@ from .._errors import ChecksumError, DiskError, FetchError, StoppedError, UsageE
 from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted, Warned
 from .._models import Job, Result
 from .._naming import printable
-from .._report import TICK, Reporter
+from .._report import TICK, Reporter, ReportOptions, ReportStreams
 from .._settings import ProgressKind
 from .._store import Store
 from .jobs import digests
@@ -56,11 +56,12 @@ def verify(paths: Sequence[Path], *, checksums: Path | None, store: Path | None,
     :raises FetchError: there is nothing to compare with.
     """
     known = _manifest(checksums) if checksums is not None else _remembered(store)
-    audience = Reporter(progress, stderr=sys.stderr, stdout=sys.stdout, slots=WORKERS)
+    options = ReportOptions(progress=progress, slots=WORKERS)
+    reporter = Reporter(options, ReportStreams(stderr=sys.stderr, stdout=sys.stdout))
     try:
-        return Verification(audience).run(claim for path in paths or [Path()] for claim in known(path))
+        return Verification(reporter).run(claim for path in paths or [Path()] for claim in known(path))
     finally:
-        audience.close()
+        reporter.close()
 
 
 def _manifest(checksums: Path) -> Known:
@@ -112,8 +113,8 @@ def _near(path: Path) -> Path:
 class Verification:
     """One run of ``verify``: threads hash, this one draws."""
 
-    def __init__(self, audience: Reporter) -> None:
-        self._audience = audience
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._error: FetchError | None = None
         self._stopping = Flag()
@@ -125,20 +126,20 @@ class Verification:
         :raises UsageError: there are none, or none with a digest.
         """
         began = time.monotonic()
-        self._audience(RunStarted(None, ""))
+        self._reporter(RunStarted(None, ""))
         try:
             self._run(self._known(claims))
         except KeyboardInterrupt:
-            self._audience.say("Stopped before all files were compared.")
+            self._reporter.write_line("Stopped before all files were compared.")
             return StoppedError.exit_code
         if not self._done + self._failed:
             what = "No digest is on record" if self._unknown else "Nothing is known"
             raise UsageError(f"{what} of any file here: name a manifest with --checksums FILE.")
         if self._unknown:
             files = "1 file has" if self._unknown == 1 else f"{self._unknown} files have"
-            self._audience(Warned(0, f"{files} no digest on record and cannot be verified."))
+            self._reporter(Warned(0, f"{files} no digest on record and cannot be verified."))
         elapsed = time.monotonic() - began
-        self._audience(
+        self._reporter(
             RunFinished(self._done, 0, 0, self._failed, 0, self._bytes, self._bytes, elapsed, stopped=False)
         )
         return 0 if self._error is None else self._error.exit_code
@@ -174,13 +175,13 @@ class Verification:
         """Hand on what the threads said since the last time."""
         while not self._events.empty():
             event = self._events.get()
-            self._audience(event)
+            self._reporter(event)
             if isinstance(event, JobFinished):
                 self._error = self._error or event.result.error
                 self._done += event.result.ok
                 self._failed += not event.result.ok
                 self._bytes += event.result.received
-        self._audience.tick()
+        self._reporter.tick()
 
     def _check(self, number: int, claim: ExpectedFile) -> None:
         """Hash one file, in a thread."""

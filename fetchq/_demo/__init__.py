@@ -1,6 +1,6 @@
-"""``fetchq demo``: a queue of files from an origin that does everything wrong, fetched right all the same.
+"""``fetchq demo``: downloads a queue of files from a server that injects faults, and verifies them.
 
-No network is needed: the origin is a thread of this process, on a free port of 127.0.0.1.
+No network is needed: the server is a thread of this process, on a free port of 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -17,102 +17,102 @@ from .._api import Downloader
 from .._errors import UsageError
 from .._models import Job
 from .._naming import printable
-from .._report import TICK, Reporter
+from .._report import TICK, Reporter, ReportOptions, ReportStreams
 from .._settings import MIB, Disk, Network, ProgressKind, Queue, Retry, Settings
-from .account import Account, right, table
-from .server import DemoServer, Fault, Offer
+from .recorder import Recorder, is_intact, table
+from .server import DemoFile, DemoServer, Fault
 
 __all__ = ["demo"]
 
-# Five files at a time show queueing as well as overlap; patience is short, so that ten seconds are enough.
+# Fewer jobs than files, to show queueing; timeouts and backoff are short, so that ten seconds are enough.
 JOBS = 5
 NETWORK = Network(connect_timeout=2.0, read_timeout=1.0, env=False)
 RETRY = Retry(backoff=0.2, backoff_max=1.0)
 
 
-def offers() -> list[Offer]:
-    """Give a dozen files, each with a trouble of its own."""
+def demo_files() -> list[DemoFile]:
+    """Return a dozen files, each with a different fault."""
     cut, early = Fault(after=2 * MIB), Fault(after=2 * MIB + 99)
-    whole = Fault(whole=True)
+    no_ranges = [Fault(after=2 * MIB, whole=True), *[Fault(whole=True)] * 4]
     return [
-        Offer("healthy.bin", 6 * MIB, "serves it well"),
-        Offer("dropped.bin", 8 * MIB, "closes twice", [cut, cut]),
-        Offer("reset.bin", 5 * MIB, "resets", [Fault(after=MIB, reset=True)]),
-        Offer("stalled.bin", 6 * MIB, "falls silent half-way", [Fault(after=3 * MIB, silent=True)]),
-        Offer(
+        DemoFile("healthy.bin", 6 * MIB, "serves it well"),
+        DemoFile("dropped.bin", 8 * MIB, "closes twice", [cut, cut]),
+        DemoFile("reset.bin", 5 * MIB, "resets", [Fault(after=MIB, reset=True)]),
+        DemoFile("stalled.bin", 6 * MIB, "falls silent half-way", [Fault(after=3 * MIB, silent=True)]),
+        DemoFile(
             "busy.bin", 4 * MIB, "is busy: 503, twice", [Fault(status=503, retry_after=1), Fault(status=503)]
         ),
-        Offer("ranges.bin", 4 * MIB, "closes, has no ranges", [Fault(after=2 * MIB, whole=True), *[whole] * 4]),
-        Offer("changed.bin", 4 * MIB, "has a new version", [cut, Fault(changed=True)]),
-        Offer("moved.bin", 3 * MIB, "redirects", [Fault(status=302, location="/moved.bin?signed=1")]),
-        Offer("aligned.bin", 4 * MIB, "closes, starts early", [early, Fault(align=MIB)]),
-        Offer("chunked.bin", 3 * MIB, "closes, has no length", [Fault(after=MIB)], chunked=True),
-        Offer("garbled.bin", 3 * MIB, "sends wrong bytes", [Fault(garbled=True)]),
-        Offer("slow.bin", 9 * MIB, "1 MB/s a connection", rate=1_000_000),
+        DemoFile("ranges.bin", 4 * MIB, "closes, has no ranges", no_ranges),
+        DemoFile("changed.bin", 4 * MIB, "has a new version", [cut, Fault(changed=True)]),
+        DemoFile("moved.bin", 3 * MIB, "redirects", [Fault(status=302, location="/moved.bin?signed=1")]),
+        DemoFile("aligned.bin", 4 * MIB, "closes, starts early", [early, Fault(align=MIB)]),
+        DemoFile("chunked.bin", 3 * MIB, "closes, has no length", [Fault(after=MIB)], chunked=True),
+        DemoFile("garbled.bin", 3 * MIB, "sends wrong bytes", [Fault(garbled=True)]),
+        DemoFile("slow.bin", 9 * MIB, "1 MB/s a connection", rate=1_000_000),
     ]
 
 
 def demo(keep: Path | None = None, progress: ProgressKind = "auto") -> int:
-    """Fetch a dozen files from a throwaway origin that misbehaves, and say what was survived.
+    """Download a dozen files from a faulty server on loopback and show a table of the results.
 
-    :param keep: directory that gets the files; without it they are removed.
-    :param progress: what is shown meanwhile, as ``--progress`` has it.
-    :return: exit code: 0 when every file is what the origin meant, 1 when one is not, 130 after Ctrl-C.
-    :raises UsageError: *keep* cannot be a directory.
+    :param keep: directory for the files; without it they go to a temporary directory, which is removed.
+    :param progress: display, as for ``--progress``.
+    :return: exit code: 0 if every file is intact, 1 if one is not, 130 after Ctrl-C.
+    :raises UsageError: *keep* cannot be created.
     """
-    audience = Reporter(progress, stderr=sys.stderr, stdout=sys.stdout, slots=JOBS, fleeting=True)
-    offered, account = offers(), Account()
+    options = ReportOptions(progress=progress, slots=JOBS, resumable=False)
+    reporter = Reporter(options, ReportStreams(stderr=sys.stderr, stdout=sys.stdout))
+    files, recorder = demo_files(), Recorder()
     with ExitStack() as stack:
         if keep:
-            _make(keep)
+            _make_directory(keep)
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetchq-demo-")))
-        origin = stack.enter_context(DemoServer(offered))
-        jobs = [_job(origin, offer) for offer in offered]
+        server = stack.enter_context(DemoServer(files))
+        jobs = [_job(server, file) for file in files]
         try:
-            asyncio.run(_fetch(jobs, directory, audience, account))
+            asyncio.run(_download(jobs, directory, reporter, recorder))
         except KeyboardInterrupt:
-            audience.say("The demo was stopped.")
+            reporter.write_line("The demo was stopped.")
             return 130
-        audience.say("")
-        for line in table(offered, account):
-            audience.say(line)
-        good = sum(right(offer, account.results.get(offer.name)) for offer in offered)
-        audience.say(f"{good} of {len(offered)} files are what the origin meant, by SHA-256.")
+        reporter.write_line("")
+        for line in table(files, recorder):
+            reporter.write_line(line)
+        intact = sum(is_intact(file, recorder.results.get(file.name)) for file in files)
+        reporter.write_line(f"{intact} of {len(files)} files are what the origin meant, by SHA-256.")
         if keep:
-            audience.say(f"They are in {keep}.")
-        return 0 if good == len(offered) else 1
+            reporter.write_line(f"They are in {keep}.")
+        return 0 if intact == len(files) else 1
 
 
-def _make(keep: Path) -> None:
+def _make_directory(keep: Path) -> None:
     try:
         keep.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The directory {printable(str(keep))} cannot be made: {error.strerror}.") from error
 
 
-def _job(origin: DemoServer, offer: Offer) -> Job:
-    """Only a digest can tell wrong bytes of the right length."""
-    garbled = any(fault.garbled for fault in offer.faults)
-    checksum = f"sha256:{hashlib.sha256(offer.data).hexdigest()}" if garbled else None
-    return Job(origin.url(offer), offer.name, id=offer.name, checksum=checksum)
+def _job(server: DemoServer, file: DemoFile) -> Job:
+    """Return the job of *file*, with a checksum if only that reveals its fault."""
+    garbled = any(fault.garbled for fault in file.faults)
+    checksum = f"sha256:{hashlib.sha256(file.data).hexdigest()}" if garbled else None
+    return Job(server.url(file), file.name, id=file.name, checksum=checksum)
 
 
-async def _fetch(jobs: Sequence[Job], directory: Path, audience: Reporter, account: Account) -> None:
-    """Run the queue through the engine as any other, drawing meanwhile."""
+async def _download(jobs: Sequence[Job], directory: Path, reporter: Reporter, recorder: Recorder) -> None:
     settings = Settings(network=NETWORK, retry=RETRY, disk=Disk(dir=directory), queue=Queue(jobs=JOBS))
-    drawing = asyncio.create_task(_draw(audience))
+    drawing = asyncio.create_task(_draw(reporter))
     try:
-        async with Downloader(settings, observers=[audience, account]) as downloader:
+        async with Downloader(settings, observers=[reporter, recorder]) as downloader:
             async for _ in downloader.run(jobs):
-                pass  # the account is an observer, and has it already
+                pass  # the recorder has the results
     finally:
         drawing.cancel()
         with suppress(asyncio.CancelledError):
             await drawing
-        audience.close()
+        reporter.close()
 
 
-async def _draw(audience: Reporter) -> None:
+async def _draw(reporter: Reporter) -> None:
     while True:
-        audience.tick()
+        reporter.tick()
         await asyncio.sleep(TICK)

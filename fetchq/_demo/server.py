@@ -1,4 +1,8 @@
-"""A throwaway origin on loopback that treats each file badly in a way of its own."""
+"""A server on loopback that injects faults into the answers for its files.
+
+It is installed with the package, so it stays small. The tests have another one, ``tests/origin``, with many
+more faults, which is not installed.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +18,27 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-__all__ = ["DemoServer", "Fault", "Offer"]
+__all__ = ["DemoFile", "DemoServer", "Fault"]
 
-# A request of ours is a few hundred bytes.
+# Bytes; a request of fetchq has a few hundred.
 MAX_HEAD = 16 * 1024
-# Steps a second in which a paced body goes out: smooth in a progress bar.
-STEPS = 20
-# Nobody listens that long to a silent origin; then the thread must not be what is waited for.
+# Writes per second of a body that is sent at its file's rate, so that a progress bar moves smoothly.
+WRITES_PER_SECOND = 20
+# Seconds of a silent connection. Longer than the client's read timeout; bounds the end of the thread.
 SILENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What one request meets instead of good service.
+    """The fault of one answer; without arguments the answer is correct.
 
-    :param status: an error status, with ``retry_after`` seconds where given.
-    :param location: a redirect to this path.
-    :param after: body bytes until the connection is closed, or ``reset``, or falls ``silent``.
-    :param whole: the Range is ignored.
-    :param align: a 206 starts at a multiple of this many bytes.
-    :param garbled: right length, wrong bytes.
-    :param changed: from this request on there is a new version.
+    :param status: an error status, with ``retry_after`` seconds if given.
+    :param location: path of a redirect.
+    :param after: body bytes before the connection is closed; or ``reset``, or kept open but ``silent``.
+    :param whole: ignore the request's Range.
+    :param align: start a 206 at a multiple of this many bytes.
+    :param garbled: send zero bytes of the right length.
+    :param changed: replace the file by a new version, from this answer on.
     """
 
     status: int = 0
@@ -50,18 +54,18 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Offer:
-    """A file of the origin, with what will happen to it.
+class DemoFile:
+    """A file of the server and the faults of its answers.
 
-    :param trouble: what the origin does, in words.
-    :param faults: one for each request; later ones are served well.
-    :param rate: bytes a second on each connection.
-    :param chunked: the length is not told.
+    :param behaviour: the faults in words, for the table.
+    :param faults: one for each request; later requests are answered correctly.
+    :param rate: bytes per second on each connection.
+    :param chunked: send the body in chunks, without Content-Length.
     """
 
     name: str
     size: int
-    trouble: str
+    behaviour: str
     faults: Sequence[Fault] = ()
     rate: int = 3_000_000
     chunked: bool = False
@@ -75,8 +79,8 @@ class Offer:
     def _bytes(self) -> bytes:
         return Random(f"{self.name} {self.version}").randbytes(self.size)  # noqa: S311 - file contents, not secrets
 
-    def fault(self) -> Fault:
-        """Give what the next request meets."""
+    def next_fault(self) -> Fault:
+        """Count a request and return its fault."""
         self.requests += 1
         fault = self.faults[self.requests - 1] if self.requests <= len(self.faults) else Fault()
         if fault.changed:
@@ -86,10 +90,10 @@ class Offer:
 
 
 class DemoServer:
-    """Serves *offers* from a thread and an event loop of its own, for as long as the block lasts."""
+    """A context manager that serves *files* from a thread with its own event loop."""
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
-        self._offers = {f"/{offer.name}": offer for offer in offers}
+    def __init__(self, files: Sequence[DemoFile]) -> None:
+        self._files = {f"/{file.name}": file for file in files}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="demo-origin", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,7 +102,7 @@ class DemoServer:
     def __enter__(self) -> Self:
         """Listen on a free port of 127.0.0.1."""
         self._thread.start()
-        starting = asyncio.start_server(self._welcome, "127.0.0.1", 0, limit=MAX_HEAD)
+        starting = asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_HEAD)
         self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -106,23 +110,23 @@ class DemoServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Break off whatever goes on."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        """Abort all connections and end the thread."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def url(self, offer: Offer) -> str:
-        """Give where *offer* is to be had."""
-        return f"http://127.0.0.1:{self.port}/{offer.name}"
+    def url(self, file: DemoFile) -> str:
+        """Return the URL of *file*."""
+        return f"http://127.0.0.1:{self.port}/{file.name}"
 
-    async def _end(self) -> None:
+    async def _close(self) -> None:
         self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio calls this as a task
         self._tasks.add(task)
@@ -132,68 +136,68 @@ class DemoServer:
             writer.close()
             await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            pass  # the peer went away, or the demo is over: nothing that anybody waits to hear
+            pass  # the client closed the connection, or the demo ends
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request, and tell whether the connection is still good."""
+        """Answer one request; return whether the connection can be used for another."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         path = head.split(" ", 2)[1].split("?")[0]
-        offer = self._offers.get(path)
-        fault = offer.fault() if offer else Fault(status=404)
-        if offer is None or fault.status:
+        file = self._files.get(path)
+        fault = file.next_fault() if file else Fault(status=404)
+        if file is None or fault.status:
             wait = f"Retry-After: {fault.retry_after}\r\n" if fault.retry_after is not None else ""
             where = f"Location: {fault.location}\r\n" if fault.location else ""
-            said = f"HTTP/1.1 {fault.status} Sorry\r\n{wait}{where}Content-Length: 0\r\n\r\n"
-            writer.write(said.encode())
+            answer = f"HTTP/1.1 {fault.status} Sorry\r\n{wait}{where}Content-Length: 0\r\n\r\n"
+            writer.write(answer.encode())
             await writer.drain()
             return True
-        start, stop, answer = _choose(offer, fault, head)
+        start, stop, answer = _answer_head(file, fault, head)
         writer.write(answer.encode())
         end = stop if fault.after is None else min(stop, start + fault.after)
-        for chunk in _body(offer, fault, start, end):
-            writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if offer.chunked else chunk)
+        for chunk in _body(file, fault, start, end):
+            writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if file.chunked else chunk)
             await writer.drain()
-            await asyncio.sleep(len(chunk) / offer.rate)
+            await asyncio.sleep(len(chunk) / file.rate)
         if fault.after is not None:
-            await _break_off(fault, reader, writer)
+            await _interrupt(fault, reader, writer)
             return False
-        writer.write(b"0\r\n\r\n" if offer.chunked else b"")
+        writer.write(b"0\r\n\r\n" if file.chunked else b"")
         return True
 
 
-def _choose(offer: Offer, fault: Fault, head: str) -> tuple[int, int, str]:
-    """Decide between 200 and 206: first byte, end, and the head of the answer."""
-    etag = f'"v{offer.version}"'
-    asked = re.search(r"\r\nrange: *bytes=(\d+)-(\d*)\r\n", head, re.IGNORECASE)
+def _answer_head(file: DemoFile, fault: Fault, head: str) -> tuple[int, int, str]:
+    """Return first byte, end and head of a 200, or of a 206 for a Range whose If-Range matches."""
+    etag = f'"v{file.version}"'
+    requested = re.search(r"\r\nrange: *bytes=(\d+)-(\d*)\r\n", head, re.IGNORECASE)
     condition = re.search(r"\r\nif-range: *(.*?)\r\n", head, re.IGNORECASE)
-    facts = [f"ETag: {etag}", "Accept-Ranges: none" if fault.whole else "Accept-Ranges: bytes"]
-    start, stop, status = 0, offer.size, "200 OK"
-    if asked and not fault.whole and (condition is None or condition[1] == etag):
-        start = int(asked[1]) // fault.align * fault.align
-        stop = min(int(asked[2]) + 1, offer.size) if asked[2] else offer.size
+    fields = [f"ETag: {etag}", "Accept-Ranges: none" if fault.whole else "Accept-Ranges: bytes"]
+    start, stop, status = 0, file.size, "200 OK"
+    if requested and not fault.whole and (condition is None or condition[1] == etag):
+        start = int(requested[1]) // fault.align * fault.align
+        stop = min(int(requested[2]) + 1, file.size) if requested[2] else file.size
         status = "206 Partial Content"
-        facts.append(f"Content-Range: bytes {start}-{stop - 1}/{offer.size}")
-    facts.append("Transfer-Encoding: chunked" if offer.chunked else f"Content-Length: {stop - start}")
-    return start, stop, "\r\n".join([f"HTTP/1.1 {status}", *facts, "", ""])
+        fields.append(f"Content-Range: bytes {start}-{stop - 1}/{file.size}")
+    fields.append("Transfer-Encoding: chunked" if file.chunked else f"Content-Length: {stop - start}")
+    return start, stop, "\r\n".join([f"HTTP/1.1 {status}", *fields, "", ""])
 
 
-def _body(offer: Offer, fault: Fault, start: int, stop: int) -> Iterator[bytes]:
-    data = bytes(offer.size) if fault.garbled else offer.data
-    step = offer.rate // STEPS
+def _body(file: DemoFile, fault: Fault, start: int, stop: int) -> Iterator[bytes]:
+    data = bytes(file.size) if fault.garbled else file.data
+    step = file.rate // WRITES_PER_SECOND
     for at in range(start, stop, step):
         yield data[at : min(at + step, stop)]
 
 
-async def _break_off(fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _interrupt(fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     if fault.silent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SILENCE):
                 await reader.read()
     elif fault.reset:
-        # Lingering for zero seconds makes the kernel answer with RST.
+        # SO_LINGER with 0 seconds: closing sends RST instead of FIN (socket(7)).
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()

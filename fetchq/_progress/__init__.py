@@ -1,10 +1,10 @@
-"""Events -> bars on a terminal, or a status line now and then where there is none.
+"""Events -> bars on a terminal, or a status line every few seconds elsewhere.
 
-Observers are called for every event and only remember; whoever opens the door calls ``tick`` about ten
-times a second, and nothing but ``tick`` and ``close`` draws.
+Both are observers: a call with an event only counts. The caller calls ``tick`` about ten times a second, and
+only ``tick`` and ``close`` draw.
 """
 
-from .bars import MOST_SLOTS, Bars
-from .status import Status
+from .bars import MAX_SLOTS, Bars
+from .status_line import StatusLine
 
-__all__ = ["MOST_SLOTS", "Bars", "Status"]
+__all__ = ["MAX_SLOTS", "Bars", "StatusLine"]

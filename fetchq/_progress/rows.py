@@ -1,4 +1,4 @@
-"""One line of the picture, laid out for a width."""
+"""The rows of the display, laid out for a width in terminal columns."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ __all__ = ["Row", "fit", "lay_out", "name_width"]
 
 
 class Row(NamedTuple):
-    """One line of the picture: text, a bar where *fraction* is known, text."""
+    """One row: text, a bar unless *fraction* (0 to 1) is None, text."""
 
     left: str = ""
     fraction: float | None = None
     right: str = ""
 
 
-# Below 60 columns the figures leave no room for a bar, below 36 only the percentage fits beside a name;
-# "1023.9 MiB of 1023.9 MiB" needs 100.
+# The smallest widths for a bar, for the speed, and for "1023.9 MiB of 1023.9 MiB".
 BAR_COLUMNS, SPEED_COLUMNS, TOTAL_COLUMNS = 60, 36, 100
 
 
 def name_width(columns: int) -> int:
-    """Give the columns for a name beside a bar: a quarter, and never more than most names need."""
+    """Return the columns for a name beside a bar: a quarter of all, from 12 to 40."""
     return max(min((columns + 1) // 4, 40), 12)
 
 
 def lay_out(name: str, fraction: float | None, amount: str, speed: float, eta: str, columns: int) -> Row:
-    """Lay out one line; the right side has fixed widths so that the bars stand in a column."""
+    """Return a row of *columns*; the right side has fixed widths, so that the bars are aligned."""
     percent = f"{'' if fraction is None else f'{int(fraction * 100)}%':>5}"
     if columns < SPEED_COLUMNS:
         return Row(fit(name, columns - len(percent)) + percent)
@@ -43,12 +42,12 @@ def lay_out(name: str, fraction: float | None, amount: str, speed: float, eta: s
 
 
 def _width(text: str) -> int:
-    """Columns that *text* takes on a terminal: East Asian wide characters take two."""
+    """Return the columns of *text*: two for a wide character (Unicode Standard Annex 11)."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def fit(text: str, width: int) -> str:
-    """Pad *text* to *width* columns, or cut its middle, since the end of a name often tells files apart."""
+    """Pad *text* to *width* columns, or cut its middle: names often differ at the end only."""
     if _width(text) > width:
         head = _take(text, (width - 1) // 2)
         tail = _take(text[::-1], width - 1 - _width(head))[::-1]

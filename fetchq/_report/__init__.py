@@ -1,24 +1,26 @@
-"""Events -> lines for people, JSON lines for programs, and the report at the end of a run.
+"""Events -> lines for people, JSON lines for programs, and the summary at the end of a run.
 
-The JSON lines (``_record``) are imported when a program asks for them.
+``json_lines`` is imported only when JSON was asked for.
 """
 
 from .lines import LineWriter
-from .reporter import TICK, Reporter
-from .summary import GO_ON, Summary
-from .words import NORMAL, QUIET, VERBOSE, Lines, failure, left_by_reader, line
+from .reporter import TICK, Reporter, ReportOptions, ReportStreams
+from .summary import RESUME_HINT, Summary
+from .text import NORMAL, QUIET, VERBOSE, TextLines, format_event, format_failure, is_broken_pipe
 
 __all__ = [
-    "GO_ON",
     "NORMAL",
     "QUIET",
+    "RESUME_HINT",
     "TICK",
     "VERBOSE",
     "LineWriter",
-    "Lines",
+    "ReportOptions",
+    "ReportStreams",
     "Reporter",
     "Summary",
-    "failure",
-    "left_by_reader",
-    "line",
+    "TextLines",
+    "format_event",
+    "format_failure",
+    "is_broken_pipe",
 ]

@@ -1,4 +1,4 @@
-"""Where text goes, for as long as somebody takes it."""
+"""Text to a stream that may be closed at any time."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ __all__ = ["LineWriter"]
 
 
 class LineWriter:
-    """A stream that can go away: the first failed write is the last one.
+    """Writes text to a stream until a write fails; later text is dropped.
 
-    :param gone: called once when the reader at the other end has left.
-    :param lost: called once when the stream cannot be written for another reason.
+    :param on_closed: called once when the reader has closed the pipe.
+    :param on_error: called once when a write fails for another reason.
     """
 
     def __init__(
         self,
         stream: TextIO,
         *,
-        gone: Callable[[], None] = lambda: None,
-        lost: Callable[[OSError], None] = lambda _: None,
+        on_closed: Callable[[], None] = lambda: None,
+        on_error: Callable[[OSError], None] = lambda _: None,
     ) -> None:
-        self.stream = stream
-        self._gone = gone
-        self._lost = lost
+        self._stream = stream
+        self._on_closed = on_closed
+        self._on_error = on_error
         self._open = True
 
     def write(self, text: str) -> None:
-        """Write *text* at once, in whatever characters the stream can show."""
+        """Write and flush *text*; characters that the stream's encoding lacks are escaped."""
         if not self._open or not text:
             return
         try:
-            self.stream.write(self._encodable(text))
-            self.stream.flush()
+            self._stream.write(self._encodable(text))
+            self._stream.flush()
         except OSError as error:
             self._open = False
             if isinstance(error, BrokenPipeError):
-                self._gone()
+                self._on_closed()
             else:
-                self._lost(error)
+                self._on_error(error)
 
-    def say(self, text: str) -> None:
-        """Write one line."""
+    def write_line(self, text: str) -> None:
+        """Write *text* and a line end."""
         self.write(f"{text}\n")
 
     def _encodable(self, text: str) -> str:
-        encoding = self.stream.encoding or "utf-8"
+        encoding = self._stream.encoding or "utf-8"
         try:
             text.encode(encoding)
         except UnicodeError:

@@ -1,4 +1,4 @@
-"""Everyone who watches a run."""
+"""The observers of a run, chosen by the options of the command line."""
 
 from __future__ import annotations
 
@@ -7,128 +7,149 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol, TextIO
 
 from .._events import Event, Observer
 from .._settings import ProgressKind
 from .lines import LineWriter
 from .summary import Summary
-from .words import NORMAL, QUIET, VERBOSE, Lines, Say
+from .text import NORMAL, QUIET, VERBOSE, TextLines, WriteLine
 
-__all__ = ["TICK", "Reporter"]
+__all__ = ["TICK", "ReportOptions", "ReportStreams", "Reporter"]
 
-# Ten pictures a second look alive; a picture of nine bars costs about a millisecond.
+# Seconds between two frames. Drawing nine bars takes about a millisecond.
 TICK = 0.1
 
 
 class Display(Protocol):
-    """What draws a little at a time."""
+    """An observer that draws: bars, or a status line."""
 
     def __call__(self, event: Event) -> None:
-        """Take note of *event*."""
+        """Count *event* without drawing."""
 
     def tick(self) -> None:
-        """Draw what is new."""
+        """Draw if there is something new."""
 
     def close(self) -> None:
-        """Take the drawing off the screen."""
+        """Remove the drawing from the screen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """What to report.
+
+    :param progress: display while the run lasts; ``auto`` is bars on a terminal and a status line elsewhere.
+    :param verbosity: see :func:`format_event`.
+    :param slots: jobs that run at once, for the number of bars.
+    :param resumable: see :class:`Summary`.
+    """
+
+    progress: ProgressKind = "auto"
+    verbosity: int = NORMAL
+    slots: int
+    resumable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportStreams:
+    """Where to report.
+
+    :param stderr: text for people.
+    :param stdout: JSON events.
+    :param log: verbose lines with their time.
+    """
+
+    stderr: TextIO
+    stdout: TextIO
+    log: TextIO | None = None
 
 
 class Reporter:
-    """Everyone who watches a run: the bars or the status line, the lines, the report, the JSON and the log.
+    """Display, lines, summary, JSON events and log of a run; an observer that passes events to all of them.
 
-    Each is imported when it is wanted: a quiet run need not wait for bars.
-
-    :param progress: what to show while it runs; ``auto`` is bars on a terminal and plain lines elsewhere.
-    :param verbosity: see :func:`line`.
-    :param slots: jobs that run at once.
-    :param stderr: for people.
-    :param stdout: for JSON events.
-    :param log: gets the verbose lines, each with its time.
-    :param fleeting: see :class:`Summary`.
-    :param gone: called when a reader has left, so that the run can end.
-    :param lost: called when the JSON events cannot be written.
+    :param on_closed: called when the reader of stderr or stdout has closed the pipe.
+    :param on_error: called when the JSON events cannot be written.
     """
 
     def __init__(
         self,
-        progress: ProgressKind = "auto",
-        verbosity: int = NORMAL,
+        options: ReportOptions,
+        streams: ReportStreams,
         *,
-        stderr: TextIO,
-        stdout: TextIO,
-        log: TextIO | None = None,
-        slots: int,
-        fleeting: bool = False,
-        gone: Callable[[], None] = lambda: None,
-        lost: Callable[[OSError], None] = lambda _: None,
+        on_closed: Callable[[], None] = lambda: None,
+        on_error: Callable[[OSError], None] = lambda _: None,
     ) -> None:
-        outlet = LineWriter(stderr, gone=gone)
-        terminal = stderr.isatty() and os.environ.get("TERM") != "dumb"
+        progress, verbosity = options.progress, options.verbosity
+        lines = LineWriter(streams.stderr, on_closed=on_closed)
+        terminal = streams.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._display: Display | None = None
-        self._stderr = stderr
-        self._drawn = False
-        self.say: Say = outlet.say
+        self._stderr = streams.stderr
+        self._has_bars = False
+        self.write_line: WriteLine = lines.write_line
+        # The display is imported here, so that a quiet run does not pay for it.
         if progress == "bar" or (progress == "auto" and terminal and verbosity >= NORMAL):
             from .._progress import Bars
 
-            self._display = bars = Bars(outlet, slots=slots, shape=_shape(stderr), unicode=_unicode(stderr))
-            self.say, self._drawn = bars.say, True
+            shape, unicode = _shape(streams.stderr), _shows_blocks(streams.stderr)
+            self._display = bars = Bars(lines, slots=options.slots, shape=shape, unicode=unicode)
+            self.write_line, self._has_bars = bars.write_line, True
         elif progress == "plain" or (progress == "auto" and verbosity >= NORMAL):
-            from .._progress import Status
+            from .._progress import StatusLine
 
-            self._display = Status(self.say)
-        # With JSON on stdout the program there has every file; people get what failed, and the report.
-        told = min(verbosity, QUIET) if progress == "json" and verbosity < VERBOSE else verbosity
+            self._display = StatusLine(self.write_line)
+        # The JSON events name every finished file, so stderr has failures and the summary only.
+        shown = min(verbosity, QUIET) if progress == "json" and verbosity < VERBOSE else verbosity
         self.observers: list[Observer] = [] if self._display is None else [self._display]
-        self.observers.append(Lines(self.say, told, colour=terminal and not os.environ.get("NO_COLOR")))
+        colour = terminal and not os.environ.get("NO_COLOR")  # https://no-color.org
+        self.observers.append(TextLines(self.write_line, shown, colour=colour))
         if verbosity >= NORMAL:
-            self.observers.append(Summary(self.say, fleeting=fleeting))
+            self.observers.append(Summary(self.write_line, resumable=options.resumable))
         if progress == "json":
-            from .record import Json
+            from .json_lines import JsonLines
 
-            self.observers.append(Json(LineWriter(stdout, gone=gone, lost=lost).say))
-        if log is not None:
-            self.observers.append(Lines(_stamped(LineWriter(log).say), VERBOSE))
+            events = LineWriter(streams.stdout, on_closed=on_closed, on_error=on_error)
+            self.observers.append(JsonLines(events.write_line))
+        if streams.log is not None:
+            self.observers.append(TextLines(_with_time(LineWriter(streams.log).write_line), VERBOSE))
 
     def __call__(self, event: Event) -> None:
-        """Tell everyone."""
         for observer in self.observers:
             observer(event)
 
     def tick(self) -> None:
-        """Let the display draw; call it every :data:`TICK` seconds."""
+        """Let the display draw; to be called every :data:`TICK` seconds."""
         if self._display is not None:
             self._display.tick()
 
-    def wipe(self) -> None:
-        """Take the bars off the screen from within a signal's handler: at once, or not at all."""
-        if self._drawn and select.select([], [self._stderr], [], 0)[1]:
-            # Between two pictures the cursor stands at the first column of the first bar.
+    def clear(self) -> None:
+        """Clear the bars without blocking; for a signal handler that ends the process."""
+        if self._has_bars and select.select([], [self._stderr], [], 0)[1]:
+            # Every frame leaves the cursor at the first column of the first bar.
             os.write(self._stderr.fileno(), b"\r\x1b[J")
 
     def close(self) -> None:
-        """Take the display off the screen; later lines still reach it."""
+        """Remove the display from the screen; later lines are still written."""
         if self._display is not None:
             self._display.close()
 
 
-def _stamped(say: Say) -> Say:
-    return lambda text: say(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
+def _with_time(write_line: WriteLine) -> WriteLine:
+    return lambda text: write_line(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
 
 
 def _shape(stream: TextIO) -> Callable[[], os.terminal_size]:
     def shape() -> os.terminal_size:
         with suppress(OSError, ValueError):
             now = os.get_terminal_size(stream.fileno())
-            if now.columns and now.lines:  # a pseudo-terminal that nobody sized says 0 x 0
+            if now.columns and now.lines:  # a pseudo-terminal whose size was never set reports 0 x 0
                 return now
         return os.terminal_size((80, 24))
 
     return shape
 
 
-def _unicode(stream: TextIO) -> bool:
+def _shows_blocks(stream: TextIO) -> bool:
     try:
         "█▏".encode(stream.encoding or "ascii")
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""The report at the end of a run."""
+"""The summary at the end of a run."""
 
 from __future__ import annotations
 
@@ -6,59 +6,58 @@ from .._errors import DiskFullError
 from .._events import Event, JobFinished, RunFinished
 from .._naming import printable
 from .._units import duration, rate, size
-from .words import Say, failure, left_by_reader
+from .text import WriteLine, format_failure, is_broken_pipe
 
-__all__ = ["GO_ON", "Summary"]
+__all__ = ["RESUME_HINT", "Summary"]
 
-# One screenful; each failure has also had a line of its own when it happened.
-MOST_FAILURES = 20
+# One screenful; each failure was also reported when it happened.
+MAX_FAILURES = 20
 
-NOTHING = "Nothing to do: no job was given."
-GO_ON = "Run the same command again to resume; what is finished stays as it is."
+NO_JOBS = "Nothing to do: no job was given."
+RESUME_HINT = "Run the same command again to resume; what is finished stays as it is."
 
 
 class Summary:
-    """The report at the end of a run of several jobs: counts, bytes, time, failures, and how to go on.
+    """An observer that writes counts, bytes, time, failures and how to resume, at the end of a run.
 
-    :param say: takes one line.
-    :param fleeting: nothing stays that the same command could resume, as when the job goes to stdout.
+    :param resumable: whether running the same command again can resume; not if the file goes to stdout.
     """
 
-    def __init__(self, say: Say, *, fleeting: bool = False) -> None:
-        self._say = say
-        self._fleeting = fleeting
+    def __init__(self, write_line: WriteLine, *, resumable: bool = True) -> None:
+        self._write_line = write_line
+        self._resumable = resumable
         self._failures: list[str] = []
-        self._silent = self._resumable = False
+        self._broken_pipe = self._worth_resuming = False
 
     def __call__(self, event: Event) -> None:
-        """Collect failures; report when the run is over."""
         if type(event) is JobFinished and event.result.error is not None:
             error = event.result.error
-            self._silent = self._silent or left_by_reader(error)
-            self._resumable = self._resumable or error.transient or isinstance(error, DiskFullError)
-            if len(self._failures) < MOST_FAILURES:
-                self._failures.append(printable(failure(event.result.job, error)))
-        elif type(event) is RunFinished and not self._silent:
-            for text in self.report(event):
-                self._say(text)
+            self._broken_pipe = self._broken_pipe or is_broken_pipe(error)
+            self._worth_resuming = self._worth_resuming or error.transient or isinstance(error, DiskFullError)
+            if len(self._failures) < MAX_FAILURES:
+                self._failures.append(printable(format_failure(event.result.job, error)))
+        elif type(event) is RunFinished and not self._broken_pipe:
+            for text in self.lines(event):
+                self._write_line(text)
 
-    def report(self, run: RunFinished) -> list[str]:
-        """Give the lines; a single job that ended by itself has said all in its own."""
+    def lines(self, run: RunFinished) -> list[str]:
+        """Return the lines; the counts are left out for a single job, which was reported when it ended."""
         jobs = run.done + run.resumed + run.skipped + run.failed + run.left
-        report: list[str] = []
         if jobs == 0 and not run.stopped:
-            return [NOTHING]
+            return [NO_JOBS]
+        lines: list[str] = []
         if jobs > 1:
-            report = [_counts(run, jobs), *(f"  {text}" for text in self._failures)]
+            lines = [_counts(run, jobs), *(f"  {text}" for text in self._failures)]
             if run.failed > len(self._failures):
-                report.append(f"  ... and {run.failed - len(self._failures)} more")
-        if not self._fleeting and (self._resumable or run.left or run.stopped):
-            report.append(GO_ON)
-        return report
+                lines.append(f"  ... and {run.failed - len(self._failures)} more")
+        if self._resumable and (self._worth_resuming or run.left or run.stopped):
+            lines.append(RESUME_HINT)
+        return lines
 
 
 def _counts(run: RunFinished, jobs: int) -> str:
     kinds = [(getattr(run, kind), kind) for kind in ("done", "resumed", "skipped", "failed", "left")]
-    told = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
+    counts = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
     speed = f", {rate(run.received / run.elapsed)}" if run.received and run.elapsed > 0 else ""
-    return f"{jobs} files{': ' if told else ''}{told}; {size(run.received)} in {duration(run.elapsed)}{speed}"
+    separator = ": " if counts else ""
+    return f"{jobs} files{separator}{counts}; {size(run.received)} in {duration(run.elapsed)}{speed}"

@@ -17,9 +17,9 @@ from ..._digests import SIZES
 from ..._errors import FetchError
 from ..._events import JobFinished
 from ..._models import Job, Result
-from ..._report.record import WORDS, json_fields
+from ..._report.json_lines import KINDS, json_fields
 from ..._settings import Settings
-from ..options import OPTIONS, STORE, Choice
+from ..options import OPTIONS, STORE, Option
 
 __all__ = ["WIDTH", "generated"]
 
@@ -57,7 +57,7 @@ def _error_rows(error: type[FetchError], depth: int = 0) -> Iterator[tuple[str, 
 
 def _events() -> str:
     return _columns(
-        (word, f"{_summary(event)} [{', '.join(json_fields(event))}]") for event, word in WORDS.items()
+        (word, f"{_summary(event)} [{', '.join(json_fields(event))}]") for event, word in KINDS.items()
     )
 
 
@@ -73,11 +73,11 @@ def _config() -> str:
     )
 
 
-def _key(option: Choice) -> str:
+def _key(option: Option) -> str:
     return str(option.name).replace("_", "-")
 
 
-def _value(option: Choice) -> str:
+def _value(option: Option) -> str:
     if option.is_flag:
         return "true"
     word = json.dumps(str(option.metavar).strip("'"))

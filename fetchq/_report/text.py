@@ -1,4 +1,4 @@
-"""Events and errors as lines for people."""
+"""Events and errors as lines of text for people."""
 
 from __future__ import annotations
 
@@ -11,59 +11,68 @@ from .._models import Job, Result, redact
 from .._naming import printable
 from .._units import rate, size
 
-__all__ = ["NORMAL", "QUIET", "VERBOSE", "Lines", "Say", "failure", "left_by_reader", "line"]
+__all__ = [
+    "NORMAL",
+    "QUIET",
+    "VERBOSE",
+    "TextLines",
+    "WriteLine",
+    "format_event",
+    "format_failure",
+    "is_broken_pipe",
+]
 
-Say: TypeAlias = Callable[[str], None]
+WriteLine: TypeAlias = Callable[[str], None]
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 
-def left_by_reader(error: FetchError) -> bool:
-    """Tell whether *error* only means that the program behind the pipe has ended: not worth a word."""
+def is_broken_pipe(error: FetchError) -> bool:
+    """Whether the reader of standard output closed the pipe, which is not reported as a failure."""
     return isinstance(error.__cause__, BrokenPipeError)
 
 
-def line(event: Event, verbosity: int = VERBOSE) -> str | None:
-    """Give *event* as one line for people; None where *verbosity* is too low for it, or nobody would read it.
+def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
+    """Return *event* as one line; None if *verbosity* is too low for it, or if it is a broken pipe.
 
-    :param verbosity: -1 failures only, 0 also finished files and warnings, 1 also plans and retries.
+    :param verbosity: QUIET: failures; NORMAL: also finished files, warnings; VERBOSE: also plans, retries.
     """
     match event:
-        case JobFinished() if event.result.error is not None and left_by_reader(event.result.error):
+        case JobFinished() if event.result.error is not None and is_broken_pipe(event.result.error):
             return None
         case JobFinished() if verbosity >= NORMAL or not event.result.ok:
-            text = _ended(event)
+            text = _finished(event)
         case Warned() if verbosity >= NORMAL:
             text = f"warning  {event.message}"
         case Planned() if verbosity >= VERBOSE:
-            text = f"{event.kind:<8} {event.name}{_at(event)}{_because(event.reason)}"
+            text = f"{event.kind:<8} {event.name}{_range(event)}{_in_parentheses(event.reason)}"
         case AttemptFailed() if verbosity >= VERBOSE:
-            text = f"retry    {event.name} {_when(event.wait)}, failure {event.failures}: {event.error}"
+            text = f"retry    {event.name} {_delay(event.wait)}, failure {event.failures}: {event.error}"
         case _:
             return None
     return printable(text)
 
 
-def _at(event: Planned) -> str:
+def _range(event: Planned) -> str:
     start = f" from {size(event.start)}" if event.start else ""
     return f"{start} of {'unknown size' if event.size is None else size(event.size)}"
 
 
-def _when(wait: float) -> str:
-    return f"in {wait:.1f} s" if wait >= 0.05 else "at once"  # less would be written 0.0
+def _delay(wait: float) -> str:
+    return f"in {wait:.1f} s" if wait >= 0.05 else "at once"  # less would be rounded to 0.0
 
 
-def _because(reason: str) -> str:
+def _in_parentheses(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
 
-def _ended(event: JobFinished) -> str:
+def _finished(event: JobFinished) -> str:
     result = event.result
     if result.error is not None:
-        return f"failed   {failure(result.job, result.error)}"
+        return f"failed   {format_failure(result.job, result.error)}"
     name = "stdout" if result.job.out == "-" else event.name or _path(result)
     if result.status == "skipped":
-        return f"skipped  {name}{_because(result.reason)}"
+        return f"skipped  {name}{_in_parentheses(result.reason)}"
     fetched = f", {size(result.received)} of them fetched now" if result.status == "resumed" else ""
     speed = f", {rate(result.received / result.elapsed)}" if result.elapsed > 0 else ""
     unverified = ", length unknown: not verified" if result.verified == "nothing" else ""
@@ -74,41 +83,39 @@ def _path(result: Result) -> str:
     return str(result.path or redact(result.job.url))
 
 
-def failure(job: Job, error: FetchError) -> str:
-    """Say which job it was, and why; the message often names the URL or the line by itself."""
+def format_failure(job: Job, error: FetchError) -> str:
+    """Return the message of *error*, preceded by the job's URL and queue line unless it contains them."""
     message = str(error)
     url, source = redact(job.url), job.source
     where = [part for part in (url, source) if part and part not in message]
     return f"{', '.join(where)}: {message}" if where else message
 
 
-# Red, green, cyan and yellow of the eight that every terminal has; the word says the same without them.
+# Red, green, cyan and yellow of the eight standard colours (ECMA-48 SGR 31 to 36).
 _COLOURS = {"failed": 31, "done": 32, "resumed": 36, "skipped": 36, "warning": 33, "retry": 33}
 
 
-class Lines:
-    """Finished files, failures and warnings as a line each; plans and retries too when verbose.
+class TextLines:
+    """An observer that writes events as lines of text.
 
-    :param say: takes one line.
-    :param verbosity: see :func:`line`.
-    :param colour: paint the first word.
+    :param verbosity: see :func:`format_event`.
+    :param colour: colour the first word.
     """
 
-    def __init__(self, say: Say, verbosity: int = NORMAL, *, colour: bool = False) -> None:
-        self._say = say
+    def __init__(self, write_line: WriteLine, verbosity: int = NORMAL, *, colour: bool = False) -> None:
+        self._write_line = write_line
         self._verbosity = verbosity
         self._colour = colour
 
     def __call__(self, event: Event) -> None:
-        """Say *event* if it is worth a line."""
-        if type(event) is Progressed:  # by far the most frequent, and never a line
+        if type(event) is Progressed:  # by far the most frequent event, and never shown
             return
-        text = line(event, self._verbosity)
+        text = format_event(event, self._verbosity)
         if text is not None:
-            self._say(_paint(text) if self._colour else text)
+            self._write_line(_coloured(text) if self._colour else text)
 
 
-def _paint(text: str) -> str:
+def _coloured(text: str) -> str:
     word, space, rest = text.partition(" ")
     colour = _COLOURS.get(word)
     return f"\x1b[{colour}m{word}\x1b[0m{space}{rest}" if colour else text

@@ -1,4 +1,4 @@
-"""Events as JSON objects; the field names are stable."""
+"""Events as JSON objects, one a line."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ from .._events import (
     Warned,
 )
 from .._models import Result, redact
-from .words import Say
+from .text import WriteLine
 
-__all__ = ["WORDS", "Json", "json_fields", "record"]
+__all__ = ["KINDS", "JsonLines", "event_to_dict", "json_fields"]
 
 
-def record(event: Event) -> dict[str, Any]:
-    """Give *event* as a JSON object; the field names are stable, ``event`` is the record's word."""
-    told: dict[str, Any] = {"event": WORDS[type(event)]}
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """Return the JSON object of *event*: ``event`` holds its kind, the fields of a Result stand beside its own.
+
+    Programs rely on these names; they do not change.
+    """
+    converted: dict[str, Any] = {"event": KINDS[type(event)]}
     for name in event._fields:
         value = getattr(event, name)
-        told.update(_result(value)) if isinstance(value, Result) else told.update({name: _plain(value)})
-    return told
+        converted |= _result(value) if isinstance(value, Result) else {name: _plain(value)}
+    return converted
 
 
-WORDS: dict[type[Event], str] = {
+KINDS: dict[type[Event], str] = {
     RunStarted: "run_started",
     JobStarted: "job_started",
     Planned: "planned",
@@ -60,8 +63,8 @@ def json_fields(event: type[Event]) -> list[str]:
 
 def _result(result: Result) -> dict[str, Any]:
     job = result.job
-    told = dict(zip(_JOB_FIELDS, (job.id, redact(job.url), job.source), strict=True))
-    return told | {name: _plain(getattr(result, name)) for name in _RESULT_FIELDS}
+    of_job = dict(zip(_JOB_FIELDS, (job.id, redact(job.url), job.source), strict=True))
+    return of_job | {name: _plain(getattr(result, name)) for name in _RESULT_FIELDS}
 
 
 def _plain(value: Any) -> Any:
@@ -77,18 +80,16 @@ def _plain(value: Any) -> Any:
     return dict(value) if hasattr(value, "keys") else value
 
 
-class Json:
-    """Every event as one JSON object a line.
+class JsonLines:
+    """An observer that writes every event as one line of JSON, in ASCII.
 
-    :param say: takes one line.
-    :param now: seconds since 1970.
+    :param now: returns seconds since 1970, for the field ``time``.
     """
 
-    def __init__(self, say: Say, *, now: Callable[[], float] = time.time) -> None:
-        self._say = say
+    def __init__(self, write_line: WriteLine, *, now: Callable[[], float] = time.time) -> None:
+        self._write_line = write_line
         self._now = now
 
     def __call__(self, event: Event) -> None:
-        """Say *event* in JSON; ASCII only, so that no name can move a cursor."""
-        word, *rest = record(event).items()
-        self._say(json.dumps(dict([word, ("time", round(self._now(), 3)), *rest])))
+        kind, *rest = event_to_dict(event).items()
+        self._write_line(json.dumps(dict([kind, ("time", round(self._now(), 3)), *rest])))
