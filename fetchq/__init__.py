@@ -2,17 +2,17 @@
 
 The map of the package:
 
-- :func:`download` fetches one URL and blocks; :func:`adownload` does so in a running event loop.
+- :func:`download` downloads one URL and blocks; :func:`adownload` does so in a running event loop.
 - :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends.
-- :class:`Job` says what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
-- :class:`Settings` holds :class:`Network`, :class:`Retry`, :class:`Disk`, :class:`Queue`: each default once.
-- :class:`FetchError` is the root of all that can go wrong; :mod:`fetchq._errors` draws the tree.
-- An :data:`Observer` is any callable that takes an :data:`Event`; the records are in :mod:`fetchq._events`.
+- :class:`Job` is what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
+- :class:`Settings` holds :class:`Network`, :class:`Retry`, :class:`Disk` and :class:`Queue` with all defaults.
+- :class:`FetchError` is the base of all errors; :mod:`fetchq._errors` shows the tree.
+- An :data:`Observer` is any callable that takes an :data:`Event`; :mod:`fetchq._events` defines the events.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from ._version import VERSION as __version__  # noqa: N811 - the name that the language expects
+from ._version import VERSION as __version__  # noqa: N811 - the conventional name
 
 if TYPE_CHECKING:
     from ._api import Downloader, adownload, download
@@ -96,14 +96,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name's module when the name is first used: ``import fetchq`` alone costs nothing (PEP 562)."""
+    """Import a public name when it is first used, so that ``import fetchq`` alone is fast (PEP 562)."""
     if name in __all__:
         from importlib import import_module
 
         for noun in ("_errors", "_models", "_settings", "_events", "_api"):
             module = import_module(f".{noun}", __name__)
             if name in module.__all__:
-                # Kept, so that this is asked once for each name.
+                # Set as an attribute, so that __getattr__ is called once for each name.
                 return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

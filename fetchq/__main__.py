@@ -4,7 +4,7 @@ import gc
 import sys
 
 # Objects allocated between two garbage collections; the default is 700. Imports and small files allocate tens
-# of thousands and hardly a cycle: collections took 5 % of the start and 2 % of a long queue. 50,000 objects take
+# of thousands and hardly a cycle: collections took 5 % of the start and 2 % of a long queue. 50,000 objects are
 # about 5 MB.
 GC_THRESHOLD = 50_000
 

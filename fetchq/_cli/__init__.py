@@ -97,7 +97,7 @@ def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, 
     return verify(paths, checksums=checksums, store=store, progress=progress)
 
 
-@_commands.command(context_settings=CONTEXT, short_help="Say what a directory's store remembers.")
+@_commands.command(context_settings=CONTEXT, short_help="Show what a directory's store remembers.")
 @click.argument("directory", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each job.")
 def status(directory: Path, as_json: bool) -> int:
