@@ -18,6 +18,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -162,7 +163,7 @@ def _running(
 def _start(
     name: str, root: Path, command: Callable[[Server, Path], list[str]], authority: Path | None, state: Path
 ) -> tuple[Server, subprocess.Popen[bytes]]:
-    """Start on ports that are free now; somebody else may take one meanwhile, so try again if it ends."""
+    """Start on ports that are free now; another process may take one meanwhile, so try three times."""
     out = state / "out.log"
     for _ in range(3):
         port, tls_port = _free_ports()
@@ -181,14 +182,21 @@ def _start(
 
 
 def _ready(process: subprocess.Popen[bytes], server: Server) -> bool:
+    """Wait until *process* itself listens on its ports: what answers there may be a server of another test."""
     deadline = time.monotonic() + START
-    waiting = [port for port in (server.port, server.tls_port) if port]
-    while waiting and time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", waiting[-1]), 1.0):
-            waiting.pop()
-            continue
+    ports = {port for port in (server.port, server.tls_port) if port}
+    while time.monotonic() < deadline and process.poll() is None:
+        if ports <= _listening(process.pid):
+            return True
         time.sleep(0.02)
-    return not waiting
+    return False
+
+
+def _listening(pid: int) -> set[int]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        sockets = psutil.Process(pid).net_connections("tcp")
+        return {sock.laddr.port for sock in sockets if sock.status == psutil.CONN_LISTEN}
+    return set()
 
 
 def _free_ports() -> tuple[int, int]:

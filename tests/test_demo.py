@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from fetchq import AttemptFailed, Job, JobFinished, JobStarted, NetworkError, Re
 from fetchq._demo.recorder import Recorder, table
 from fetchq._demo.server import DemoFile, DemoServer, Fault
 
-from .conftest import clean_env
+from .conftest import clean_env, until
 
 # The whole run, in a process of its own; the command line has its own tests.
 DEMO = "import sys; from pathlib import Path; from fetchq._demo import demo; sys.exit(demo(Path(sys.argv[1])))"
@@ -64,11 +63,7 @@ def test_ctrl_c_ends_it_quietly_and_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 20
-    while not list(tmp_path.glob("fetchq-demo-*/*.part")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: any(tmp_path.glob("fetchq-demo-*/*.part")) or process.poll() is not None)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -7,8 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 import fetchq
 from fetchq._settings import IfExists
 
-from .conftest import RunFetchq, run, running
+from .conftest import RunFetchq, run, running, until
 from .origin import Origin, chunked, drop, generated, throttle
 
 MIB = 1 << 20
@@ -49,13 +48,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def remount(folder: Path, options: str) -> None:
     mount("-o", f"remount,{options}", folder)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def started(

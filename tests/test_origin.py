@@ -8,14 +8,14 @@ import hashlib
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from . import origin as o
+from .conftest import until
 from .origin import Behaviour, Origin, generated, literal
 
 SIZE = 200_000
@@ -47,21 +47,14 @@ def split(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(first.split()[1]), headers, body
 
 
-def chunks(sock: socket.socket, until: type[OSError]) -> Iterator[bytes]:
+def chunks(sock: socket.socket, end: type[OSError]) -> Iterator[bytes]:
     """What arrives, until exactly this error ends it."""
     try:
         while chunk := sock.recv(65536):
             yield chunk
-    except until:
+    except end:
         return
-    pytest.fail(f"the connection ended without {until.__name__}")
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    pytest.fail(f"the connection ended without {end.__name__}")
 
 
 def get(origin: Origin, path: str, *lines: str) -> tuple[int, dict[str, str], bytes]:
@@ -237,8 +230,8 @@ def test_reset_comes_after_exactly_so_many_bytes_even_if_they_are_read_slowly(or
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         sock.connect(("127.0.0.1", origin.port))
         sock.sendall(b"GET /f HTTP/1.1\r\n\r\n")
-        wait_for(lambda: bool(origin.requests) and origin.requests[0].sent == 180_000)
-        got = b"".join(chunks(sock, until=ConnectionResetError))
+        until(lambda: bool(origin.requests) and origin.requests[0].sent == 180_000)
+        got = b"".join(chunks(sock, end=ConnectionResetError))
     assert split(got)[2] == DATA[:180_000]
 
 
@@ -249,9 +242,9 @@ def test_silence_lasts_until_the_peer_leaves(origin: Origin, behaviour: Behaviou
     origin.serve("/f", FILE, behaviour)
     with socket.create_connection(("127.0.0.1", origin.port), WAIT) as sock:
         sock.sendall(b"GET /f HTTP/1.1\r\n\r\n")
-        wait_for(lambda: bool(origin.requests) and origin.requests[0].sent == sent)
+        until(lambda: bool(origin.requests) and origin.requests[0].sent == sent)
         sock.settimeout(0.05)
-        list(chunks(sock, until=TimeoutError))
+        list(chunks(sock, end=TimeoutError))
         assert not origin.requests[0].finished
     assert origin.requests[0].sent == sent
 
@@ -361,7 +354,7 @@ def test_crowded_turns_the_second_request_away(origin: Origin) -> None:
     origin.serve("/g", FILE, o.crowded(1, o.status(429)), repeat=True)
     with socket.create_connection(("127.0.0.1", origin.port), WAIT) as sock:
         sock.sendall(b"GET /f HTTP/1.1\r\n\r\n")
-        wait_for(lambda: bool(origin.requests))
+        until(lambda: bool(origin.requests))
         assert get(origin, "/g")[0] == 429
     origin.settle()
     assert get(origin, "/g")[0] == 200
@@ -391,7 +384,7 @@ def test_an_origin_ends_with_its_block_whatever_goes_on() -> None:
         socks = [socket.create_connection(("127.0.0.1", origin.port), WAIT) for _ in range(3)]
         for sock in socks[:2]:
             sock.sendall(b"GET /f HTTP/1.1\r\n\r\n")
-        wait_for(lambda: len(origin.requests) == 2)
+        until(lambda: len(origin.requests) == 2)
     for sock in socks:
         with sock:
             while sock.recv(65536):

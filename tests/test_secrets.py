@@ -12,7 +12,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -22,7 +21,7 @@ import pytest
 
 import fetchq
 
-from .conftest import RunFetchq, clean_env, run
+from .conftest import RunFetchq, clean_env, run, until
 from .origin import (
     Behaviour,
     Origin,
@@ -386,10 +385,7 @@ def test_what_a_killed_run_leaves_holds_no_secret(origin: Origin, tmp_path: Path
         try:
             log = tmp_path / "out/.fetchq.db-wal"
             journal = tmp_path / "out/stuck.bin.part.json"
-            deadline = time.monotonic() + 20
-            while not (log.exists() and b"/done.bin" in log.read_bytes() and journal.exists()):
-                assert time.monotonic() < deadline, "nothing was written"
-                time.sleep(0.02)
+            until(lambda: log.exists() and b"/done.bin" in log.read_bytes() and journal.exists())
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -92,6 +93,21 @@ def test_extra_configuration(www: Path, client: httpx.Client) -> None:
             assert client.get(server.url("/tea")).status_code == 418
         with servers.caddy(www, handlers=[answer]) as server:
             assert client.get(server.url("/tea")).status_code == 418
+
+
+@pytest.mark.parametrize("name", ["caddy", "nginx", "hypercorn"])
+def test_a_port_that_another_process_took_meanwhile_is_not_used(
+    www: Path, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    servers.need(name)
+    free_ports = servers._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([(taken.getsockname()[1], 0), free_ports()])
+        monkeypatch.setattr(servers, "_free_ports", lambda: next(ports))
+        (www / "f.bin").write_bytes(DATA)
+        with getattr(servers, name)(www) as server, client:
+            assert server.port != taken.getsockname()[1]
+            assert client.get(server.url("/f.bin")).content == DATA
 
 
 def test_a_server_that_cannot_start_says_why(www: Path) -> None:
