@@ -370,7 +370,7 @@ def endless(chunks: Iterator[bytes]) -> BinaryIO:
     "form", ["https://h/%d\n", "https://h/%d\n  out=%d\n  x%d=1\n", '{"url": "h", "id": %d, "x%d": 1}\n']
 )
 def test_memory_does_not_grow_with_the_file(form: str) -> None:
-    chunks = (form.replace("%d", str(number)).encode() for number in range(25_000))
+    chunks = (form.replace("%d", str(number)).encode() for number in range(10_000))
     jobs = read("-", warn=ignored, stdin=endless(chunks))
     for _ in islice(jobs, 2000):
         pass
@@ -381,7 +381,7 @@ def test_memory_does_not_grow_with_the_file(form: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert count >= 23_000
+    assert count >= 8000
     assert peak < 512 * 1024
 
 

@@ -40,7 +40,7 @@ else:
     ParamType = click.ParamType  # not subscriptable in older releases
 
 
-class Type(ParamType):
+class OptionType(ParamType):
     """Base of the types; in an environment variable several values are separated by line ends."""
 
     envvar_list_splitter: ClassVar[str] = "\n"
@@ -66,7 +66,7 @@ class Type(ParamType):
         self.fail(reason.removesuffix("."), param, ctx)
 
 
-class Size(Type):
+class SizeType(OptionType):
     """A size or a rate."""
 
     name = "size"
@@ -76,7 +76,7 @@ class Size(Type):
         return parse_size(text)
 
 
-class Rate(Size):
+class RateType(SizeType):
     """A limit in bytes per second."""
 
     def read(self, text: str) -> int:
@@ -87,7 +87,7 @@ class Rate(Size):
         return rate
 
 
-class Count(Type):
+class CountType(OptionType):
     """A whole number from 1."""
 
     name = "count"
@@ -100,7 +100,7 @@ class Count(Type):
         return int(count)
 
 
-class Seconds(Type):
+class SecondsType(OptionType):
     """A timeout: more than 0 seconds, or ``none``."""
 
     name = "seconds"
@@ -113,7 +113,7 @@ class Seconds(Type):
         return seconds
 
 
-class Pause(Type):
+class PauseType(OptionType):
     """A wait of 0 seconds or more."""
 
     name = "seconds"
@@ -126,7 +126,7 @@ class Pause(Type):
         return seconds
 
 
-class Retries(Type):
+class RetriesType(OptionType):
     """A whole number from 0, or ``inf``."""
 
     name = "count"
@@ -140,7 +140,7 @@ class Retries(Type):
         return int(text)
 
 
-class Codes(Type):
+class CodesType(OptionType):
     """HTTP status codes and ranges: ``429,503,520-524``."""
 
     name = "codes"
@@ -158,7 +158,7 @@ class Codes(Type):
         return frozenset(codes)
 
 
-class Header(Type):
+class HeaderType(OptionType):
     """``Name: value``."""
 
     name = "header"
@@ -173,7 +173,7 @@ class Header(Type):
         return name.strip(), value.strip()
 
 
-class Pair(Type):
+class PairType(OptionType):
     """``K=V``."""
 
     name = "K=V"
@@ -186,17 +186,17 @@ class Pair(Type):
         return key, value
 
 
-class Cookie(Pair):
+class CookieType(PairType):
     """One or several cookies, as in a Cookie header: ``a=1; b=2`` (RFC 6265 section 4.2.1)."""
 
     def read(self, text: str) -> tuple[tuple[str, str], ...]:  # type: ignore[override] # a pair, several times
         """Return all pairs."""
         if re.search(_BREAKS, text):
             raise ValueError("a cookie holds no line break.")
-        return tuple(super(Cookie, self).read(part.strip()) for part in text.split(";") if part.strip())
+        return tuple(super(CookieType, self).read(part.strip()) for part in text.split(";") if part.strip())
 
 
-class Checksum(Type):
+class ChecksumType(OptionType):
     """``ALGO:HEX``."""
 
     name = "checksum"
@@ -208,7 +208,7 @@ class Checksum(Type):
         return str(parse(text))
 
 
-class Url(Type):
+class UrlType(OptionType):
     """A URL, taken as written."""
 
     name = "URL"
@@ -228,7 +228,7 @@ def _number(text: str) -> float:
     return number
 
 
-CHECKSUM, CODES, COOKIE, COUNT, HEADER = Checksum(), Codes(), Cookie(), Count(), Header()
-PAIR, PAUSE, RATE, RETRIES, SECONDS = Pair(), Pause(), Rate(), Retries(), Seconds()
-SIZE, URL = Size(), Url()
+CHECKSUM, CODES, COOKIE, COUNT, HEADER = ChecksumType(), CodesType(), CookieType(), CountType(), HeaderType()
+PAIR, PAUSE, RATE, RETRIES, SECONDS = PairType(), PauseType(), RateType(), RetriesType(), SecondsType()
+SIZE, URL = SizeType(), UrlType()
 IF_EXISTS = click.Choice(get_args(IfExists))
