@@ -234,6 +234,8 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     :raises ProtocolError: a slice that nobody asked for.
     """
     content_range = parse_content_range(headers.get("content-range"))
+    # Some servers send a range under status 200.
+    partial = status == 206 or (content_range is not None and content_range.span is not None)
     if known is not None and status not in (206, 416):
         _refuse_stranger(known, seen)
     if ask.span is None or known is None:
@@ -243,10 +245,10 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     if same_resource(known, seen) is False:
         if ask.condition and same_resource(replace(known, etag=None), replace(seen, etag=None)):
             return Answer("ask_plain", "the entity tag differs from server to server")
-        return Answer("ask_whole" if status == 206 else "whole", "the resource changed")
+        return Answer("ask_whole" if partial else "whole", "the resource changed")
     if content_range is not None and content_range.span is not None and not seen.encoding:
         return _decide_slice(ask, known, status, content_range.span, content_range.total, headers)
-    if status == 206:
+    if partial:
         kind = headers.get("content-type", "").lower()
         why = "several ranges in one body" if kind.startswith("multipart/") else "a range without its place"
         return Answer("ask_whole", f"the server sent {why}")

@@ -218,6 +218,25 @@ OK = {"content-range": "bytes 40-99/100", "content-length": "60", "etag": '"a"'}
         ),
         pytest.param(PLAIN_40, BARE, 200, {"content-length": "100"}, "whole", id="ranges ignored"),
         pytest.param(FROM_40, STRONG, 200, OK, "slice", id="right slice under 200"),
+        pytest.param(
+            FROM_40, STRONG, 200, OK | {"etag": '"b"'}, "ask_whole", id="slice of another version under 200"
+        ),
+        pytest.param(
+            FROM_40,
+            STRONG,
+            200,
+            OK | {"content-range": "bytes 40-99/101"},
+            "ask_whole",
+            id="slice of another length under 200",
+        ),
+        pytest.param(
+            FROM_40,
+            STRONG,
+            200,
+            OK | {"content-encoding": "gzip"},
+            "ask_whole",
+            id="slice of the gzip form under 200",
+        ),
         pytest.param(FROM_40, STRONG, 416, {"content-range": "bytes */40"}, "ask_whole", id="416: shorter now"),
         pytest.param(FROM_40, STRONG, 416, {}, "ask_whole", id="416 without a total"),
         pytest.param(
