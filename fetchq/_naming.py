@@ -1,7 +1,7 @@
-"""Headers and URL -> one safe file name; where the user's own name goes; what to try when it is taken.
+"""File names: from headers and URL, from the user, and the alternatives when a name is taken.
 
-A name that a server chose passes :func:`sanitise`; a name that the user wrote is kept as written and only
-refused (:func:`place`) where it would leave the directory or could not be stored.
+A name from a server passes :func:`sanitise`. A name from the user is kept as written; :func:`place` refuses
+it where it would leave the directory or could not be stored.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ __all__ = ["candidates", "guess", "name_from", "place", "printable", "sanitise"]
 
 Headers = Mapping[str, str]
 
-# A pattern that plain ASCII names do not need is left as text: ``re`` compiles it when it is first used.
+# The patterns that plain ASCII names do not need are strings: ``re`` compiles and caches them at first use.
 
-# What a file is called when nobody says: the word browsers use.
+# The name of a download without any other: the word browsers use.
 NAMELESS = "download"
 
-# File systems hold 255 bytes a name; ".part.json.tmp", the longest of our suffixes, takes 14 of them.
+# File systems allow 255 bytes a name; ".part.json.tmp", the longest suffix of a side file, takes 14.
 MAX_BYTES = 240
 FILE_SYSTEM_BYTES = 255
 
-# Bidi controls and line separators re-order or break what a terminal shows; C0, DEL and C1 command it; a
-# surrogate cannot be encoded.
-_HOSTILE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-# Characters without a glyph: two names that look alike would be two files, or a suffix would hide.
-_UNSEEN = (
+# C0, DEL and C1 controls are terminal commands; bidi controls and line separators reorder or break a line;
+# surrogates cannot be encoded.
+_CONTROLS = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+# Characters without a glyph: with them two different names look the same.
+_INVISIBLE = (
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
     "\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"
 )
-_HOSTILE_CHARACTER = f"[{_HOSTILE}]"
-# The joiners shape Persian, Indic scripts and emoji; beside ASCII, at an end or doubled they only hide.
+_CONTROL = f"[{_CONTROLS}]"
+# Joiners are needed within Persian, Indic scripts and emoji; next to ASCII, at an end or doubled they are not.
 _JOINER = "\u200c\u200d"
-_STRIPPED = f"[{_HOSTILE}{_UNSEEN}]|(?<![^\x00-\x7f{_JOINER}])[{_JOINER}]|[{_JOINER}](?![^\x00-\x7f{_JOINER}])"
-# Not allowed on Windows file systems and on USB sticks formatted there.
+_STRIPPED = f"[{_CONTROLS}{_INVISIBLE}]|(?<![^\x00-\x7f{_JOINER}])[{_JOINER}]|[{_JOINER}](?![^\x00-\x7f{_JOINER}])"
+# Not allowed in names on NTFS, FAT and exFAT.
 _REPLACED = str.maketrans('<>:"|?*', "_" * 7)
 _DEVICE = re.compile(
     r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(?:COM|LPT)[0-9¹²³])(?=[ .]|$)", re.IGNORECASE
 )
-# Names of ours: a server that chose one would have its file taken for a part, a journal, a store or settings.
-_OURS = re.compile(
+# fetchq's own files: a download of such a name would be read as a part, journal, store or settings.
+_RESERVED = re.compile(
     r"(?:.*\.part(?:\.json(?:\.tmp)?|\.bad)?|\.fetchq\.db(?:-[a-z]+)?|fetchq\.toml)", re.IGNORECASE | re.DOTALL
 )
-# What sanitising leaves as it is, if it is no device's name and none of ours: nearly every name there is.
+# Names that sanitising does not change, if they are neither a device's nor reserved: nearly every real one.
 _USUAL = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_+=@-]|\.(?=[A-Za-z0-9_+=@-])){0,199}")
-# 15 characters cover the longest suffixes in use (".crdownload", ".torrent"); a compressor's suffix or a
-# signature's brings the one before it along, so that "a.tar.gz" stays one.
+# 15 characters cover the longest suffixes in use (".crdownload"). The suffix of a compressor or signature
+# includes the one before it: ".tar.gz".
 _SUFFIX = re.compile(
     r"(?<=[^.])(?:(?:\.[a-z][a-z0-9]{0,9})?\.(?:gz|bz2|xz|zst|lz4|lz|lzma|br|z|asc|sig|gpg)|\.[^.\s]{1,15})\Z",
     re.IGNORECASE,
 )
 
-# One parameter of Content-Disposition up to its ";" (RFC 6266 section 4.1), read as browsers do: a value
-# without quotes may hold spaces, closing quotes may be missing, what follows a quoted value is skipped.
+# One parameter of Content-Disposition up to its ";" (RFC 6266 section 4.1). As in browsers, a value without
+# quotes may contain spaces, the closing quote may be missing, and text after a quoted value is ignored.
 _PARAMETER = r'(?s)([^;="]*)(?:=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*)))?[^;]*;?'
 _ESCAPED = r"(?s)\\(.)"
-# A URL's path, behind scheme and authority where there are any (RFC 3986 appendix B).
+# The path of a URL, after optional scheme and authority (RFC 3986 appendix B).
 _PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 _PERCENT_ENCODED = r"(?:[A-Za-z0-9\-._~!$&'()*+,=@/]|%[0-9A-Fa-f]{2})+"
 
 
 def name_from(headers: Headers, url: str, *, dotfiles: bool = False) -> str:
-    """Choose the name of a download as browsers do: Content-Disposition, else the URL, else ``download``.
+    """Return a safe name for a download: from Content-Disposition, else the URL, else ``download``.
 
-    :param headers: of the response that brings the body, case-insensitive.
-    :param url: that response's URL.
-    :param dotfiles: let the name begin with a dot.
+    :param headers: fields of the response with the body; names in lower case, or case-insensitive.
+    :param url: URL of that response, after redirects.
+    :param dotfiles: allow a leading dot.
     """
     disposition = headers.get("content-disposition")
     offers = _disposition_names(disposition) if disposition else ()
@@ -83,25 +83,26 @@ def name_from(headers: Headers, url: str, *, dotfiles: bool = False) -> str:
 
 
 def guess(url: str, *, dotfiles: bool = False) -> str:
-    """Give the name that the URL alone suggests; the response may still choose another."""
+    """Return a safe name from the URL alone, before there is a response."""
     return sanitise(_last_of_path(url), dotfiles=dotfiles)
 
 
 def sanitise(raw: str, *, dotfiles: bool = False) -> str:
-    r"""Turn whatever a server says into one safe file name of at most 240 bytes, its suffix kept.
+    r"""Return a safe file name of at most 240 bytes for any text; idempotent.
 
-    Only what follows the last separator counts, ``/`` or ``\``. The name is in NFC, without control, bidi
-    and unseen characters, leading dots and the names of devices, and it is none of fetchq's own files
-    (``.part``, ``.part.json``, ``.fetchq.db``, ``fetchq.toml`` get a ``_``). Applied twice it changes nothing.
+    Everything up to the last ``/`` or ``\`` is dropped. The result is in NFC, without control, bidi and
+    invisible characters. Unless *dotfiles*, leading dots are dropped. A device's name (``CON``) gets a ``_``
+    in front, the name of one of fetchq's own files (``NAME.part``, ``fetchq.toml``) a ``_`` behind. A long
+    name is cut before its suffix. Where nothing is left, the result is ``download``.
     """
     return _clean(raw, dotfiles) or NAMELESS
 
 
 def place(directory: Path, out: str | None, *, name: str = "") -> tuple[Path, str]:
-    """Split the target that the user asked for into the folder, inside *directory*, and the file name.
+    """Return folder and file name of the target that the user asked for.
 
-    :param out: relative path with ``/``; None means *name* in *directory*.
-    :raises UsageError: *out* would leave the directory, names a folder, or cannot be a file's name.
+    :param out: path relative to *directory*, separated by ``/``; None means *name* in *directory*.
+    :raises UsageError: *out* would leave *directory*, names a folder, or cannot be stored.
     """
     if out is None:
         return directory, name
@@ -114,7 +115,7 @@ def place(directory: Path, out: str | None, *, name: str = "") -> tuple[Path, st
 
 def candidates(name: str) -> Iterator[str]:
     """Yield the names to try when *name* is taken: ``a.iso``, ``a.1.iso``, ``a.2.iso``, and so on."""
-    # Nearly always the first one alone is wanted; a character has up to four bytes.
+    # Usually only this one is consumed, so splitting is avoided; a character takes up to four bytes.
     yield name if len(name) * 4 <= MAX_BYTES else _fit(*_split(name))
     stem, suffix = _split(name)
     for number in count(1):
@@ -122,17 +123,17 @@ def candidates(name: str) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Give *text* as a terminal can show it: control, escape and bidi characters become ``?``."""
-    # Python's own notion of what can be printed is narrower, and asked in no time.
-    return text if text.isprintable() else re.sub(_HOSTILE_CHARACTER, "?", text)
+    """Return *text* with control, bidi and surrogate characters replaced by ``?``, for a terminal."""
+    # isprintable() is stricter than the pattern, and saves most text the search.
+    return text if text.isprintable() else re.sub(_CONTROL, "?", text)
 
 
 def _clean(raw: str, dotfiles: bool) -> str:
-    """Sanitise until nothing changes any more; empty when nothing is left."""
-    if _USUAL.fullmatch(raw) and not _DEVICE.match(raw) and not _OURS.fullmatch(raw):
+    """Return *raw* sanitised until nothing changes; empty if nothing is left."""
+    if _USUAL.fullmatch(raw) and not _DEVICE.match(raw) and not _RESERVED.fullmatch(raw):
         return raw
     name = _cleaned_once(raw, dotfiles)
-    # Each step can lay bare what an earlier one takes away: a dot behind a space, a joiner at a cut.
+    # A later step can create what an earlier one removes: a cut may end at a space or a joiner.
     while (again := _cleaned_once(name, dotfiles)) != name:
         name = again
     return name
@@ -147,19 +148,19 @@ def _cleaned_once(raw: str, dotfiles: bool) -> str:
         name = name.lstrip(". ")
     if _DEVICE.match(name):
         name = f"_{name}"
-    if _OURS.fullmatch(name):
+    if _RESERVED.fullmatch(name):
         name = f"{name}_"
     return _fit(*_split(name))
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Split off the suffix, a double one such as ``.tar.gz`` as a whole."""
+    """Return stem and suffix of *name*; a double suffix such as ``.tar.gz`` counts as one."""
     found = _SUFFIX.search(name, max(0, len(name) - 32))
     return (name[: found.start()], found[0]) if found else (name, "")
 
 
 def _fit(stem: str, suffix: str) -> str:
-    """Shorten *stem* so that with *suffix* it takes at most 240 bytes of UTF-8, between two graphemes."""
+    """Return *stem* and *suffix* joined, the stem cut between two graphemes to fit 240 bytes of UTF-8."""
     room = MAX_BYTES - len(suffix.encode())
     encoded = stem.encode()
     if len(encoded) <= room:
@@ -168,12 +169,12 @@ def _fit(stem: str, suffix: str) -> str:
     end = len(kept)
     while end and (_extends(stem[end]) or stem[end - 1] == "\u200d"):
         end -= 1
-    # A letter under hundreds of marks is not worth keeping whole.
+    # One letter with hundreds of marks: cut within it rather than keep nothing.
     return stem[: end or len(kept)] + suffix
 
 
 def _extends(character: str) -> bool:
-    """Tell whether *character* belongs to the one before it: a mark, a joiner, a skin tone."""
+    """Whether *character* belongs to the grapheme of the one before it: a mark, a joiner, a skin tone."""
     return (
         unicodedata.category(character).startswith("M")
         or character in _JOINER
@@ -182,7 +183,7 @@ def _extends(character: str) -> bool:
 
 
 def _fault_of(out: str) -> str | None:
-    """Say what keeps the user's own *out* from being used, if anything does."""
+    """Return why the user's target *out* cannot be used, or None if it can."""
     parts = out.split("/")
     if not out:
         return "it is empty"
@@ -202,14 +203,14 @@ def _fault_of(out: str) -> str | None:
 
 
 def _last_of_path(url: str) -> str:
-    """Give the last segment of the URL's path that is not empty, percent-decoded."""
+    """Return the last non-empty segment of the URL's path, percent-decoded."""
     path = _PATH.match(url)
     encoded = path[1].rstrip("/").rpartition("/")[2].encode("utf-8", "replace") if path else b""
     return _decoded(unquote_to_bytes(encoded))
 
 
 def _decoded(raw: bytes) -> str:
-    """Decode as UTF-8, else as Latin-1, in which any bytes are text."""
+    """Return *raw* decoded as UTF-8, else as Latin-1, which accepts any bytes."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -217,7 +218,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _disposition_names(field: str) -> Iterator[str]:
-    """Yield the names that a Content-Disposition offers, ``filename*`` first (RFC 6266 section 4.3)."""
+    """Yield the names in a Content-Disposition, ``filename*`` first (RFC 6266 section 4.3)."""
     offers: dict[str, str] = {}
     for found in re.finditer(_PARAMETER, _wire_text(field)):
         value = re.sub(_ESCAPED, r"\1", found[2]) if found[2] is not None else (found[3] or "").strip()
@@ -229,7 +230,7 @@ def _disposition_names(field: str) -> Iterator[str]:
 
 
 def _wire_text(field: str) -> str:
-    """Undo Latin-1 decoding where the bytes were UTF-8, which is what servers send and browsers read."""
+    """Return *field* decoded as UTF-8 where its bytes allow that, as browsers do, instead of Latin-1."""
     try:
         return field.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -237,7 +238,7 @@ def _wire_text(field: str) -> str:
 
 
 def _ext_value(value: str) -> str | None:
-    """Decode ``charset'language'percent-encoded`` (RFC 8187 section 3.2); None when it is not that."""
+    """Return ``charset'language'percent-encoded`` decoded, or None if malformed (RFC 8187 section 3.2)."""
     charset, _, rest = value.partition("'")
     _, mark, encoded = rest.partition("'")
     if not mark or charset.strip().lower() not in {"utf-8", "iso-8859-1"}:
@@ -249,10 +250,10 @@ def _ext_value(value: str) -> str | None:
 
 
 def _percent_decoded(plain: str) -> str:
-    """Decode a plain ``filename`` that was percent-encoded against the RFC, as browsers do.
+    """Return a plain ``filename`` decoded where it was percent-encoded; the RFC forbids it, browsers do it.
 
-    Only where nothing else can be meant: every ``%`` begins an escape, no character stands bare that an
-    encoder would have escaped, and the bytes are UTF-8. ``100% sure.txt`` stays as it is.
+    Only an unambiguous one is decoded: every ``%`` starts an escape, every character that an encoder would
+    escape is escaped, and the bytes are UTF-8. ``100% sure.txt`` is returned unchanged.
     """
     if "%" not in plain or not re.fullmatch(_PERCENT_ENCODED, plain):
         return plain

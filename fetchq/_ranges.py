@@ -1,6 +1,6 @@
-"""Span arithmetic, the range headers, and the decision what an answer means for the bytes already here.
+"""Arithmetic of byte spans, the range headers (RFC 9110 section 14), and what an answer means for a part.
 
-Plain functions: the transfer asks, acts on the answer, and holds no opinion of its own.
+Pure functions: the transfer sends what :func:`ask_for` returns and acts on what :func:`decide` returns.
 """
 
 from __future__ import annotations
@@ -33,27 +33,28 @@ __all__ = [
 
 Headers = Mapping[str, str]
 
-# A length beyond 2**63 overflows every file offset there is; such a header is garbage.
+# The largest offset in a file: off_t is a signed 64-bit integer.
 MAX_OFFSET = 2**63 - 1
+# Eighteen digits always fit such an offset; a longer number in a header is no length.
+_LENGTH_DIGITS = 18
 
 
 # --- spans ------------------------------------------------------------------------------------------
 
 
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Give *spans* sorted, touching ones joined, empty ones dropped."""
+    """Return *spans* sorted, with overlapping and adjacent ones joined and empty ones removed."""
     merged: list[Span] = []
     for span in sorted((s for s in spans if s.stop > s.start), key=attrgetter("start")):
         if merged and span.start <= merged[-1].stop:
-            if span.stop > merged[-1].stop:
-                merged[-1] = Span(merged[-1].start, span.stop)
+            merged[-1] = Span(merged[-1].start, max(merged[-1].stop, span.stop))
         else:
             merged.append(span)
     return tuple(merged)
 
 
 def add(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
-    """Give merged *spans* with *new* in it; growing the last span, the common case, costs no sort."""
+    """Return merged *spans* with *new* added; growing the last span, the common case, needs no sort."""
     if spans and spans[-1].start <= new.start <= spans[-1].stop:
         last = spans[-1]
         return (*spans[:-1], Span(last.start, max(last.stop, new.stop)))
@@ -61,12 +62,12 @@ def add(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
 
 
 def clip(spans: Iterable[Span], size: int) -> tuple[Span, ...]:
-    """Give what of *spans* lies below *size* bytes: a journal is not believed past the part's end."""
+    """Return the spans of a journal cut to *size* bytes, the real size of its part."""
     return merge(Span(max(0, s.start), min(s.stop, size)) for s in spans)
 
 
 def missing(spans: Iterable[Span], length: int) -> tuple[Span, ...]:
-    """Give the holes that *spans* leave in ``[0, length)``."""
+    """Return the spans of ``[0, length)`` that *spans* do not cover."""
     holes = []
     at = 0
     for span in merge(spans):
@@ -78,12 +79,12 @@ def missing(spans: Iterable[Span], length: int) -> tuple[Span, ...]:
 
 
 def covers(spans: tuple[Span, ...], length: int) -> bool:
-    """Tell whether merged *spans* are all of ``[0, length)``."""
+    """Whether merged *spans* cover ``[0, length)``."""
     return length == 0 or (len(spans) == 1 and spans[0].start == 0 and spans[0].stop >= length)
 
 
 def total(spans: Iterable[Span]) -> int:
-    """Give how many bytes merged *spans* hold."""
+    """Return the number of bytes in merged *spans*."""
     return sum(span.stop - span.start for span in spans)
 
 
@@ -91,53 +92,66 @@ def total(spans: Iterable[Span]) -> int:
 
 
 class ContentRange(NamedTuple):
-    """A Content-Range (RFC 9110 section 14.4): ``span`` is None in an unsatisfied ``*/total``."""
+    """A Content-Range (RFC 9110 section 14.4).
+
+    :param span: the bytes in the body; None in ``bytes */TOTAL``, which a 416 carries.
+    :param total: complete length of the representation; None for ``*``, unknown.
+    """
 
     span: Span | None
     total: int | None
 
 
-_CONTENT_RANGE = r"(?ai)bytes\s+(?:(\d{1,19})-(\d{1,19})|\*)/(?:(\d{1,19})|\*)"
+_NUMBER = rf"(\d{{1,{_LENGTH_DIGITS}}})"
+_CONTENT_RANGE = rf"(?ai)bytes\s+(?:{_NUMBER}-{_NUMBER}|\*)/(?:{_NUMBER}|\*)"
 
 
 def parse_content_range(text: str | None) -> ContentRange | None:
-    """Read a Content-Range, or give None for anything that is not one with a plain meaning."""
+    """Parse a Content-Range; return None where it is missing, malformed or contradicts itself."""
     found = re.fullmatch(_CONTENT_RANGE, text.strip()) if text else None
     if found is None:
         return None
     first, last, whole = (int(group) if group else None for group in found.groups())
-    if whole is not None and whole > MAX_OFFSET:
-        return None
     if first is None or last is None:
         return ContentRange(None, whole) if whole is not None else None
-    if last < first or last >= MAX_OFFSET or (whole is not None and last >= whole):
+    if last < first or (whole is not None and last >= whole):
         return None
     return ContentRange(Span(first, last + 1), whole)
 
 
 def content_length(headers: Headers) -> int | None:
-    """Give Content-Length where it counts: not beside Transfer-Encoding (RFC 9112 section 6.3).
+    """Return Content-Length in bytes; None where it is missing or overridden by Transfer-Encoding.
 
-    :raises ProtocolError: values that differ, or no number.
+    A list of equal values counts as one (RFC 9110 section 8.6; RFC 9112 section 6.3 for Transfer-Encoding).
+
+    :raises ProtocolError: the values differ, or are not a number of at most 18 digits.
     """
     text = headers.get("content-length")
     if text is None or "transfer-encoding" in headers:
         return None
     values = {value.strip() for value in text.split(",")}
     value = values.pop()
-    if values or not (value.isascii() and value.isdigit()) or len(value) > 19 or int(value) > MAX_OFFSET:
+    if values or not (value.isascii() and value.isdigit()) or len(value) > _LENGTH_DIGITS:
         raise ProtocolError(f"The server sent a Content-Length that is no length: {text[:40]!r}.")
     return int(value)
 
 
 def content_encoding(headers: Headers) -> str | None:
-    """Give the content codings other than identity, lower case, as one comma list; None for none."""
+    """Return the content codings except identity, in lower case, joined by ``", "``; None without any."""
     codings = (coding.strip().lower() for coding in headers.get("content-encoding", "").split(","))
     return ", ".join(c for c in codings if c and c != "identity") or None
 
 
 def resource_of(headers: Headers, url: str, status: int, digests: Mapping[str, str]) -> Resource:
-    """Read what the head of an answer says about the resource, its complete length included."""
+    """Return what the head of a response says about the resource.
+
+    The length is that of the complete representation: from Content-Range in a 206 or 416, and in any other
+    response that describes a range, else from Content-Length.
+
+    :param url: of this response, after redirects; stored redacted.
+    :param digests: :func:`_digests.promised` of the same head.
+    :raises ProtocolError: Content-Length is needed and no length.
+    """
     content_range = parse_content_range(headers.get("content-range"))
     if content_range is not None and (status in (206, 416) or content_range.span is not None):
         length = content_range.total
@@ -155,10 +169,10 @@ def resource_of(headers: Headers, url: str, status: int, digests: Mapping[str, s
 
 
 def same_resource(known: Resource, seen: Resource) -> bool | None:
-    """Tell whether *seen* is still *known*: True or False by validators, None where there are none.
+    """Whether *seen* has the same bytes as *known*; None where length and validators leave it open.
 
-    A length that differs settles it. Two strong entity tags settle it; a weak one only vouches for
-    equal meaning, not equal bytes (RFC 9110 section 8.8.1), so it can refute but not confirm.
+    Different lengths mean False. Two strong entity tags decide. Weak ones promise equal meaning, not equal
+    bytes (RFC 9110 section 8.8.1): different ones mean False, equal ones leave it to Last-Modified.
     """
     if known.length is not None and seen.length is not None and known.length != seen.length:
         return False
@@ -177,10 +191,10 @@ def same_resource(known: Resource, seen: Resource) -> bool | None:
 class Ask(NamedTuple):
     """What one request asks for.
 
-    :param span: the bytes wanted; None for the whole.
-    :param compare: bytes before the span that are asked for too, to be compared with the part.
-    :param condition: value of If-Range, if it is sent.
-    :param to_end: the range is left open at its end.
+    :param span: the bytes wanted; None for the complete representation.
+    :param compare: number of bytes before the span that are requested too, to be compared with the part.
+    :param condition: value of If-Range; None to send none.
+    :param to_end: send an open range, ``bytes=N-``.
     """
 
     span: Span | None = None
@@ -189,7 +203,7 @@ class Ask(NamedTuple):
     to_end: bool = False
 
     def headers(self) -> list[tuple[str, str]]:
-        """Give Range and If-Range (RFC 9110 sections 14.2 and 13.1.5)."""
+        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5); none for the complete representation."""
         if self.span is None:
             return []
         stop = "" if self.to_end else str(self.span.stop - 1)
@@ -198,10 +212,12 @@ class Ask(NamedTuple):
 
 
 def ask_for(span: Span, known: Resource, overlap: int, *, plain: bool = False) -> Ask:
-    """Ask for *span* of a *known* resource, so that another version cannot slip in.
+    """Return a request for *span* of *known* whose answer cannot be mistaken for another version.
 
-    If-Range carries a strong entity tag, else the date. Without either, or when *plain* because the
-    server mishandles If-Range, *overlap* bytes before the span are fetched again and compared.
+    If-Range carries the strong entity tag, else Last-Modified.
+
+    :param overlap: bytes before the span to fetch again and compare where no If-Range is sent.
+    :param plain: send no If-Range, because this server mishandles it.
     """
     to_end = known.length is None or span.stop >= known.length
     condition = None if plain else known.strong_etag or known.last_modified
@@ -213,12 +229,13 @@ Action = Literal["whole", "slice", "complete", "ask_plain", "ask_whole"]
 
 
 class Answer(NamedTuple):
-    """What an answer means.
+    """What a response means.
 
-    ``whole``: the body is the complete representation, written from 0. ``slice``: the body is
-    ``body``, to be compared and trimmed up to the span asked for. ``complete``: the part already is
-    everything. ``ask_plain``: try the range once more without If-Range. ``ask_whole``: the range is of
-    no use, ask without one.
+    :param action: ``whole``: the body is the complete representation, to be written from 0. ``slice``: the
+        body holds the bytes *body*; those before the span asked for are to be compared and dropped.
+        ``complete``: the part has every byte already. ``ask_plain``: repeat the request without If-Range.
+        ``ask_whole``: repeat it without Range.
+    :param reason: why, in words for people.
     """
 
     action: Action
@@ -227,40 +244,50 @@ class Answer(NamedTuple):
 
 
 def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen: Resource) -> Answer:
-    """Decide by status, Content-Range and validators together what the body of an answer is.
+    """Return what the body of a response is, from status, Content-Range and validators together.
 
-    :param known: what the part was begun with; None for a fresh start.
-    :param seen: :func:`resource_of` this answer.
-    :raises ProtocolError: a slice that nobody asked for.
+    :param known: the resource that the part was begun with; None for a fresh start.
+    :param status: one of ``_retry.GOOD``, or 416.
+    :param seen: :func:`resource_of` this response.
+    :raises ProtocolError: the response is none to *ask*, or looks like an error page under status 200.
     """
     content_range = parse_content_range(headers.get("content-range"))
     # Some servers send a range under status 200.
     partial = status == 206 or (content_range is not None and content_range.span is not None)
+    # 1. Never give up the part for what is hardly the file.
     if known is not None and status not in (206, 416):
-        _refuse_stranger(known, seen)
+        _refuse_unvalidated(known, seen)
+    # 2. Without a part, or without a range asked for, only the complete representation is of use.
     if ask.span is None or known is None:
         return _decide_whole(status, content_range)
+    # 3. No bytes: the part may be complete.
     if status == 416:
-        return _decide_unsatisfied(ask.span, known, seen, content_range)
+        return _decide_unsatisfied(ask.span.start, known, seen, content_range)
+    # 4. Another version: its range is of no use. But servers behind one name may compute entity tags that
+    #    differ (from the inode, say); if length and date are equal, the bytes are compared instead.
     if same_resource(known, seen) is False:
         if ask.condition and same_resource(replace(known, etag=None), replace(seen, etag=None)):
             return Answer("ask_plain", "the entity tag differs from server to server")
         return Answer("ask_whole" if partial else "whole", "the resource changed")
+    # 5. A range with its place; not of a coded form, whose offsets count coded bytes.
     if content_range is not None and content_range.span is not None and not seen.encoding:
-        return _decide_slice(ask, known, status, content_range.span, content_range.total, headers)
+        return _decide_slice(ask.span.start, status, content_range.span, headers)
+    # 6. Any other range.
     if partial:
         kind = headers.get("content-type", "").lower()
         why = "several ranges in one body" if kind.startswith("multipart/") else "a range without its place"
         return Answer("ask_whole", f"the server sent {why}")
+    # 7. Everything, although the validator sent in If-Range still holds: some servers compare it wrongly.
     if ask.condition and same_resource(known, seen) is True and not seen.encoding:
         return Answer("ask_plain", "the server does not honour If-Range")
+    # 8. Everything, which a server may always send (RFC 9110 section 14.2).
     return Answer("whole", "the server ignores ranges")
 
 
-def _refuse_stranger(known: Resource, seen: Resource) -> None:
-    """Refuse to give up good bytes for what is hardly the file: other length, and no validator any more.
+def _refuse_unvalidated(known: Resource, seen: Resource) -> None:
+    """Refuse a response that lost the validators which *known* has, and has another length too.
 
-    :raises ProtocolError: it is a page for people, or nothing at all, under a status of success.
+    :raises ProtocolError: such a response is usually a login or error page under a status of success.
     """
     had = known.etag or known.last_modified
     if had and not (seen.etag or seen.last_modified) and seen.length != known.length:
@@ -272,36 +299,37 @@ def _refuse_stranger(known: Resource, seen: Resource) -> None:
 
 
 def _decide_whole(status: int, content_range: ContentRange | None) -> Answer:
-    """Judge the answer to a request without Range."""
-    span = content_range.span if content_range else None
-    if span is not None and content_range is not None and span != Span(0, content_range.total or -1):
-        raise ProtocolError("The server sent a part of the file although all of it was asked for.")
-    if status == 206 and span is None:
+    """Return what the answer to a request without Range means; a range is accepted if it is everything."""
+    if content_range is not None and content_range.span is not None:
+        if content_range.span.start > 0 or content_range.span.stop != content_range.total:
+            raise ProtocolError("The server sent a part of the file although all of it was asked for.")
+    elif status == 206:
         raise ProtocolError("The server answered 206 without a Content-Range to a request for the whole file.")
     return Answer("whole", "nothing is here yet")
 
 
 def _decide_unsatisfied(
-    span: Span, known: Resource, seen: Resource, content_range: ContentRange | None
+    start: int, known: Resource, seen: Resource, content_range: ContentRange | None
 ) -> Answer:
-    """Judge a 416: it means finished only where the total equals what is here and nothing changed."""
-    at_end = content_range is not None and content_range.span is None and content_range.total == span.start
-    if at_end and same_resource(known, seen) is not False and known.length in (None, span.start):
+    """Return what a 416 to a range from *start* means.
+
+    The part is complete only if the server names *start* as the total and nothing speaks of another version.
+    """
+    at_end = content_range is not None and content_range.span is None and content_range.total == start
+    if at_end and same_resource(known, seen) is not False:
         return Answer("complete", "the server has no more bytes")
     return Answer("ask_whole", "the server refuses the range")
 
 
-def _decide_slice(
-    ask: Ask, known: Resource, status: int, body: Span, whole: int | None, headers: Headers
-) -> Answer:
-    """Judge a Content-Range: it must begin at, or before, what is wanted and belong to the same total."""
-    assert ask.span is not None  # noqa: S101 - the caller has just looked
-    if whole is not None and known.length is not None and whole != known.length:
-        return Answer("ask_whole", "the length changed")
+def _decide_slice(start: int, status: int, body: Span, headers: Headers) -> Answer:
+    """Return what a response with the bytes *body* means where those from *start* are wanted.
+
+    A server may begin earlier, at a block's start, and end earlier than asked for.
+    """
     told = content_length(headers)
     if told is not None and told != len(body):
         return Answer("ask_whole", "Content-Range and Content-Length disagree")
-    if body.start > ask.span.start or body.stop <= ask.span.start:
+    if body.start > start or body.stop <= start:
         return Answer("ask_whole", "the server sent another range")
     kept = "the server goes on where the part ends"
     return Answer("slice", kept if status == 206 else "the right range under status 200", body)
