@@ -1,28 +1,28 @@
-"""What can go wrong, sorted by what follows from it.
+"""The errors of the package, sorted by their consequence.
 
 ::
 
     FetchError                      .transient .retry_after .exit_code
-    ├── UsageError            2     the caller's mistake: nothing was asked of the network
+    ├── UsageError            2     a mistake of the caller, found before any request
     │   └── QueueFileError    2     a queue file, or one line of it, cannot be used
-    ├── DiskError             3     the file system said no
+    ├── DiskError             3     the file system refused
     │   ├── DiskFullError     3     no space, quota or file-size limit: the whole run stops
-    │   ├── LockedError       3     another process is downloading this very file
+    │   ├── LockedError       3     another process is downloading the same file
     │   └── ExistsError       3     the name is taken and ``--if-exists error`` was asked for
-    ├── NetworkError          4     no answer, or it broke off (transient)
-    │   ├── TimedOutError     4     a wait passed its bound (transient)
-    │   └── TooSlowError      4     below the least speed for too long (transient)
-    ├── TLSError              5     the peer could not be trusted
+    ├── NetworkError          4     no connection, or it broke off (transient)
+    │   ├── TimedOutError     4     a timeout of the network (transient)
+    │   └── TooSlowError      4     below ``--min-speed`` for too long (transient)
+    ├── TLSError              5     the handshake failed, or the certificate is not trusted
     ├── AuthenticationError   6     401 or 407
-    ├── ProtocolError         7     the answer breaks HTTP, or a limit set against the server
+    ├── ProtocolError         7     the response breaks HTTP, or a limit for responses
     │   ├── ChangedError      7     the resource changed while it was being fetched (transient)
-    │   └── TooLargeError     7     larger than ``--max-size``, or than a bound of ours
+    │   └── TooLargeError     7     larger than ``--max-size`` or another limit of the settings
     ├── StatusError           8     the server answered with an error status
     ├── ChecksumError         9     right length, wrong bytes
     └── StoppedError        130     the run was stopped before this job ended
 
-*transient* means: worth another attempt. Only a FetchError ends a job quietly; any other exception is a
-bug and passes through. Exit codes follow wget where wget has one.
+*transient* means: another attempt may succeed. A FetchError ends one job; any other exception is a bug and ends
+the run. Exit codes are wget's where it has one.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ __all__ = [
 
 
 class FetchError(Exception):
-    """A job could not be done; ``str(error)`` is one sentence for people.
+    """A job failed. ``str(error)`` is one sentence for people.
 
-    :param message: what happened, to what, and what to do next; free of secrets.
-    :param transient: worth another attempt; the class's own answer when not given.
-    :param retry_after: seconds the server asked us to wait (RFC 9110 section 10.2.3), if it did.
+    :param message: what happened, to what, and what to do next; without secrets.
+    :param transient: another attempt may succeed; default: as for the class.
+    :param retry_after: seconds to wait first, if the server sent Retry-After (RFC 9110 section 10.2.3).
     """
 
     exit_code: ClassVar[int] = 1
@@ -71,12 +71,12 @@ class FetchError(Exception):
 
     @property
     def kind(self) -> str:
-        """The class's name without ``Error``, in lower case: the stable word used in JSON events."""
+        """The class's name in lower case without ``Error``; JSON events carry it, so it is stable."""
         return type(self).__name__.removesuffix("Error").lower() or "fetch"
 
 
 class UsageError(FetchError):
-    """The caller's mistake, found before anything was asked of the network."""
+    """A mistake of the caller, found before any request."""
 
     exit_code = 2
 
@@ -86,17 +86,17 @@ class QueueFileError(UsageError):
 
 
 class DiskError(FetchError):
-    """The file system refused: permission, read-only, a name taken by a folder, an I/O error."""
+    """The file system refused: no permission, read-only, a folder of that name, an I/O error."""
 
     exit_code = 3
 
 
 class DiskFullError(DiskError):
-    """No space, quota or file-size limit left; the run stops, since every other job would fail too."""
+    """No space left, or a quota or file-size limit reached; the run stops, as every other job would fail."""
 
 
 class LockedError(DiskError):
-    """Another process holds the part; ``pid`` is its process id where it is known."""
+    """Another process holds the lock of the part; ``pid`` is its process id, None if unknown."""
 
     def __init__(self, message: str, *, pid: int | None = None) -> None:
         super().__init__(message)
@@ -104,22 +104,22 @@ class LockedError(DiskError):
 
 
 class ExistsError(DiskError):
-    """The name is taken by something that is not this download, and the caller asked for an error."""
+    """A file of that name is not this download, and ``--if-exists error`` was given."""
 
 
 class NetworkError(FetchError):
-    """No connection, no answer, or an answer that broke off."""
+    """No connection, no response, or a response that broke off."""
 
     exit_code = 4
     _transient = True
 
 
 class TimedOutError(NetworkError):
-    """A wait for the network passed its bound."""
+    """A timeout of the network passed."""
 
 
 class TooSlowError(NetworkError):
-    """Bytes came, but slower than the least speed for a whole window."""
+    """The speed was below ``Network.min_speed`` for ``Network.min_speed_window`` seconds."""
 
 
 class TLSError(FetchError):
@@ -129,7 +129,7 @@ class TLSError(FetchError):
 
 
 class AuthenticationError(FetchError):
-    """401 or 407: the server or the proxy wants other credentials."""
+    """401 or 407: the server or proxy does not accept the credentials; ``status`` says which."""
 
     exit_code = 6
 
@@ -139,23 +139,23 @@ class AuthenticationError(FetchError):
 
 
 class ProtocolError(FetchError):
-    """The answer breaks HTTP, or a bound that guards against the server."""
+    """The response breaks HTTP, or a limit for responses."""
 
     exit_code = 7
 
 
 class ChangedError(ProtocolError):
-    """The resource is no longer the one whose bytes are in the part."""
+    """The resource is not the one whose bytes are in the part."""
 
     _transient = True
 
 
 class TooLargeError(ProtocolError):
-    """The resource is larger than the caller, or a bound of ours, allows."""
+    """The resource is larger than ``--max-size`` or another limit of the settings."""
 
 
 class StatusError(FetchError):
-    """The server answered with an error status; ``status`` holds it."""
+    """The server answered with the error status ``status``."""
 
     exit_code = 8
 
@@ -172,12 +172,12 @@ class StatusError(FetchError):
 
 
 class ChecksumError(FetchError):
-    """Complete, but not the bytes that the digest promises."""
+    """The file is complete, but a digest differs from the expected one."""
 
     exit_code = 9
 
 
 class StoppedError(FetchError):
-    """The run was stopped before this job ended; its part and journal are kept."""
+    """The run was stopped before this job ended; part and journal are kept."""
 
     exit_code = 130

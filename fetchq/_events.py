@@ -1,7 +1,8 @@
-"""What happened, as frozen past-tense records; an Observer is any callable that takes one.
+"""Events of a run as frozen records. An Observer is any callable that takes one.
 
-``number`` counts the jobs of a run from 1; ``name`` is the target's name once it is known. Every record
-is safe to print: URLs are redacted, names carry no control characters.
+``number`` counts the jobs of a run from 1; ``name`` is the file's name, or a guess from the URL until the
+server has answered. Sizes are in bytes, times in seconds. Every record is safe to print: URLs are redacted, and
+names contain no control characters.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ __all__ = [
 
 
 class RunStarted(NamedTuple):
-    """A run began. ``jobs`` is how many there will be, where that is known without reading ahead."""
+    """A run started. ``jobs`` is their number; None if it is not known in advance."""
 
     jobs: int | None
     directory: str
 
 
 class JobStarted(NamedTuple):
-    """A worker took up a job for the first time."""
+    """The first attempt at a job started."""
 
     number: int
     id: str | None
@@ -43,10 +44,10 @@ class JobStarted(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """The server answered, and it is decided how the attempt goes on.
+    """The server answered, and the attempt begins to receive.
 
-    ``start`` bytes are in the part and trusted; after a restart it is smaller than what was had before.
-    ``resumable`` says whether a later attempt could go on where this one breaks off.
+    ``start`` is the number of trusted bytes in the part; after a restart it is smaller than before. ``size`` is
+    that of the complete file, None if unknown. ``resumable``: an interrupted attempt could be resumed.
     """
 
     number: int
@@ -59,9 +60,9 @@ class Planned(NamedTuple):
 
 
 class Progressed(NamedTuple):
-    """Bytes reached the disk: ``have`` of the job's bytes are there now, ``delta`` since the last record.
+    """Bytes were written: ``have`` are there now, ``delta`` of them since the job's last record.
 
-    ``have`` is absolute, so a listener that sums the latest ``have`` of each job never counts twice.
+    ``have`` is absolute, so an observer that adds up the latest ``have`` of each job counts no byte twice.
     """
 
     number: int
@@ -71,7 +72,10 @@ class Progressed(NamedTuple):
 
 
 class AttemptFailed(NamedTuple):
-    """An attempt ended without the file; another follows in ``wait`` seconds."""
+    """An attempt failed; the next follows in ``wait`` seconds.
+
+    ``failures`` counts attempts in a row without progress.
+    """
 
     number: int
     name: str
@@ -81,14 +85,14 @@ class AttemptFailed(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """Something deserves a look, and the run goes on. ``number`` is 0 where no job is meant."""
+    """A warning; the run goes on. ``number`` is 0 if it concerns no single job."""
 
     number: int
     message: str
 
 
 class JobFinished(NamedTuple):
-    """A job ended, well or badly."""
+    """A job ended, done or failed."""
 
     number: int
     name: str
@@ -98,7 +102,8 @@ class JobFinished(NamedTuple):
 class RunFinished(NamedTuple):
     """All jobs ended, or the run was stopped.
 
-    ``received`` counts body bytes from the network, ``size`` bytes of finished files, ``elapsed`` seconds.
+    ``left`` is the number of jobs that were read from the queue and did not end. ``received`` counts body bytes
+    from the network, ``size`` the bytes of finished files.
     """
 
     done: int

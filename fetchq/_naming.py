@@ -39,7 +39,9 @@ _INVISIBLE = (
 _CONTROL = f"[{_CONTROLS}]"
 # Joiners are needed within Persian, Indic scripts and emoji; next to ASCII, at an end or doubled they are not.
 _JOINER = "\u200c\u200d"
-_STRIPPED = f"[{_CONTROLS}{_INVISIBLE}]|(?<![^\x00-\x7f{_JOINER}])[{_JOINER}]|[{_JOINER}](?![^\x00-\x7f{_JOINER}])"
+_STRIPPED = (
+    f"[{_CONTROLS}{_INVISIBLE}]|(?<![^\x00-\x7f{_JOINER}])[{_JOINER}]|[{_JOINER}](?![^\x00-\x7f{_JOINER}])"
+)
 # Not allowed in names on NTFS, FAT and exFAT.
 _REPLACED = str.maketrans('<>:"|?*', "_" * 7)
 _DEVICE = re.compile(

@@ -203,7 +203,7 @@ class Ask(NamedTuple):
     to_end: bool = False
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5); none for the complete representation."""
+        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5); no field where *span* is None."""
         if self.span is None:
             return []
         stop = "" if self.to_end else str(self.span.stop - 1)

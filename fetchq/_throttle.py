@@ -1,24 +1,25 @@
-"""Token bucket arithmetic for the rate limit of a whole run."""
+"""Rate limit of a run: a token bucket, and the read size that suits it."""
 
 from __future__ import annotations
 
 __all__ = ["Bucket", "buffer_for"]
 
-# Below 16 KiB the cost of a read outweighs its bytes; it is also one TLS record.
+# One TLS record holds at most 16 KiB; smaller reads cost more calls and save nothing.
 LEAST_BUFFER = 16 * 1024
 
-# Each connection holds up to four buffers (filling, two queued, being written): 32 MiB in all.
+# Bytes of one buffer for each connection. A connection holds up to four (one being filled, two queued, one
+# being written), so all buffers together take at most 32 MiB.
 ALL_BUFFERS = 8 * 1024 * 1024
 
 
 class Bucket:
-    """Says how long to pause so that bytes arrive at *rate* a second, over all who share it.
+    """Token bucket that several transfers share, so that together they receive *rate* bytes a second.
 
-    Debt is allowed, credit is not hoarded: whoever takes more than there is waits until it is paid
-    back, and an idle bucket fills to *burst* seconds' worth only, so no more than that comes at once.
+    The balance may go negative: bytes are taken after they were read, and the reader pauses until the
+    balance is zero again.
 
-    :param rate: bytes a second.
-    :param burst: seconds' worth of bytes that an idle bucket holds.
+    :param rate: bytes a second, more than 0.
+    :param burst: seconds; an idle bucket holds at most ``rate * burst`` bytes.
     """
 
     def __init__(self, rate: float, *, burst: float = 0.1) -> None:
@@ -28,7 +29,10 @@ class Bucket:
         self._at: float | None = None
 
     def take(self, size: int, now: float) -> float:
-        """Take *size* bytes at time *now* (seconds of any steady clock); give the seconds to pause."""
+        """Take *size* bytes and return the seconds to pause.
+
+        :param now: seconds on a monotonic clock, the same for all calls.
+        """
         if self._at is not None:
             self._tokens = min(self.capacity, self._tokens + (now - self._at) * self.rate)
         self._at = now
@@ -37,10 +41,11 @@ class Bucket:
 
 
 def buffer_for(rate: float | None, connections: int, most: int) -> int:
-    """Give the size of a read, at most *most* bytes, where *connections* may be reading at once.
+    """Return the size of one read in bytes, at least 16 KiB and otherwise at most *most*.
 
-    All of them together hold a bounded number of bytes, and with a limit on the *rate* each read is a
-    tenth of a second's worth.
+    :param rate: limit of the run in bytes a second; a read is then a tenth of a second's worth of a
+        connection's share, so that the rate is even.
+    :param connections: how many may read at once; their buffers together are bounded.
     """
     size = min(most, ALL_BUFFERS // connections)
     if rate is not None:

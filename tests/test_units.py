@@ -45,12 +45,13 @@ def test_what_is_no_size_is_refused_with_the_forms_that_are(text: str) -> None:
         (1023, "1023 B"),
         (1024, "1.0 KiB"),
         (K**2 - 1, "1.0 MiB"),
+        (1023.95 * K, "1.0 MiB"),
         (47_395_635, "45.2 MiB"),
         (K**3, "1.0 GiB"),
         (5000 * K**5, "5000.0 PiB"),
     ],
 )
-def test_sizes_are_told_in_binary_units(count: int, text: str) -> None:
+def test_sizes_are_told_in_binary_units(count: float, text: str) -> None:
     assert size(count) == text
     assert rate(count) == f"{text}/s"
 
