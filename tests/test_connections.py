@@ -22,6 +22,27 @@ def test_both_bounds_hold() -> None:
     assert budget.take("b")
 
 
+def test_one_connection_is_given_back_at_a_time_and_no_idle_host_is_remembered() -> None:
+    budget = Budget(4, 2)
+    assert all(budget.take(host) for host in "aab")
+    budget.give("a")
+    assert [budget.take(host) for host in "aabc"] == [True, False, True, False]
+    for host in "aabb":
+        budget.give(host)
+    assert (budget.used, budget._hosts) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("taken", "wanted", "spare"),
+    [("", False, "ab"), ("a", False, "b"), ("ab", False, ""), ("", True, ""), ("a", True, "")],
+)
+def test_what_is_to_spare(taken: str, wanted: bool, spare: str) -> None:
+    budget = Budget(2, 1)
+    budget.wanted = wanted
+    assert all(budget.take(host) for host in taken)
+    assert [host for host in "ab" if budget.lends(host)] == [*spare]
+
+
 def test_jobs_come_before_borrowers() -> None:
     budget = Budget(2, 2)
     budget.wanted = True
@@ -56,6 +77,7 @@ class File:
     host: str = "a"
     most: int = 4
     staff: int = 1
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.budget.take(self.host)
@@ -70,6 +92,7 @@ class File:
         return self.work / self.staff
 
     def hire(self) -> bool:
+        self.asked += 1
         taken = self.longest > self.budget.fair(self.host) and self.budget.borrow(self.host)
         self.staff += taken
         return taken
@@ -87,7 +110,27 @@ def test_nothing_is_lent_while_a_job_waits() -> None:
     file = File(60.0, budget)
     budget.wanted = True
     budget.lend()
-    assert file.staff == 1
+    assert (file.staff, file.asked) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "files", "seconds"),
+    [
+        pytest.param((8, 4), [(40.0, "a", 4, 1)], 10.0, id="one file has its host"),
+        pytest.param((8, 8), [(40.0, "a", 4, 1), (8.0, "b", 4, 1)], 6.0, id="all share what there is in all"),
+        pytest.param((8, 4), [(40.0, "a", 4, 1), (8.0, "b", 4, 1)], 10.0, id="a host's files share its own"),
+        pytest.param((8, 6), [(40.0, "a", 4, 1), (9.0, "a", 2, 2)], 10.0, id="less what others keep"),
+        pytest.param((3, 3), [(10.0, "a", 4, 1), (9.0, "a", 2, 2)], 10.0, id="one connection is left"),
+        pytest.param((1, 1), [(10.0, "a", 4, 1)], 0.0, id="none is left"),
+    ],
+)
+def test_when_files_with_equal_shares_would_end(
+    bounds: tuple[int, int], files: list[tuple[float, str, int, int]], seconds: float
+) -> None:
+    budget = Budget(*bounds)
+    for work, host, most, staff in files:
+        File(work, budget, host, most, staff)
+    assert budget.fair("a") == seconds
 
 
 def test_a_file_that_may_have_no_more_leaves_the_rest_to_the_others() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import pytest
 
@@ -34,11 +36,28 @@ NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
     ],
 )
 def test_what_a_status_means(status: int, kind: type, transient: bool) -> None:
-    assert status not in GOOD
     error = error_for(status, {}, Retry(), "host", NOON)
-    assert type(error) is kind
+    assert isinstance(error, kind)
+    assert isinstance(error, StatusError | AuthenticationError)
     assert error.transient is transient
-    assert str(status) in str(error)
+    assert error.status == status
+
+
+def test_the_statuses_whose_body_is_the_file() -> None:
+    assert [status for status in range(100, 600) if status in GOOD] == [200, 201, 203, 204, 206]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "host answered 401 (user and password wanted): give -u NAME:PASSWORD or --bearer TOKEN."),
+        (404, "host answered 404 (not found)."),
+        (407, "host answered 407 (the proxy wants a user and password): put them into the proxy's URL."),
+        (418, "host answered 418."),
+    ],
+)
+def test_what_a_status_says(status: int, message: str) -> None:
+    assert str(error_for(status, {}, Retry(), "host", NOON)) == message
 
 
 def test_retry_on_is_the_callers_choice() -> None:
@@ -50,6 +69,9 @@ def test_retry_on_is_the_callers_choice() -> None:
     ("headers", "seconds"),
     [
         ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 7 "}, 7.0),
+        ({"retry-after": "9" * 40}, 999_999_999.0),
+        ({"retry-after": "\u0667"}, None),
         ({"retry-after": "Mon, 01 Jan 2024 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Mon, 01 Jan 2024 11:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
@@ -65,6 +87,29 @@ def test_a_date_is_read_against_the_servers_own_clock() -> None:
     headers = {"retry-after": "Mon, 01 Jan 2024 12:00:30 GMT", "date": "Mon, 01 Jan 2024 12:00:20 GMT"}
     error = error_for(503, headers, Retry(), "host", NOON + 86_400)
     assert error.retry_after == 10.0
+    del headers["date"]
+    assert error_for(503, headers, Retry(), "host", NOON).retry_after == 30.0
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_a_date_of_each_month(month: int) -> None:
+    when = datetime(2023, month, 4, 5, 6, 7, tzinfo=UTC)
+    assert http_date(format_datetime(when, usegmt=True)) == when.timestamp()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 -0000",
+        "Sun, 06 Nov 1994 09:49:37 +0100",
+    ],
+)
+def test_a_date_in_each_form(text: str) -> None:
+    assert http_date(text) == 784_111_777
 
 
 @pytest.mark.parametrize("text", ["", None, "yesterday", "Mon, 99 Jan 2024 12:00:00 GMT", "\0", "1,2,3"])

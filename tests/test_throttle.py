@@ -35,14 +35,22 @@ def test_several_who_share_it_share_the_rate() -> None:
 
 
 def test_idleness_is_not_hoarded() -> None:
-    bucket = Bucket(1_000, burst=0.1)
-    bucket.take(100, 0.0)
+    bucket = Bucket(1_000)
+    assert bucket.take(100, 0.0) == 0.0
+    assert bucket.take(1, 0.0) == pytest.approx(0.001)
     assert bucket.take(1_100, 3_600.0) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
     ("rate", "connections", "size"),
-    [(None, 8, 1 << 20), (1e9, 1, 1 << 20), (100_000, 1, 16 * 1024), (10_000_000, 10, 100_000)],
+    [
+        (None, 8, 1 << 20),
+        (None, 16, 1 << 19),
+        (None, 1000, 16 * 1024),
+        (1e9, 1, 1 << 20),
+        (100_000, 1, 16 * 1024),
+        (10_000_000, 10, 100_000),
+    ],
 )
 def test_a_read_is_a_tenth_of_a_seconds_worth(rate: float | None, connections: int, size: int) -> None:
     assert buffer_for(rate, connections, 1 << 20) == size
