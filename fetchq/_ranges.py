@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
@@ -68,13 +69,8 @@ def clip(spans: Iterable[Span], size: int) -> tuple[Span, ...]:
 
 def missing(spans: Iterable[Span], length: int) -> tuple[Span, ...]:
     """Return the spans of ``[0, length)`` that *spans* do not cover."""
-    holes = []
-    at = 0
-    for span in merge(spans):
-        if span.start > at:
-            holes.append(Span(at, min(span.start, length)))
-        at = max(at, span.stop)
-    holes.append(Span(at, length))
+    edges = [Span(0, 0), *merge(spans), Span(length, length)]
+    holes = (Span(before.stop, min(after.start, length)) for before, after in pairwise(edges))
     return tuple(hole for hole in holes if hole.stop > hole.start)
 
 
@@ -274,14 +270,21 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
         return _decide_slice(ask.span.start, status, content_range.span, headers)
     # 6. Any other range.
     if partial:
-        kind = headers.get("content-type", "").lower()
-        why = "several ranges in one body" if kind.startswith("multipart/") else "a range without its place"
-        return Answer("ask_whole", f"the server sent {why}")
+        return Answer("ask_whole", f"the server sent {_useless(seen, headers)}")
     # 7. Everything, although the validator sent in If-Range still holds: some servers compare it wrongly.
     if ask.condition and same_resource(known, seen) is True and not seen.encoding:
         return Answer("ask_plain", "the server does not honour If-Range")
     # 8. Everything, which a server may always send (RFC 9110 section 14.2).
     return Answer("whole", "the server ignores ranges")
+
+
+def _useless(seen: Resource, headers: Headers) -> str:
+    """Return what is wrong with a range that cannot be added to a part."""
+    if seen.encoding:
+        return "a range of a coded form"
+    if headers.get("content-type", "").lower().startswith("multipart/"):
+        return "several ranges in one body"
+    return "a range without its place"
 
 
 def _refuse_unvalidated(known: Resource, seen: Resource) -> None:
