@@ -123,7 +123,7 @@ class Queue:
     """Concurrency and rate.
 
     :param lookahead: jobs read from the queue before they can start, to find one for another host.
-    :param waiting: jobs that wait for another attempt; further ones are not started before one of them ends.
+    :param waiting: most jobs that may wait for another attempt; while there are so many, no other job starts.
     """
 
     jobs: int = _setting(8, "Connections in all: jobs first, spare ones split large files.")
