@@ -110,8 +110,7 @@ def place(directory: Path, out: str | None, *, name: str = "") -> tuple[Path, st
         return directory, name
     if fault := _fault_of(out):
         raise UsageError(f"The target {printable(out)!r} cannot be used: {fault}.")
-    folders = [part for part in out.split("/") if part not in {"", "."}]
-    file = folders.pop()
+    *folders, file = out.split("/")
     return directory.joinpath(*folders), file
 
 
@@ -157,7 +156,7 @@ def _cleaned_once(raw: str, dotfiles: bool) -> str:
 
 def _split(name: str) -> tuple[str, str]:
     """Return stem and suffix of *name*; a double suffix such as ``.tar.gz`` counts as one."""
-    found = _SUFFIX.search(name, max(0, len(name) - 32))
+    found = _SUFFIX.search(name)
     return (name[: found.start()], found[0]) if found else (name, "")
 
 
@@ -242,11 +241,11 @@ def _wire_text(field: str) -> str:
 def _ext_value(value: str) -> str | None:
     """Return ``charset'language'percent-encoded`` decoded, or None if malformed (RFC 8187 section 3.2)."""
     charset, _, rest = value.partition("'")
-    _, mark, encoded = rest.partition("'")
-    if not mark or charset.strip().lower() not in {"utf-8", "iso-8859-1"}:
+    _, _, encoded = rest.partition("'")
+    if charset.lower() not in {"utf-8", "iso-8859-1"}:
         return None
     try:
-        return unquote_to_bytes(encoded.encode("utf-8", "replace")).decode(charset.strip())
+        return unquote_to_bytes(encoded.encode("utf-8", "replace")).decode(charset)
     except UnicodeDecodeError:
         return None
 
@@ -257,7 +256,7 @@ def _percent_decoded(plain: str) -> str:
     Only an unambiguous one is decoded: every ``%`` starts an escape, every character that an encoder would
     escape is escaped, and the bytes are UTF-8. ``100% sure.txt`` is returned unchanged.
     """
-    if "%" not in plain or not re.fullmatch(_PERCENT_ENCODED, plain):
+    if not re.fullmatch(_PERCENT_ENCODED, plain):
         return plain
     try:
         return unquote_to_bytes(plain).decode("utf-8")

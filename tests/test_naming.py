@@ -74,6 +74,7 @@ AGREED = [
     ("attachment; filename*=UTF-8''%ff.txt", "download"),
     ('attachment; filename*=star.txt; filename="plain.txt"', "plain.txt"),
     ("attachment; filename*=''nocharset.txt; filename=\"plain.txt\"", "plain.txt"),
+    ('attachment; filename*=UTF-8\'nolanguage.txt; filename="plain.txt"', "plain.txt"),
     ("attachment; filename*=UTF-8''..%2f..%2fetc%2fpasswd", "passwd"),
     ("attachment; filename*=UTF-8''%e2%80%aegnp.exe", "gnp.exe"),
     ('attachment; filename*0="con"; filename*1="tinued.txt"', "download"),
@@ -141,6 +142,26 @@ DIFFERENT = [
         ENCODED_PLAIN,
     ),
     ('attachment; filename="50%25.txt"', ("50%.txt", "50%25.txt", "50%.txt"), ENCODED_PLAIN),
+    (
+        "attachment; filename=%E4%BD%A0.txt ; size=5",
+        ("你.txt", "%E4%BD%A0.txt", "你.txt"),
+        ENCODED_PLAIN,
+    ),
+    (
+        'attachment; filename="a%20b c.txt"',
+        ("a%20b c.txt", "a%20b c.txt", "a b c.txt"),
+        "an encoder would have escaped both blanks, so this was perhaps no escape",
+    ),
+    (
+        "attachment; filename*=UTF-8''it's.txt",
+        ("it's.txt", "download", "download"),
+        "an apostrophe that was not encoded leaves no doubt what is meant",
+    ),
+    (
+        "attachment; filename*=UTF-8''\ud800a.txt",
+        ("_a.txt", "download", "download"),
+        "what cannot be encoded is replaced, and the rest of the name stays",
+    ),
     (
         'attachment; filename="%ff.txt"',
         ("%ff.txt", "%ff.txt", "download"),
@@ -216,6 +237,8 @@ def test_any_header_that_was_built_by_the_rules_is_read_as_it_was_meant(
         ("https://user:pw@host:8080/x.bin", "x.bin"),
         ("https://host/%E4%BD%A0%20%e2%82%ac.txt", "你 €.txt"),
         ("https://host/caf%e9.txt", "café.txt"),
+        ("https://host/caf%e9/%E4%BD%A0.txt", "你.txt"),
+        ("https://host/X%E4%BD%A0X", "X你X"),
         ("https://host/..%2f..%2fetc%2fpasswd", "passwd"),
         ("https://host/a%5cb.txt", "b.txt"),
         ("https://host/a+b.txt", "a+b.txt"),
@@ -239,7 +262,12 @@ def test_a_name_from_the_url_is_its_last_segment_decoded(url: str, name: str) ->
         ("a/b/c.txt", "c.txt"),
         ("a\\b\\c.txt", "c.txt"),
         ("dir/", "dir"),
+        ("a\\dir\\", "dir"),
         ("e\u0301.txt", "é.txt"),
+        ("XéX", "XéX"),
+        (".Xrc", "Xrc"),
+        ("\u3000é\u00a0", "é"),
+        ("e" + "\u0301" * 300, "é" + "\u0301" * 119),
         ("\x1b[2Jclear.txt", "[2Jclear.txt"),
         ("a\u009bb", "ab"),
         ("photo\u202egpj.exe", "photogpj.exe"),
@@ -289,6 +317,7 @@ def test_sanitise(raw: str, name: str) -> None:
     ("raw", "name"),
     [
         (".bashrc", ".bashrc"),
+        (" .bashrc", ".bashrc"),
         ("..x", "..x"),
         (".", "download"),
         ("..", "download"),
@@ -303,7 +332,7 @@ def test_dotfiles_only_if_asked_for_and_never_ours(raw: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".iso", ".tar.gz", ".fastq.gz", ".tar.zst", ".torrent", ".iso.sig"])
-@pytest.mark.parametrize("letter", ["a", "é", "你", "😀", "👩\u200d🔬", "e\u0327\u0301"])
+@pytest.mark.parametrize("letter", ["a", "é", "你", "😀", "👩\u200d🔬", "👍🏻", "👍🏿", "e\u0327\u0301"])
 def test_a_long_name_is_cut_between_letters_and_keeps_its_suffix(letter: str, suffix: str) -> None:
     whole = unicodedata.normalize("NFC", letter)
     # Each place within a letter that the bound can fall on.
@@ -408,6 +437,8 @@ def test_candidates_put_the_number_before_the_suffix(name: str, tried: Iterable[
         ("a.iso", "", "a.iso"),
         ("b/c/a.iso", "b/c", "a.iso"),
         ("./b//a.iso", "b", "a.iso"),
+        ("b/./a.iso", "b", "a.iso"),
+        ("a" * 255 + "/b", "a" * 255, "b"),
         (".bashrc", "", ".bashrc"),
         ("what: ever?", "", "what: ever?"),
         ("back\\slash", "", "back\\slash"),
@@ -421,30 +452,31 @@ def test_the_users_own_name_is_kept_as_written(out: str, folder: str, name: str)
 
 def test_without_a_target_the_name_goes_into_the_directory() -> None:
     assert place(Path("d"), None, name="x.iso") == (Path("d"), "x.iso")
+    assert place(Path("d"), None) == (Path("d"), "")
 
 
 @pytest.mark.parametrize(
     ("out", "says"),
     [
-        ("", "empty"),
-        ("/etc/passwd", "relative"),
-        ("../a", "lead out"),
-        ("a/../../b", "lead out"),
-        ("a/..", "lead out"),
-        ("a/", "folder"),
-        ("a/.", "folder"),
-        (".", "folder"),
-        ("a\0b", "control"),
-        ("a\x1b[2J", "control"),
-        ("a\nb", "control"),
-        ("a\u202eb", "control"),
-        ("a\udc80b", "encoded"),
-        ("a" * 241, "240 bytes"),
-        ("a" * 256 + "/b", "255 bytes"),
+        ("", "it is empty"),
+        ("/etc/passwd", "it must be relative to the directory"),
+        ("../a", "'..' would lead out of the directory"),
+        ("a/../../b", "'..' would lead out of the directory"),
+        ("a/..", "'..' would lead out of the directory"),
+        ("a/", "it names a folder, not a file"),
+        ("a/.", "it names a folder, not a file"),
+        (".", "it names a folder, not a file"),
+        ("a\0b", "it holds a control character"),
+        ("a\x1b[2J", "it holds a control character"),
+        ("a\nb", "it holds a control character"),
+        ("a\u202eb", "it holds a control character"),
+        ("a\udc80b", "it holds a control character or one that cannot be encoded"),
+        ("a" * 241, "its name is longer than 240 bytes"),
+        ("a" * 256 + "/b", "a folder's name is longer than 255 bytes"),
     ],
 )
 def test_a_target_that_cannot_be_used_is_refused_in_one_printable_sentence(out: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says) as caught:
+    with pytest.raises(UsageError, match=f"cannot be used: {says}") as caught:
         place(Path("d"), out)
     assert printable(str(caught.value)) == str(caught.value)
 
