@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fetchq._http.http11 import exceptions
 from fetchq._http.http11.buffers import BUFFER, BodyReader, Buffers
 from fetchq._http.http11.parser import Chunked, ResponseHead, head_end, parse_head, request_head
 
@@ -64,7 +64,7 @@ def test_a_head_is_read(data: bytes, status: int, reason: bytes, fields: list[tu
     ],
 )
 def test_a_malformed_head_is_refused(data: bytes) -> None:
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         parse(data)
 
 
@@ -110,7 +110,7 @@ def test_some_statuses_have_no_body(status: bytes) -> None:
     ],
 )
 def test_framing_that_cannot_be_trusted_is_refused(fields: bytes) -> None:
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         parse(OK + fields + b"\r\n")
 
 
@@ -171,7 +171,7 @@ def test_what_a_request_promises(
 def test_a_request_that_would_break_the_framing_is_refused(
     method: bytes, target: bytes, name: bytes, value: bytes
 ) -> None:
-    with pytest.raises(exceptions.LocalProtocolError):
+    with pytest.raises(httpx.LocalProtocolError):
         request_head(method, target, [(name, value)])
 
 
@@ -180,7 +180,7 @@ def test_a_request_that_would_break_the_framing_is_refused(
 def test_any_bytes_are_a_head_or_a_protocol_error(data: bytes) -> None:
     try:
         head = parse(data)
-    except exceptions.RemoteProtocolError:
+    except httpx.RemoteProtocolError:
         return
     assert 100 <= head.status <= 999
     assert all(b"\n" not in name + value and b"\r" not in name + value for name, value in head.fields)
@@ -255,16 +255,16 @@ def test_chunked_coding_is_removed(coded: bytes, payload: bytes, surplus: int) -
     ],
 )
 def test_malformed_chunks_are_refused(coded: bytes) -> None:
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         decode([coded])
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         decode([bytes([byte]) for byte in coded])
 
 
 def outcome(pieces: Sequence[bytes]) -> object:
     try:
         return decode(pieces)
-    except exceptions.RemoteProtocolError as error:
+    except httpx.RemoteProtocolError as error:
         return str(error)
 
 

@@ -151,7 +151,7 @@ class BodyReader:
     def received(self, count: int) -> None:
         """Take note of *count* bytes that were put into :meth:`room`.
 
-        :raises exceptions.RemoteProtocolError: they are not the coding that the head promised.
+        :raises httpx.RemoteProtocolError: they are not the coding that the head promised.
         """
         if self._chunked is not None:
             self._fill = self._chunked.decode(self._view, self._fill, self._fill + count)

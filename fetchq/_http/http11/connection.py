@@ -9,8 +9,9 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import NamedTuple, cast
 
+import httpx
+
 from ..._models import Buffer
-from . import exceptions
 from .buffers import OWN, BodyReader, Buffers
 from .parser import RequestHead, ResponseHead, head_end, parse_head
 from .timer import Timer
@@ -49,12 +50,12 @@ class Connection(asyncio.BufferedProtocol):
         self._view = memoryview(self._own)
         self._alarm = Timer(loop, self._ring)
         self._waiter: asyncio.Future[None] | None = None
-        self._late: type[exceptions.TimeoutException] = exceptions.ReadTimeout
+        self._late: type[httpx.TimeoutException] = httpx.ReadTimeout
         self._transport: asyncio.Transport | None = None
         self._tls: ssl.SSLObject | None = None
         self._poll = select.poll()
         self._closed = self._paused = self._blocked = False
-        self._error: exceptions.TransportError | None = None
+        self._error: httpx.TransportError | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
         self.when_unfit: Callable[[Connection], None] | None = None
         self._rest()
@@ -92,18 +93,18 @@ class Connection(asyncio.BufferedProtocol):
         async for part in _nothing() if body is None else body:
             sent += len(part)
             if sent > request.length and not request.chunked:
-                raise exceptions.LocalProtocolError("the request's body is longer than its Content-Length")
+                raise httpx.LocalProtocolError("the request's body is longer than its Content-Length")
             if part:
                 self._write(b"%x\r\n%b\r\n" % (len(part), part) if request.chunked else part)
             while self._blocked and self._head is None and self._error is None:
-                await self._wait(self._loop.time() + timeout, exceptions.WriteTimeout)
+                await self._wait(self._loop.time() + timeout, httpx.WriteTimeout)
             if self._head is not None or self._error is not None:
                 self._keep = False
                 return
         if request.chunked:
             self._write(b"0\r\n\r\n")
         elif sent != request.length:
-            raise exceptions.LocalProtocolError("the request's body is shorter than its Content-Length")
+            raise httpx.LocalProtocolError("the request's body is shorter than its Content-Length")
 
     async def head(self, timeout: float) -> tuple[ResponseHead, BodyReader]:
         """Wait for the final answer's head.
@@ -115,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         while self._head is None or self._intake is None:
             if self._error is not None:
                 raise self._error
-            await self._wait(now + timeout, exceptions.ReadTimeout)
+            await self._wait(now + timeout, httpx.ReadTimeout)
         return self._head, self._intake
 
     async def chunk(self) -> Buffer | None:
@@ -131,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
             if until <= now:
                 intake.flush()
             else:
-                await self._wait(until, exceptions.ReadTimeout)
+                await self._wait(until, httpx.ReadTimeout)
         chunk = intake.ready.popleft()
         if self._paused and self._transport is not None:
             self._paused = False
@@ -159,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Waiting.
 
-    async def _wait(self, until: float, late: type[exceptions.TimeoutException]) -> None:
+    async def _wait(self, until: float, late: type[httpx.TimeoutException]) -> None:
         self._late = late
         self._waiter = self._loop.create_future()
         self._alarm.set(until)
@@ -175,18 +176,18 @@ class Connection(asyncio.BufferedProtocol):
     def _ring(self) -> None:
         if self._waiter is None or self._waiter.done():
             return
-        if self._late is exceptions.ReadTimeout and self._intake is not None and self._intake.pending:
+        if self._late is httpx.ReadTimeout and self._intake is not None and self._intake.pending:
             self._intake.flush()
             self._wake()
-        elif self._late is exceptions.ReadTimeout:
+        elif self._late is httpx.ReadTimeout:
             what = (
                 "nothing" if self.untouched or self._intake is not None else "only a part of its answer's head"
             )
-            self._fail(exceptions.ReadTimeout(f"the server sent {what} within the time allowed"))
+            self._fail(httpx.ReadTimeout(f"the server sent {what} within the time allowed"))
         else:
             self._fail(self._late("the server did not take the request within the time allowed"))
 
-    def _fail(self, error: exceptions.TransportError, cause: BaseException | None = None) -> None:
+    def _fail(self, error: httpx.TransportError, cause: BaseException | None = None) -> None:
         if self._error is None:
             error.__cause__ = cause
             self._error = error
@@ -232,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._read_head()
             else:
                 self._read_body(self._intake, nbytes)
-        except exceptions.RemoteProtocolError as error:
+        except httpx.RemoteProtocolError as error:
             self._fail(error)
 
     def _unasked(self) -> None:
@@ -241,13 +242,13 @@ class Connection(asyncio.BufferedProtocol):
         if self.when_unfit is not None:
             self.when_unfit(self)
         elif not self._busy:
-            self._fail(exceptions.RemoteProtocolError("the server sent bytes before it was asked for any"))
+            self._fail(httpx.RemoteProtocolError("the server sent bytes before it was asked for any"))
 
     def _read_head(self) -> None:
         while self._head is None:
             end = head_end(self._own, self._searched, self._fill)
             if self._interim_bytes + (end or self._fill) > self._limits.max_head:
-                raise exceptions.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
+                raise httpx.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
             if not end:
                 self._await_rest_of_head()
                 return
@@ -262,19 +263,19 @@ class Connection(asyncio.BufferedProtocol):
     def _await_rest_of_head(self) -> None:
         start = bytes(self._view[: min(5, self._fill)])
         if not b"HTTP/".startswith(start):
-            raise exceptions.RemoteProtocolError(f"the answer is not HTTP/1.1: it begins with {start!r}")
+            raise httpx.RemoteProtocolError(f"the answer is not HTTP/1.1: it begins with {start!r}")
         self._searched = self._fill
-        if self._waiter is not None and self._late is exceptions.ReadTimeout:
+        if self._waiter is not None and self._late is httpx.ReadTimeout:
             self._alarm.set(min(self._loop.time() + self._read_timeout, self._head_until))
 
     def _skip_interim(self, head: ResponseHead, end: int) -> None:
         # We never ask for an upgrade, so a switch of protocols answers nobody (RFC 9110 section 7.8).
         if head.status == _SWITCHING_PROTOCOLS:
-            raise exceptions.RemoteProtocolError("the server switched protocols unasked")
+            raise httpx.RemoteProtocolError("the server switched protocols unasked")
         self._interims += 1
         self._interim_bytes += end
         if self._interims > _MAX_INTERIM:
-            raise exceptions.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
+            raise httpx.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
         rest = self._fill - end
         self._view[:rest] = self._view[end : self._fill]
         self._fill, self._searched = rest, 0
@@ -350,18 +351,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._intake is not None and self._intake.end(told=told):
             self._wake()
         elif exc is not None and self._blocked:
-            self._fail(exceptions.WriteError(f"the connection broke while the request was sent: {exc}"), exc)
+            self._fail(httpx.WriteError(f"the connection broke while the request was sent: {exc}"), exc)
         elif exc is not None:
-            self._fail(exceptions.ReadError(f"the connection broke while the answer was read: {exc}"), exc)
+            self._fail(httpx.ReadError(f"the connection broke while the answer was read: {exc}"), exc)
         elif self.untouched:
-            self._fail(
-                exceptions.RemoteProtocolError("the server closed the connection without sending an answer")
-            )
+            self._fail(httpx.RemoteProtocolError("the server closed the connection without sending an answer"))
         else:
             what = "head" if self._intake is None else "body"
-            self._fail(
-                exceptions.RemoteProtocolError(f"the server closed the connection before the {what}'s end")
-            )
+            self._fail(httpx.RemoteProtocolError(f"the server closed the connection before the {what}'s end"))
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from . import exceptions
+import httpx
 
 __all__ = ["Chunked", "RequestHead", "ResponseHead", "head_end", "joined", "parse_head", "request_head"]
 
@@ -55,17 +55,17 @@ class RequestHead(NamedTuple):
 def request_head(method: bytes, target: bytes, fields: Fields) -> RequestHead:
     """Write a request head, *target* and fields byte for byte as given.
 
-    :raises exceptions.LocalProtocolError: a method, target, field name or value that would break the framing.
+    :raises httpx.LocalProtocolError: a method, target, field name or value that would break the framing.
     """
     length, chunked, keep_alive = 0, False, True
     lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
     for name, value in fields:
         if not _lowered(name):
-            raise exceptions.LocalProtocolError(f"{name!r} cannot be a header name")
+            raise httpx.LocalProtocolError(f"{name!r} cannot be a header name")
         lines.append(b"%b: %b\r\n" % (name, value))
         lowered = name.lower()
         if lowered == b"content-length":
-            length = _length_of(value.decode("latin-1"), exceptions.LocalProtocolError)
+            length = _length_of(value.decode("latin-1"), httpx.LocalProtocolError)
         elif lowered == b"transfer-encoding":
             chunked = True
         elif lowered == b"connection":
@@ -74,7 +74,7 @@ def request_head(method: bytes, target: bytes, fields: Fields) -> RequestHead:
     data = b"".join(lines)
     breaks = data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\0" in data
     if breaks or b" " in target or not TOKEN.fullmatch(method):
-        raise exceptions.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
+        raise httpx.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
     return RequestHead(method, data, length, chunked, keep_alive)
 
 
@@ -94,18 +94,18 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> ResponseHead:
     Folded lines are joined by a space, as RFC 9112 section 5.2 asks of a user agent; a space before the
     colon, NUL and a bare CR are refused, since recipients disagree about them (sections 5.1 and 2.2).
 
-    :raises exceptions.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers*
+    :raises httpx.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers*
         fields.
     """
     if b"\0" in data or data.count(b"\r") != data.count(b"\r\n"):
-        raise exceptions.RemoteProtocolError("the response head holds a NUL or a bare CR")
+        raise httpx.RemoteProtocolError("the response head holds a NUL or a bare CR")
     first, *lines = data.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
     found = _STATUS_LINE.fullmatch(first)
     if found is None:
-        raise exceptions.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
+        raise httpx.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
     fields, headers = _fields(lines)
     if len(fields) > max_headers:
-        raise exceptions.RemoteProtocolError(f"the response has more than {max_headers} headers")
+        raise httpx.RemoteProtocolError(f"the response has more than {max_headers} headers")
     version, status, reason = found[1], int(found[2]), found[3] or b""
     length, chunked = _framing(method, status, headers)
     # Two framings at once, or chunked in HTTP/1.0: good for one answer only (RFC 9112 section 6.1).
@@ -149,7 +149,7 @@ def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
     for line in lines:
         if line[:1] in (b" ", b"\t"):
             if not fields:
-                raise exceptions.RemoteProtocolError("the response's first header line begins with a space")
+                raise httpx.RemoteProtocolError("the response's first header line begins with a space")
             name, value = fields.pop()
             fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
             folded = True
@@ -157,7 +157,7 @@ def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
         name, colon, value = line.partition(b":")
         key = _lowered(name)
         if not colon or not key:
-            raise exceptions.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
+            raise httpx.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
         value = value.strip(b" \t")
         fields.append((name, value))
         _join(headers, key, value)
@@ -171,15 +171,13 @@ def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[in
     if coding is not None:
         # We never send TE, so no other coding may be used (RFC 9112 section 7.4).
         if coding.lower() != "chunked":
-            raise exceptions.RemoteProtocolError(
-                f"the response has an unasked transfer coding: {coding[:60]!r}"
-            )
+            raise httpx.RemoteProtocolError(f"the response has an unasked transfer coding: {coding[:60]!r}")
         return None, True
     length = headers.get("content-length")
-    return (None if length is None else _length_of(length, exceptions.RemoteProtocolError)), False
+    return (None if length is None else _length_of(length, httpx.RemoteProtocolError)), False
 
 
-def _length_of(value: str, error: type[exceptions.ProtocolError]) -> int:
+def _length_of(value: str, error: type[httpx.ProtocolError]) -> int:
     # A list of equal values is one value repeated by some intermediary (RFC 9110 section 8.6).
     told = {one.strip(" \t") for one in value.split(",")}
     digits = told.pop()
@@ -219,7 +217,7 @@ class Chunked:
     def decode(self, view: memoryview, start: int, stop: int) -> int:
         """Strip the coding from ``view[start:stop]`` and give the new *stop*.
 
-        :raises exceptions.RemoteProtocolError: it is not chunked coding.
+        :raises httpx.RemoteProtocolError: it is not chunked coding.
         """
         write = read = start
         while read < stop and not self.done:
@@ -240,7 +238,7 @@ class Chunked:
         end = piece.find(b"\n") + 1
         self._line += piece[:end] if end else piece
         if len(self._line) > _CHUNK_LINE:
-            raise exceptions.RemoteProtocolError("a chunk's extension or a trailer line is too long")
+            raise httpx.RemoteProtocolError("a chunk's extension or a trailer line is too long")
         if end:
             line, self._line = self._line[:-1], b""
             self._part(self, line)
@@ -249,17 +247,17 @@ class Chunked:
     def _size(self, line: bytes) -> None:
         found = _CHUNK_SIZE.fullmatch(line)
         if found is None:
-            raise exceptions.RemoteProtocolError(f"the response has a malformed chunk size: {line[:40]!r}")
+            raise httpx.RemoteProtocolError(f"the response has a malformed chunk size: {line[:40]!r}")
         self._left = int(found[1], 16)
         self._part = Chunked._after if self._left else Chunked._field
 
     def _after(self, line: bytes) -> None:
         if line != b"\r":
-            raise exceptions.RemoteProtocolError("a chunk of the response is longer than its size says")
+            raise httpx.RemoteProtocolError("a chunk of the response is longer than its size says")
         self._part = Chunked._size
 
     def _field(self, line: bytes) -> None:
         self._trailer -= len(line) + 1
         if self._trailer < 0:
-            raise exceptions.RemoteProtocolError("the response's trailers are too large")
+            raise httpx.RemoteProtocolError("the response's trailers are too large")
         self.done = line in (b"", b"\r")

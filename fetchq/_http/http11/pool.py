@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any
 
+import httpx
+
 from ..._models import Buffer
-from . import exceptions
 from .buffers import BUFFER, Buffers
 from .connect import dial
 from .connection import Connection, HeadLimits
@@ -129,10 +130,10 @@ class ConnectionPool:
                     sock.close()
                     raise
         except TimeoutError as error:
-            raise exceptions.ConnectTimeout(f"{where} did not answer in time") from error
+            raise httpx.ConnectTimeout(f"{where} did not answer in time") from error
         # ValueError: a host name that IDNA, DNS or ssl cannot spell.
         except (OSError, ValueError) as error:
-            raise exceptions.ConnectError(
+            raise httpx.ConnectError(
                 f"cannot connect to {where}: {str(error) or type(error).__name__}"
             ) from error
         self._open.add(connection)
@@ -202,7 +203,7 @@ class Body:
 
 def _innocent(request: RequestHead, error: BaseException) -> bool:
     """Tell whether a request may be sent again that met a connection which the server had just closed."""
-    broke = isinstance(error, exceptions.NetworkError | exceptions.RemoteProtocolError)
+    broke = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
     return broke and request.method in _IDEMPOTENT
 
 

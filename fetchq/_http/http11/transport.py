@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self, cast
 
 import httpx
 
 from ..._models import Buffer
-from . import exceptions
 from .idle import Endpoint
 from .parser import request_head
 from .pool import Body, ConnectionPool
@@ -37,16 +35,14 @@ class Transport(httpx.AsyncBaseTransport):
         stream = request.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("an async transport needs an async request stream")
-        with _as_httpx():
-            method = request.method.encode("ascii")
-            head, body = await self._straight.exchange(
-                origin_of(request),
-                request_head(method, request.url.raw_path, request.headers.raw),
-                request.extensions.get("timeout", {}),
-                content=stream,
-                repeatable=isinstance(stream, httpx.ByteStream),
-                buffer=request.extensions.get("fetchq", {}).get("buffer"),
-            )
+        head, body = await self._straight.exchange(
+            origin_of(request),
+            request_head(request.method.encode("ascii"), request.url.raw_path, request.headers.raw),
+            request.extensions.get("timeout", {}),
+            content=stream,
+            repeatable=isinstance(stream, httpx.ByteStream),
+            buffer=request.extensions.get("fetchq", {}).get("buffer"),
+        )
         arrived = body.arrived
         return httpx.Response(
             head.status,
@@ -81,27 +77,17 @@ class _Stream(httpx.AsyncByteStream):
         return cast("AsyncIterator[bytes]", self)  # httpx hands on any bytes-like chunk as it is
 
     async def __anext__(self) -> Buffer:
-        with _as_httpx():
-            return await self._body.__anext__()
+        return await self._body.__anext__()
 
     async def aclose(self) -> None:
         await self._body.aclose()
-
-
-@contextmanager
-def _as_httpx() -> Iterator[None]:
-    """Raise httpx's exception of the same name and cause."""
-    try:
-        yield
-    except exceptions.TransportError as fault:
-        raise getattr(httpx, type(fault).__name__)(str(fault)) from fault.__cause__
 
 
 def origin_of(request: httpx.Request) -> Endpoint:
     """Give what the connection for *request* must be connected to."""
     url = request.url
     if url.scheme not in _PORTS:
-        raise exceptions.UnsupportedProtocol(f"only http and https URLs can be fetched, not {url.scheme!r}")
+        raise httpx.UnsupportedProtocol(f"only http and https URLs can be fetched, not {url.scheme!r}")
     host = url.raw_host.decode("ascii")
     return Endpoint(
         url.scheme, host, url.port or _PORTS[url.scheme], request.extensions.get("sni_hostname") or host
