@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fetchq._http.http11.buffers import BUFFER, BodyReader, Buffers
-from fetchq._http.http11.parser import Chunked, ResponseHead, head_end, parse_head, request_head
+from fetchq._http.http11.body import BodyReader
+from fetchq._http.http11.buffers import LARGE_BUFFER as BUFFER
+from fetchq._http.http11.buffers import Buffers
+from fetchq._http.http11.parser import ChunkedDecoder, ResponseHead, head_end, parse_head, request_head
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -149,7 +151,7 @@ def test_a_request_head_is_written_as_given() -> None:
 def test_what_a_request_promises(
     fields: list[tuple[bytes, bytes]], length: int, chunked: bool, keeps: bool
 ) -> None:
-    request = request_head(b"PUT", b"/", fields)
+    request = request_head(b"PUT", b"/", [(b"Host", b"h"), *fields])
     assert (request.length, request.chunked, request.keep_alive) == (length, chunked, keeps)
 
 
@@ -166,13 +168,35 @@ def test_what_a_request_promises(
         (b"GET", b"/a b", b"A", b"b"),
         (b"G T", b"/", b"A", b"b"),
         (b"GET", b"/", b"Content-Length", b"x"),
+        (b"GET", b"/", b"Transfer-Encoding", b"gzip, chunked"),
+        (b"GET", b"/", b"Host", b"another"),
     ],
 )
 def test_a_request_that_would_break_the_framing_is_refused(
     method: bytes, target: bytes, name: bytes, value: bytes
 ) -> None:
     with pytest.raises(httpx.LocalProtocolError):
-        request_head(method, target, [(name, value)])
+        request_head(method, target, [(b"Host", b"h"), (name, value)])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [(b"Host", b"h"), (b"Content-Length", b"5"), (b"Content-Length", b"6")],
+        [(b"Host", b"h"), (b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")],
+        [(b"Host", b"h"), (b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")],
+    ],
+)
+def test_a_request_without_a_host_or_framed_twice_is_refused(fields: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(httpx.LocalProtocolError):
+        request_head(b"PUT", b"/", fields)
+
+
+@pytest.mark.parametrize(("value", "expects"), [(b"100-Continue", True), (b"something", False)])
+def test_an_expectation_is_recognised(value: bytes, expects: bool) -> None:
+    head = request_head(b"PUT", b"/", [(b"Host", b"h"), (b"Expect", value)])
+    assert head.expects_continue is expects
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: OK + tail + b"\r\n\r\n"))
@@ -202,7 +226,7 @@ def test_the_end_of_a_head_is_found_however_it_is_cut(parts: list[bytes], data: 
 
 def decode(pieces: Sequence[bytes], max_trailer: int = 4096) -> tuple[bytes, bool, int]:
     """The payload, whether the body ended, and the bytes after it."""
-    chunked = Chunked(max_trailer)
+    chunked = ChunkedDecoder(max_trailer)
     payload, surplus = b"", 0
     for piece in pieces:
         if chunked.done:
@@ -286,7 +310,7 @@ def test_any_bytes_decode_or_fail_alike_however_they_are_cut(coded: bytes, place
 
 
 def head(*, length: int | None, chunked: bool = False) -> ResponseHead:
-    return ResponseHead(b"HTTP/1.1", 200, b"OK", [], {}, length, chunked, True)
+    return ResponseHead(b"HTTP/1.1", 200, b"OK", [], {}, length, chunked, True, True)
 
 
 def receive(intake: BodyReader, body: bytes, reads: list[int]) -> bytes:
@@ -330,7 +354,7 @@ def test_a_body_arrives_whole_through_any_buffers(
     intake.ready.clear()
     got += receive(intake, sent[early:], reads)
     if not known:
-        assert intake.end(told=True)
+        assert intake.end(clean=True)
         got += b"".join(bytes(chunk) for chunk in intake.ready)
     assert got == body
     assert intake.complete

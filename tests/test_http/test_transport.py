@@ -18,10 +18,9 @@ import httpx
 import pytest
 
 from fetchq._http.http11 import connect as _connect
-from fetchq._http.http11.buffers import BUFFER
+from fetchq._http.http11.buffers import LARGE_BUFFER as BUFFER
 from fetchq._http.http11.connect import SocketAddress
 from fetchq._http.http11.connection import Connection
-from fetchq._http.http11.pool import ConnectionPool
 from fetchq._http.http11.transport import Transport
 
 from ..conftest import run
@@ -33,15 +32,8 @@ BODY = random.Random(4).randbytes(5 * BUFFER + 12345)
 
 
 def fast(context: ssl.SSLContext, *, keepalive: int = 10, expiry: float = 60.0) -> Transport:
-    return Transport(
-        ConnectionPool(
-            ssl_context=context,
-            max_head=MAX_HEAD,
-            max_headers=50,
-            keepalive=keepalive,
-            keepalive_expiry=expiry,
-        )
-    )
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=keepalive, keepalive_expiry=expiry)
+    return Transport(verify=context, limits=limits, max_head=MAX_HEAD, max_headers=50)
 
 
 def stock(context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
@@ -566,8 +558,8 @@ async def straight(
     transport = fast(context, keepalive=keepalive, expiry=expiry)
     async with site(handler) as server, client(transport, **timeouts) as http:
         yield server, http, transport
-    assert not transport._straight._open
-    assert not len(transport._straight._idle)
+    assert not transport._pool._open
+    assert not len(transport._pool._idle)
 
 
 def test_chunks_are_whole_buffers(trusting: ssl.SSLContext) -> None:
@@ -622,15 +614,15 @@ def test_a_paused_reader_stops_the_socket(tls: bool, trusting: ssl.SSLContext, s
         ):
             chunks = response.aiter_bytes()
             got = len(await anext(chunks))
-            connection = next(iter(transport._straight._open))
-            await until(lambda: connection._paused)
+            connection = next(iter(transport._pool._open))
+            await until(lambda: connection._reading_paused)
             before = -1
             while before != sent:
                 before = sent
                 await asyncio.sleep(0.05)
             # Our buffers, the TLS layers' and the kernel's, which grow to some 10 MiB on loopback.
             assert sent < total // 2
-            intake = connection._intake
+            intake = connection._body
             assert intake is not None
             assert sum(len(chunk) for chunk in intake.ready) <= 2 * BUFFER
             async for chunk in chunks:
@@ -737,8 +729,8 @@ def test_nothing_is_lost_when_tls_ends_while_the_reader_is_paused(
         async with site(answering(OK + b"\r\n" + body), serving) as server, client(transport) as http:
             extensions = {"fetchq": {"buffer": 16_384}}
             async with http.stream("GET", server.url, extensions=extensions) as response:
-                connection = next(iter(transport._straight._open))
-                await until(lambda: connection._paused)
+                connection = next(iter(transport._pool._open))
+                await until(lambda: connection._reading_paused)
                 await asyncio.sleep(0.05)  # the rest and the close reach the socket meanwhile
                 assert await response.aread() == body
 
@@ -811,10 +803,10 @@ def test_idle_connections_notice_the_end_at_once(trusting: ssl.SSLContext) -> No
     async def work() -> None:
         async with straight(answering(sized(b"a"), sized(b"b")), trusting) as (server, http, transport):
             await http.get(server.url)
-            assert len(transport._straight._idle) == 1
+            assert len(transport._pool._idle) == 1
             await http.get(server.url)
-            await until(lambda: not len(transport._straight._idle))  # the handler has ended and closed
-            assert not transport._straight._idle._origins
+            await until(lambda: not len(transport._pool._idle))  # the handler has ended and closed
+            assert not transport._pool._idle._by_endpoint
 
     run(work())
 
@@ -855,9 +847,9 @@ def test_idle_connections_are_few_and_do_not_grow_old(trusting: ssl.SSLContext) 
     async def work() -> None:
         async with straight(handler, trusting, keepalive=2, expiry=0.05) as (server, http, transport):
             await asyncio.gather(*(http.get(server.url) for _ in range(4)))
-            assert len(transport._straight._idle) <= 2
-            await until(lambda: not transport._straight._open)
-            assert not len(transport._straight._idle)
+            assert len(transport._pool._idle) <= 2
+            await until(lambda: not transport._pool._open)
+            assert not len(transport._pool._idle)
 
     run(work())
 
@@ -941,7 +933,7 @@ def test_an_early_answer_ends_the_sending(trusting: ssl.SSLContext) -> None:
         async with straight(handler, trusting) as (server, http, transport):
             response = await http.put(server.url, content=parts())
             assert (response.status_code, response.content) == (413, b"no")
-            assert not len(transport._straight._idle)
+            assert not len(transport._pool._idle)
 
     run(work())
 
@@ -1004,10 +996,10 @@ def test_cancelling_at_any_moment_leaks_nothing(
                 task.cancel()
                 done = (await asyncio.gather(task, return_exceptions=True))[0]
                 finished += done == BODY[:300_000]
-                await until(lambda: len(transport._straight._open) == len(transport._straight._idle))
+                await until(lambda: len(transport._pool._open) == len(transport._pool._idle))
             assert finished < 60
             assert await fetch(http, server.url) == BODY[:300_000]
-        assert not transport._straight._open
+        assert not transport._pool._open
         gc.collect()  # an open socket would be a ResourceWarning, which is an error here
 
     run(work())
@@ -1024,7 +1016,7 @@ def listening(*ports: int) -> Callable[[str, int], Coroutine[Any, Any, list[Sock
 
 def test_the_first_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(silent: int, refusing: int, answering: int) -> None:
-        monkeypatch.setattr(_connect, "_DELAY", 0.01)
+        monkeypatch.setattr(_connect, "_ATTEMPT_DELAY", 0.01)
         for ports in ((refusing, answering), (silent, answering), (silent, refusing, answering)):
             monkeypatch.setattr(_connect, "_resolve", listening(*ports))
             with await _connect.dial("host", 80) as sock:
@@ -1087,7 +1079,7 @@ def test_a_body_whose_reader_is_cancelled_closes_its_connection(trusting: ssl.SS
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await until(lambda: not transport._straight._open)
+            await until(lambda: not transport._pool._open)
 
     run(work())
 
@@ -1100,9 +1092,9 @@ def test_closing_the_transport_ends_what_is_under_way(trusting: ssl.SSLContext) 
     async def work() -> None:
         async with straight(handler, trusting) as (server, http, transport):
             task = asyncio.create_task(http.get(server.url))
-            await until(lambda: bool(transport._straight._open) and server.connections == 1)
+            await until(lambda: bool(transport._pool._open) and server.connections == 1)
             await transport.aclose()
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(httpx.ReadError, match="closed"):
                 await task
 
     run(work())
