@@ -80,8 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = loop
         self._buffers = buffers
         self._limits = limits
-        # One byte more than a head may have, so that a head that is too large shows.
-        self._inline = bytearray(max(_INLINE_BUFFER, limits.max_head + 1))
+        self._inline = bytearray()
         self._view = memoryview(self._inline)
         self._timer = Timer(loop, self._timed_out)
         self._waiter: asyncio.Future[None] | None = None
@@ -208,10 +207,8 @@ class Connection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close at once; safe at any time."""
         self._closed = True
-        if self._transport is None:
-            self._timer.close()  # nothing else will call connection_lost
-        else:
-            self._timer.set(math.inf)
+        self._timer.set(math.inf)
+        if self._transport is not None:
             self._transport.abort()
 
     def fail(self, kind: type[httpx.TransportError], message: str, cause: BaseException | None = None) -> None:
@@ -262,6 +259,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, plain or TLS."""
+        # Not before: asyncio's failed TLS handshakes are cycles that refer to this object. One byte more than a
+        # head may have, so that a head that is too large shows.
+        self._inline = bytearray(max(_INLINE_BUFFER, self._limits.max_head + 1))
+        self._view = memoryview(self._inline)
         self._transport = cast("asyncio.Transport", transport)
         self._tls = transport.get_extra_info("ssl_object")
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)

@@ -189,8 +189,10 @@ class ResponseStream(httpx.AsyncByteStream):
             chunk = await self._receive(self._connection)
         elif self._ready:
             chunk = self._ready.popleft()
-        else:
+        elif self.complete:
             raise StopAsyncIteration
+        else:
+            raise httpx.StreamClosed
         return chunk if self._views or isinstance(chunk, bytes) else bytes(chunk)
 
     async def _receive(self, connection: Connection) -> Buffer:
@@ -198,8 +200,10 @@ class ResponseStream(httpx.AsyncByteStream):
             chunk = await connection.receive_chunk()
         except BaseException:
             connection.abort()
+            self._connection = None
             raise
         if chunk is None:
+            self.complete = True
             await self.aclose()
             raise StopAsyncIteration
         return chunk
