@@ -89,7 +89,7 @@ async def site(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIter
         await started.stop()
 
 
-def client(transport: httpx.AsyncBaseTransport, **timeouts: float) -> httpx.AsyncClient:
+def client(transport: httpx.AsyncBaseTransport, **timeouts: float | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport, timeout=httpx.Timeout(10.0, **timeouts), headers={"Accept-Encoding": "identity"}
     )
@@ -144,7 +144,7 @@ async def step(task: asyncio.Task[Any], turns: int) -> None:
 
 @contextlib.asynccontextmanager
 async def served(
-    handler: Handler, context: ssl.SSLContext, *, limits: dict[str, Any] | None = None, **timeouts: float
+    handler: Handler, context: ssl.SSLContext, *, limits: dict[str, Any] | None = None, **timeouts: float | None
 ) -> AsyncIterator[tuple[Site, httpx.AsyncClient, Transport]]:
     transport = ours(context, **(limits or {}))
     async with site(handler) as server, client(transport, **timeouts) as http:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from fetchq._http.http11 import pool as _pool
+from fetchq._http.http11.connect import dial
 from fetchq._http.http11.connection import Connection
 
 from ..conftest import run
@@ -376,7 +377,6 @@ def test_closing_ends_requests_that_have_no_connection_yet(
     trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dialing, go_on = asyncio.Event(), asyncio.Event()
-    dial = _pool.dial
 
     async def slow_dial(host: str, port: int) -> socket.socket:
         dialing.set()
