@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
@@ -132,6 +133,13 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for what another task or the peer brings about; the test's time limit is the bound."""
     while not condition():  # noqa: ASYNC110 -- the code under test has no event to wait for
         await asyncio.sleep(0.005)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close with an RST."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    writer.transport.abort()
 
 
 async def step(task: asyncio.Task[Any], turns: int) -> None:

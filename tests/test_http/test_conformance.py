@@ -32,6 +32,7 @@ from .sites import (
     client,
     ours,
     request_of,
+    reset,
     site,
     sized,
     step,
@@ -415,13 +416,6 @@ def test_a_reset_is_a_network_or_protocol_error(make: Make, trusting: ssl.SSLCon
                 await http.get(server.url)
 
     run(work())
-
-
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Close with an RST."""
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    writer.transport.abort()
 
 
 @both

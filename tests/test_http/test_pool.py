@@ -21,7 +21,21 @@ from fetchq._http.http11.connect import dial
 from fetchq._http.http11.connection import Connection
 
 from ..conftest import run
-from .sites import BODY, OK, Handler, answering, client, ours, request_of, served, site, sized, step, until
+from .sites import (
+    BODY,
+    OK,
+    Handler,
+    answering,
+    client,
+    ours,
+    request_of,
+    reset,
+    served,
+    site,
+    sized,
+    step,
+    until,
+)
 
 
 def dying(*, first: bytes) -> tuple[Handler, list[bytes]]:
@@ -428,13 +442,19 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
+async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request_of(reader)
+    reset(writer)
+
+
 ENDS = {
-    "kept and closed": sized(b"hello"),
-    "closed by the server": OK + b"\r\nhello",
-    "large": sized(BODY),
-    "broken": OK + b"Content-Length: 99\r\n\r\nhello",
-    "no HTTP": b"SSH-2.0\r\n\r\n",
-    "nothing": b"",
+    "kept and closed": answering(sized(b"hello")),
+    "closed by the server": answering(OK + b"\r\nhello"),
+    "large": answering(sized(BODY)),
+    "broken": answering(OK + b"Content-Length: 99\r\n\r\nhello"),
+    "no HTTP": answering(b"SSH-2.0\r\n\r\n"),
+    "nothing": answering(b""),
+    "reset": resetting,
 }
 
 
@@ -453,7 +473,7 @@ def test_a_closed_connection_is_freed_without_the_collector(
     monkeypatch.setattr(_pool, "Connection", Noted)
 
     async def work() -> None:
-        async with site(answering(ENDS[end]), serving if tls else None) as server:
+        async with site(ENDS[end], serving if tls else None) as server:
             transport = ours(trusting)
             with contextlib.suppress(httpx.TransportError):
                 response = await transport.handle_async_request(httpx.Request("GET", server.url))

@@ -60,13 +60,20 @@ class BodyReader:
         self._inline = self._view = inline
         self._start = self._fill = start
         self.ready: deque[Buffer] = deque()
-        self.complete = self._left == 0
-        self.surplus = False
-        self._set_bounds()
-        if self.complete:
-            self.surplus = stop > start
-        elif stop > start:
-            self.received(stop - start)
+        self.complete = self.surplus = False
+        early = stop - start
+        if head.length is not None and head.length <= early:
+            self._whole(head.length, early)
+        else:
+            self._set_bounds()
+            if early:
+                self.received(early)
+
+    def _whole(self, length: int, early: int) -> None:
+        """Take a body that came with its head; nothing else is needed for it."""
+        if length:
+            self.ready.append(bytes(self._inline[self._start : self._start + length]))
+        self.complete, self.surplus = True, early > length
 
     @property
     def pending(self) -> bool:

@@ -56,7 +56,10 @@ class NetworkStream:
 
 
 class _Failure(NamedTuple):
-    """Why the exchange failed. Not an exception: one that was raised would hold its frames, and they this."""
+    """Why an exchange failed.
+
+    Not the exception itself: once raised, its traceback refers to frames that refer to the connection.
+    """
 
     kind: type[httpx.TransportError]
     message: str
@@ -214,8 +217,7 @@ class Connection(asyncio.BufferedProtocol):
     def fail(self, kind: type[httpx.TransportError], message: str, cause: BaseException | None = None) -> None:
         """Close, and raise *kind* from the step of the exchange that is under way or comes next."""
         if self._failure is None:
-            # Its traceback refers to the transport's frames, and over them to this connection.
-            self._failure = _Failure(kind, message, cause and cause.with_traceback(None))
+            self._failure = _Failure(kind, message, cause)
         self.abort()
         self._wake()
 
