@@ -391,8 +391,10 @@ def test_closing_ends_requests_that_have_no_connection_yet(
     trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dialing, go_on = asyncio.Event(), asyncio.Event()
+    dials: list[str] = []
 
     async def slow_dial(host: str, port: int) -> socket.socket:
+        dials.append(host)
         dialing.set()
         await go_on.wait()
         return await dial(host, port)
@@ -410,6 +412,7 @@ def test_closing_ends_requests_that_have_no_connection_yet(
                 with pytest.raises(httpx.ConnectError, match="closed"):
                     await task
             await until(lambda: not transport._pool._slots)
+            assert len(dials) == 1
         gc.collect()  # an open socket would be a ResourceWarning, which is an error here
 
     run(work())

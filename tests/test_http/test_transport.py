@@ -124,24 +124,41 @@ async def keep(chunks: AsyncIterator[bytes], got: bytearray) -> None:
 
 
 def test_framing_alone_is_neither_a_chunk_nor_a_timeout(trusting: ssl.SSLContext) -> None:
-    go_on = asyncio.Event()
+    steps = [asyncio.Event(), asyncio.Event()]
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request_of(reader)
-        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n5;")
-        await go_on.wait()
-        writer.write(b"a=b\r\nhello\r\n0\r\n\r\n")
+        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+        await steps[0].wait()
+        writer.write(b"5;a=")
+        await steps[1].wait()
+        writer.write(b"b\r\nhello\r\n0\r\n\r\n")
 
     async def work() -> None:
         async with served(handler, trusting, read=1000.0) as (server, http, transport):
             task = asyncio.create_task(http.get(server.url))
             await until(lambda: any(each._body is not None for each in transport._pool._open))
             connection = next(iter(transport._pool._open))
-            await until(lambda: connection._waiter is not None)
-            assert not connection.body.pending
+            steps[0].set()
+            decoder = connection.body._decoder
+            assert decoder is not None
+            await until(lambda: decoder._line == b"5;a=" and connection._waiter is not None)
             assert connection._timer._when > asyncio.get_running_loop().time() + 100
-            go_on.set()
+            steps[1].set()
             assert (await task).content == b"hello"
+
+    run(work())
+
+
+def test_a_drip_reaches_the_reader_before_its_buffer_is_full(trusting: ssl.SSLContext) -> None:
+    async def work() -> None:
+        handler = endless(OK + b"Content-Length: 99999999\r\n\r\n", b"x")
+        async with (
+            served(handler, trusting) as (server, http, _),
+            http.stream("GET", server.url) as response,
+        ):
+            chunks = response.aiter_bytes()
+            assert set(await anext(chunks)) | set(await anext(chunks)) == set(b"x")
 
     run(work())
 
@@ -315,6 +332,35 @@ def test_a_server_that_says_nothing_to_expect_gets_the_body_all_the_same(
             assert response.content == b"1"
 
     run(work())
+
+
+def test_continue_is_heard_at_once(trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_connection, "_CONTINUE_SECONDS", 1000.0)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        writer.write(sized(await reader.readexactly(5)))
+
+    async def work() -> None:
+        async with served(handler, trusting) as (server, http, _):
+            response = await http.put(server.url, content=b"hello", headers={"Expect": "100-continue"})
+            assert response.content == b"hello"
+
+    run(work())
+
+
+def test_a_server_name_that_tls_cannot_spell_is_a_connect_error(
+    trusting: ssl.SSLContext, serving: ssl.SSLContext
+) -> None:
+    async def work() -> None:
+        async with site(answering(b""), serving) as server, client(ours(trusting)) as http:
+            with pytest.raises(httpx.ConnectError, match="leading dot"):
+                await http.get(server.url, extensions={"sni_hostname": ".example"})
+
+    run(work())
+    gc.collect()  # an open socket would be a ResourceWarning, which is an error here
 
 
 def test_connect_is_refused_with_a_sentence(trusting: ssl.SSLContext) -> None:
@@ -492,6 +538,10 @@ class ClockedLoop:
         self._timers.append((when, handle))
         return handle
 
+    @property
+    def pending(self) -> bool:
+        return any(handle.waits for _, handle in self._timers)
+
     def run_until(self, when: float) -> None:
         for _ in range(10):
             due = [each for each in self._timers if each[0] - self._early <= when]
@@ -510,6 +560,10 @@ class PlainHandle:
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback: Callable[[], None] | None = callback
+
+    @property
+    def waits(self) -> bool:
+        return self._callback is not None
 
     def cancel(self) -> None:
         self._callback = None
@@ -552,6 +606,7 @@ def test_a_closed_timer_is_silent_and_holds_nothing() -> None:
     timer.set(5)
     timer.close()
     timer.set(3)
+    assert not loop.pending
     loop.run_until(100)
     assert rung == []
     assert timer._callback is None
