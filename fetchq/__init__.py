@@ -5,6 +5,7 @@ The map of the package:
 - :func:`download` downloads one URL and blocks; :func:`adownload` does so in a running event loop.
 - :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends.
 - :class:`Job` is what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
+- :class:`Transport` is the HTTP/1.1 under it, for any ``httpx.AsyncClient``.
 - :class:`Settings` holds :class:`Network`, :class:`Retry`, :class:`Disk` and :class:`Queue` with all defaults.
 - :class:`FetchError` is the base of all errors; :mod:`fetchq._errors` shows the tree.
 - An :data:`Observer` is any callable that takes an :data:`Event`; :mod:`fetchq._events` defines the events.
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         RunStarted,
         Warned,
     )
+    from ._http import Transport
     from ._models import Job, Preview, Result
     from ._settings import Disk, Network, Queue, Retry, Settings
 
@@ -87,6 +89,7 @@ __all__ = [
     "TimedOutError",
     "TooLargeError",
     "TooSlowError",
+    "Transport",
     "UsageError",
     "Warned",
     "__version__",
@@ -100,7 +103,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        for noun in ("_errors", "_models", "_settings", "_events", "_api"):
+        for noun in ("_errors", "_models", "_settings", "_events", "_http", "_api"):
             module = import_module(f".{noun}", __name__)
             if name in module.__all__:
                 # Set as an attribute, so that __getattr__ is called once for each name.

@@ -26,7 +26,7 @@ def python(code: str) -> str:
 
 def test_all_is_sorted_and_complete() -> None:
     assert list(fetchq.__all__) == sorted(set(fetchq.__all__))
-    promised = {"Downloader", "FetchError", "Job", "Result", "Settings", "adownload", "download"}
+    promised = {"Downloader", "FetchError", "Job", "Result", "Settings", "Transport", "adownload", "download"}
     assert promised <= set(fetchq.__all__)
     assert set(fetchq.__all__) <= set(dir(fetchq))
 

@@ -17,6 +17,7 @@ The only package that imports httpx.
 from __future__ import annotations
 
 from .client import HttpClient
+from .http11.transport import Transport
 from .response import Response
 
-__all__ = ["HttpClient", "Response"]
+__all__ = ["HttpClient", "Response", "Transport"]

@@ -145,13 +145,13 @@ class HttpClient:
         try:
             if self._direct and auth is None:
                 response = await self._transport.handle_async_request(request)
-                headers = joined(response.headers.raw)
+                headers = _headers_of(response)
                 if "set-cookie" in headers:
                     response.request = request
                     self._client.cookies.extract_cookies(response)
             else:
                 response = await self._client.send(request, stream=True, follow_redirects=False, auth=auth)
-                headers = joined(response.headers.raw)
+                headers = _headers_of(response)
         except FAILURES as error:
             raise translate(error, url.host) from error
         return Response(response, headers, url.text, url.host)
@@ -184,6 +184,12 @@ def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: Reques
             f"{current.host} redirects the request's body to {following.host}, which it was not given"
             " for: name that URL yourself if it is right."
         )
+
+
+def _headers_of(response: httpx.Response) -> Mapping[str, str]:
+    """Return the fields joined, names in lower case: as our transport has them already."""
+    ours = response.extensions.get("fetchq")
+    return ours["headers"] if ours else joined(response.headers.raw)
 
 
 class _Cookies(httpx.Cookies):

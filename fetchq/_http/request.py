@@ -72,9 +72,7 @@ class RequestBuilder:
         timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
             timeouts = dict.fromkeys(timeouts, job.timeout)
-        extensions: dict[str, Any] = {"timeout": timeouts}
-        if buffer is not None:
-            extensions["fetchq"] = {"buffer": buffer}
+        extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer}}
         return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions)
 
     def build(

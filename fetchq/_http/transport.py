@@ -14,7 +14,6 @@ import httpx
 from .._errors import UsageError
 from .._settings import Network
 from .errors import translate
-from .http11.pool import ConnectionPool
 from .http11.transport import Transport
 from .tls import bare, context
 from .url import origin_of
@@ -88,13 +87,15 @@ class RoutingTransport(httpx.AsyncBaseTransport):
     def _make(self, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
         if proxy is None and not (secure and self._network.http2):
             return Transport(
-                ConnectionPool(
-                    ssl_context=self.verifying() if secure else None,
-                    max_head=self._network.max_head,
-                    max_headers=self._network.max_headers,
-                    keepalive=self._connections,
+                verify=self.verifying() if secure else True,
+                # The run bounds its connections itself, so that no request waits for one here.
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=self._connections,
                     keepalive_expiry=IDLE_SECONDS,
-                )
+                ),
+                max_head=self._network.max_head,
+                max_headers=self._network.max_headers,
             )
         trust = self.verifying() if secure or (proxy or "").startswith("https:") else bare()
         return _RetryingTransport(

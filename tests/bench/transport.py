@@ -1,4 +1,4 @@
-"""Our own way to servers, alone and behind httpx's client, beside httpx's: ``python -m tests.bench.transport``.
+"""``fetchq.Transport`` beside httpx's own transport: ``python -m tests.bench.transport``.
 
 Everything runs interleaved in one process against nginx on loopback, which is started here. The ratios are
 telling, the figures are the machine's.
@@ -26,15 +26,12 @@ import httpcore
 import httpx
 import trustme
 
-from fetchq._http import HttpClient
-from fetchq._http.http11.pool import ConnectionPool
-from fetchq._http.http11.transport import Transport
-from fetchq._models import Job
-from fetchq._settings import Network
+import fetchq
 
 MIB = 1 << 20
 FILES = 2000
 TASKS = 16
+LIMITS = httpx.Limits(max_connections=TASKS, max_keepalive_connections=TASKS, keepalive_expiry=30)
 CONF = """
 daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;
 events {{ worker_connections 256; }}
@@ -138,17 +135,12 @@ class LargeReadsBackend(httpcore.AsyncNetworkBackend):
 Make = Callable[[ssl.SSLContext], httpx.AsyncBaseTransport]
 
 
-def fast(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    return Transport(
-        ConnectionPool(
-            ssl_context=context, max_head=65536, max_headers=200, keepalive=TASKS, keepalive_expiry=30
-        )
-    )
+def ours(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+    return fetchq.Transport(verify=context, limits=LIMITS)
 
 
 def stock(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    limits = httpx.Limits(max_connections=TASKS, max_keepalive_connections=TASKS)
-    return httpx.AsyncHTTPTransport(verify=context, limits=limits)
+    return httpx.AsyncHTTPTransport(verify=context, limits=LIMITS)
 
 
 def trick(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
@@ -163,26 +155,26 @@ def trick(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
     return transport
 
 
-# Gives how many bytes the answer of a URL has.
+# Returns how many bytes the body at a URL has.
 Fetch = Callable[[str], Awaitable[int]]
 Way = Callable[["Origin"], contextlib.AbstractAsyncContextManager[Fetch]]
 
 
 @contextlib.asynccontextmanager
-async def straight(origin: Origin) -> AsyncIterator[Fetch]:
-    """As jobs go that need nothing of httpx."""
-    client = HttpClient(Network(env=False, cacert=origin.cacert), connections=TASKS)
+async def alone(origin: Origin) -> AsyncIterator[Fetch]:
+    """As fetchq's own downloads go: no client, and chunks that are not copied."""
+    async with ours(origin.context) as transport:
 
-    async def fetch(url: str) -> int:
-        reply = await client.open(Job(url))
-        return sum([len(chunk) async for chunk in reply.chunks()])
+        async def fetch(url: str) -> int:
+            request = httpx.Request("GET", url, extensions={"fetchq": {}})
+            response = await transport.handle_async_request(request)
+            return sum([len(chunk) async for chunk in response.aiter_bytes()])
 
-    yield fetch
-    await client.aclose()
+        yield fetch
 
 
 def behind(make: Make) -> Way:
-    """As jobs go that need httpx's client, over the transport that *make* gives."""
+    """As a program goes that uses httpx's client, over the transport that *make* returns."""
 
     @contextlib.asynccontextmanager
     async def way(origin: Origin) -> AsyncIterator[Fetch]:
@@ -198,10 +190,10 @@ def behind(make: Make) -> Way:
 
 
 WAYS: dict[str, Way] = {
-    "straight": straight,
-    "behind httpx": behind(fast),
-    "stock": behind(stock),
-    "stock, large reads": behind(trick),
+    "client, fetchq.Transport": behind(ours),
+    "client, httpx's transport": behind(stock),
+    "client, httpx's transport, large reads": behind(trick),
+    "fetchq.Transport alone": alone,
 }
 
 
@@ -209,7 +201,6 @@ class Origin(NamedTuple):
     http: str
     https: str
     context: ssl.SSLContext
-    cacert: Path
 
 
 class Figure(NamedTuple):
@@ -271,7 +262,6 @@ def nginx(size: int) -> Iterator[Origin]:
         certificate.private_key_pem.write_to_path(root / "key.pem")
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        authority.cert_pem.write_to_path(root / "ca.pem")
         http, https = free_port(), free_port()
         (root / "conf").write_text(CONF.format(root=root, http=http, https=https))
         process = subprocess.Popen(
@@ -279,7 +269,7 @@ def nginx(size: int) -> Iterator[Origin]:
         )
         try:
             await_port(http)
-            yield Origin(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", context, root / "ca.pem")
+            yield Origin(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", context)
         finally:
             process.terminate()
             process.wait()

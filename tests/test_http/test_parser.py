@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fetchq._http.http11 import exceptions
-from fetchq._http.http11.buffers import BUFFER, BodyReader, Buffers
-from fetchq._http.http11.parser import Chunked, ResponseHead, head_end, parse_head, request_head
+from fetchq._http.http11.body import BodyReader
+from fetchq._http.http11.buffers import LARGE_BUFFER as BUFFER
+from fetchq._http.http11.buffers import Buffers
+from fetchq._http.http11.parser import ChunkedDecoder, ResponseHead, head_end, parse_head, request_head
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -64,7 +66,7 @@ def test_a_head_is_read(data: bytes, status: int, reason: bytes, fields: list[tu
     ],
 )
 def test_a_malformed_head_is_refused(data: bytes) -> None:
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         parse(data)
 
 
@@ -110,7 +112,7 @@ def test_some_statuses_have_no_body(status: bytes) -> None:
     ],
 )
 def test_framing_that_cannot_be_trusted_is_refused(fields: bytes) -> None:
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         parse(OK + fields + b"\r\n")
 
 
@@ -149,7 +151,7 @@ def test_a_request_head_is_written_as_given() -> None:
 def test_what_a_request_promises(
     fields: list[tuple[bytes, bytes]], length: int, chunked: bool, keeps: bool
 ) -> None:
-    request = request_head(b"PUT", b"/", fields)
+    request = request_head(b"PUT", b"/", [(b"Host", b"h"), *fields])
     assert (request.length, request.chunked, request.keep_alive) == (length, chunked, keeps)
 
 
@@ -166,13 +168,35 @@ def test_what_a_request_promises(
         (b"GET", b"/a b", b"A", b"b"),
         (b"G T", b"/", b"A", b"b"),
         (b"GET", b"/", b"Content-Length", b"x"),
+        (b"GET", b"/", b"Transfer-Encoding", b"gzip, chunked"),
+        (b"GET", b"/", b"Host", b"another"),
     ],
 )
 def test_a_request_that_would_break_the_framing_is_refused(
     method: bytes, target: bytes, name: bytes, value: bytes
 ) -> None:
-    with pytest.raises(exceptions.LocalProtocolError):
-        request_head(method, target, [(name, value)])
+    with pytest.raises(httpx.LocalProtocolError):
+        request_head(method, target, [(b"Host", b"h"), (name, value)])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [(b"Host", b"h"), (b"Content-Length", b"5"), (b"Content-Length", b"6")],
+        [(b"Host", b"h"), (b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")],
+        [(b"Host", b"h"), (b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")],
+    ],
+)
+def test_a_request_without_a_host_or_framed_twice_is_refused(fields: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(httpx.LocalProtocolError):
+        request_head(b"PUT", b"/", fields)
+
+
+@pytest.mark.parametrize(("value", "expects"), [(b"100-Continue", True), (b"something", False)])
+def test_an_expectation_is_recognised(value: bytes, expects: bool) -> None:
+    head = request_head(b"PUT", b"/", [(b"Host", b"h"), (b"Expect", value)])
+    assert head.expects_continue is expects
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: OK + tail + b"\r\n\r\n"))
@@ -180,7 +204,7 @@ def test_a_request_that_would_break_the_framing_is_refused(
 def test_any_bytes_are_a_head_or_a_protocol_error(data: bytes) -> None:
     try:
         head = parse(data)
-    except exceptions.RemoteProtocolError:
+    except httpx.RemoteProtocolError:
         return
     assert 100 <= head.status <= 999
     assert all(b"\n" not in name + value and b"\r" not in name + value for name, value in head.fields)
@@ -202,7 +226,7 @@ def test_the_end_of_a_head_is_found_however_it_is_cut(parts: list[bytes], data: 
 
 def decode(pieces: Sequence[bytes], max_trailer: int = 4096) -> tuple[bytes, bool, int]:
     """The payload, whether the body ended, and the bytes after it."""
-    chunked = Chunked(max_trailer)
+    chunked = ChunkedDecoder(max_trailer)
     payload, surplus = b"", 0
     for piece in pieces:
         if chunked.done:
@@ -255,16 +279,16 @@ def test_chunked_coding_is_removed(coded: bytes, payload: bytes, surplus: int) -
     ],
 )
 def test_malformed_chunks_are_refused(coded: bytes) -> None:
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         decode([coded])
-    with pytest.raises(exceptions.RemoteProtocolError):
+    with pytest.raises(httpx.RemoteProtocolError):
         decode([bytes([byte]) for byte in coded])
 
 
 def outcome(pieces: Sequence[bytes]) -> object:
     try:
         return decode(pieces)
-    except exceptions.RemoteProtocolError as error:
+    except httpx.RemoteProtocolError as error:
         return str(error)
 
 
@@ -286,7 +310,7 @@ def test_any_bytes_decode_or_fail_alike_however_they_are_cut(coded: bytes, place
 
 
 def head(*, length: int | None, chunked: bool = False) -> ResponseHead:
-    return ResponseHead(b"HTTP/1.1", 200, b"OK", [], {}, length, chunked, True)
+    return ResponseHead(b"HTTP/1.1", 200, b"OK", [], {}, length, chunked, True, True)
 
 
 def receive(intake: BodyReader, body: bytes, reads: list[int]) -> bytes:
@@ -330,7 +354,7 @@ def test_a_body_arrives_whole_through_any_buffers(
     intake.ready.clear()
     got += receive(intake, sent[early:], reads)
     if not known:
-        assert intake.end(told=True)
+        assert intake.end(clean=True)
         got += b"".join(bytes(chunk) for chunk in intake.ready)
     assert got == body
     assert intake.complete

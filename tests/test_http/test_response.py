@@ -13,7 +13,7 @@ import pytest
 
 from fetchq._errors import NetworkError, StatusError, TimedOutError, UsageError
 from fetchq._http import HttpClient
-from fetchq._http.http11.pool import ConnectionPool
+from fetchq._http.http11.transport import Transport
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -85,20 +85,20 @@ async def test_the_settings_user_goes_before_the_callers_clients_auth() -> None:
 @runs
 async def test_timeouts_and_the_buffer_reach_either_way_to_the_server() -> None:
     requests: list[httpx.Request] = []
-    exchanged: list[tuple[Any, ...]] = []
-    exchange = ConnectionPool.exchange
+    sent: list[dict[str, Any]] = []
+    send = Transport.handle_async_request
 
     async def hook(request: httpx.Request) -> None:
         requests.append(request)
 
-    async def noting(self: ConnectionPool, *words: Any, **more: Any) -> Any:
-        exchanged.append((words[2], more["buffer"]))
-        return await exchange(self, *words, **more)
+    async def noting(self: Transport, request: httpx.Request) -> httpx.Response:
+        sent.append(request.extensions)
+        return await send(self, request)
 
     network = Network(env=False, connect_timeout=1, read_timeout=2, write_timeout=3, pool_timeout=None)
     told = {"connect": 1, "read": 2, "write": 3, "pool": None}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConnectionPool, "exchange", noting)
+        patch.setattr(Transport, "handle_async_request", noting)
         async with (
             serving(lambda _: answer(204)) as server,
             opened(network) as bare,
@@ -107,7 +107,10 @@ async def test_timeouts_and_the_buffer_reach_either_way_to_the_server() -> None:
             for client in (bare, hooked):
                 await (await client.open(Job(server.url), buffer=65536)).aclose()
                 await (await client.open(Job(server.url, timeout=9))).aclose()
-    assert exchanged == [(told, 65536), (dict.fromkeys(told, 9), None)] * 2
+    assert [(each["timeout"], each.get("fetchq", {}).get("buffer")) for each in sent] == [
+        (told, 65536),
+        (dict.fromkeys(told, 9), None),
+    ] * 2
     assert requests[0].extensions["timeout"] == told
     assert requests[0].extensions["fetchq"] == {"buffer": 65536}
     assert set(requests[1].extensions["timeout"].values()) == {9}

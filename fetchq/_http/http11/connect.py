@@ -1,6 +1,6 @@
-"""A host and port -> a connected socket: the first address that answers, and no socket left behind.
+"""Host and port -> a connected socket, by happy eyeballs (RFC 8305).
 
-``loop.create_connection(happy_eyeballs_delay=...)`` loses a socket that has just been connected when it is
+``loop.create_connection(happy_eyeballs_delay=...)`` leaks a socket that has just been connected when it is
 cancelled at that moment, so the race is run here.
 """
 
@@ -14,16 +14,18 @@ from typing import Any
 
 __all__ = ["dial"]
 
-# RFC 8305 section 8 recommends this before the next address is tried beside a slow one.
-_DELAY = 0.25
+# Before the next address is tried beside one that has not answered: RFC 8305 section 8.
+_ATTEMPT_DELAY = 0.25
 
 SocketAddress = tuple[int, int, int, str, Any]
 
 
 async def dial(host: str, port: int) -> socket.socket:
-    """Connect to *host*, trying its addresses one beside the other as RFC 8305 says.
+    """Connect to *host*; an address that does not answer costs 250 ms before the next is tried beside it.
 
-    :raises OSError: the name has no address, or none of them answers; the first address's error.
+    The A and AAAA records come from one ``getaddrinfo``, so all are known before the first attempt.
+
+    :raises OSError: the name has no address, or none of them accepts; the first address's error.
     """
     addresses = await _resolve(host, port)
     if len(addresses) == 1:
@@ -42,7 +44,7 @@ async def dial(host: str, port: int) -> socket.socket:
 
 async def _resolve(host: str, port: int) -> Sequence[SocketAddress]:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    name = host.encode("ascii")  # as text it would be encoded by IDNA, which has been done
+    name = host.encode("ascii")  # text would be encoded by IDNA, which httpx has done
     try:
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=numeric)
     except socket.gaierror:
@@ -50,7 +52,7 @@ async def _resolve(host: str, port: int) -> Sequence[SocketAddress]:
 
 
 def _interleaved(addresses: Sequence[SocketAddress]) -> Iterable[SocketAddress]:
-    """Alternate between the families, the resolver's favourite first (RFC 8305 section 4)."""
+    """Alternate between the address families, the resolver's first choice first (RFC 8305 section 4)."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     other = [address for address in addresses if address[0] != addresses[0][0]]
     return [one for pair in itertools.zip_longest(first, other) for one in pair if one is not None]
@@ -68,9 +70,9 @@ async def _race(
             pending.add(tasks[-1])
         elif not pending:
             break
-        # A failure starts the next address at once.
+        # A failure starts the next attempt at once.
         done, pending = await asyncio.wait(
-            pending, timeout=None if address is None else _DELAY, return_when=asyncio.FIRST_COMPLETED
+            pending, timeout=None if address is None else _ATTEMPT_DELAY, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             if task.exception() is None:

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection as asyncio sees it: requests out, heads and bodies in, every wait bounded."""
+"""One HTTP/1.1 connection on asyncio: a request out, its response in, every wait bounded."""
 
 from __future__ import annotations
 
@@ -6,163 +6,233 @@ import asyncio
 import math
 import select
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import NamedTuple, cast
+from collections.abc import AsyncIterable, Callable
+from typing import Any, NamedTuple, cast
+
+import httpx
 
 from ..._models import Buffer
-from . import exceptions
-from .buffers import OWN, BodyReader, Buffers
+from .body import BodyReader
+from .buffers import Buffers
 from .parser import RequestHead, ResponseHead, head_end, parse_head
 from .timer import Timer
 
-__all__ = ["Connection", "HeadLimits"]
+__all__ = ["Connection", "HeadLimits", "NetworkStream"]
 
+# The connection's own buffer, for heads and small bodies: what one read of a socket usually brings.
+_INLINE_BUFFER = 64 * 1024
 # Short enough that a slow stream flows, long enough that a fast one fills its buffer first.
-_FLUSH_AFTER = 0.05
-# A drip of one byte per read timeout must not keep a head open for ever; two is what an honest one needs.
+_FLUSH_SECONDS = 0.05
+# One byte per read timeout must not keep a head open for ever; an honest server needs no more than two.
 _HEAD_TIMEOUTS = 2
-_SWITCHING_PROTOCOLS = 101
+# Servers that do not know Expect never send the 100 (RFC 9110 section 10.1.1); curl waits as long.
+_CONTINUE_SECONDS = 1.0
+_CONTINUE, _SWITCHING_PROTOCOLS = 100, 101
 # Servers send one or two (100, 103); the bound only ends those that never stop.
 _MAX_INTERIM = 100
 
 
 class HeadLimits(NamedTuple):
-    """Bounds against the server: bytes of all heads of one answer, and fields of one head."""
+    """Bounds against the server: bytes of all heads of one response, and fields of one head."""
 
     max_head: int
     max_headers: int
 
 
-class Connection(asyncio.BufferedProtocol):
-    """A connection for one exchange after another: ``send``, ``head``, ``chunk`` until None, ``finish``.
+class NetworkStream:
+    """What ``response.extensions["network_stream"]`` is: facts about the connection, and no way to use it."""
 
-    ``untouched`` tells that not one byte of the current answer has come; ``lost`` is done once the socket is
-    closed; ``when_unfit`` is called when an idle connection can no longer be used.
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self._info: dict[str, Any] = {
+            "ssl_object": transport.get_extra_info("ssl_object"),
+            "socket": transport.get_extra_info("socket"),
+            "client_addr": transport.get_extra_info("sockname"),
+            "server_addr": transport.get_extra_info("peername"),
+        }
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return ``ssl_object`` (None without TLS), ``socket``, ``client_addr`` or ``server_addr``."""
+        return self._info.get(info)
+
+
+class _Failure(NamedTuple):
+    """Why an exchange failed.
+
+    Not the exception itself: once raised, its traceback refers to frames that refer to the connection.
+    """
+
+    kind: type[httpx.TransportError]
+    message: str
+    cause: BaseException | None
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection that serves one exchange after another.
+
+    An exchange is :meth:`send_head`, :meth:`send_body` if there is one, :meth:`receive_head`,
+    :meth:`receive_chunk` until None, and :meth:`end_exchange`. After an exception it must be aborted.
+
+    :ivar untouched: no byte of the current response has been received.
+    :ivar reused: an exchange has ended well on it.
+    :ivar lost: done once the socket is closed.
+    :ivar when_unusable: called when the idle connection can no longer be used.
+    :ivar network_stream: for the response's extensions; None after the socket is closed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffers: Buffers, limits: HeadLimits) -> None:
         self._loop = loop
         self._buffers = buffers
         self._limits = limits
-        # One byte more than a head may have, so that a head that is too large shows.
-        self._own = bytearray(max(OWN, limits.max_head + 1))
-        self._view = memoryview(self._own)
-        self._alarm = Timer(loop, self._ring)
+        self._inline = bytearray()
+        self._view = memoryview(self._inline)
+        self._timer = Timer(loop, self._timed_out)
         self._waiter: asyncio.Future[None] | None = None
-        self._late: type[exceptions.TimeoutException] = exceptions.ReadTimeout
+        self._timeout_kind: type[httpx.TimeoutException] | None = None
         self._transport: asyncio.Transport | None = None
         self._tls: ssl.SSLObject | None = None
         self._poll = select.poll()
-        self._closed = self._paused = self._blocked = False
-        self._error: exceptions.TransportError | None = None
+        self._closed = self._reading_paused = self._writing_paused = False
+        self._failure: _Failure | None = None
+        self.reused = False
         self.lost: asyncio.Future[None] = loop.create_future()
-        self.when_unfit: Callable[[Connection], None] | None = None
-        self._rest()
+        self.when_unusable: Callable[[Connection], None] | None = None
+        self.network_stream: NetworkStream | None = None
+        self._reset()
 
-    def _rest(self) -> None:
-        """Be as between two exchanges."""
-        self._busy = False
+    def _reset(self) -> None:
+        """Return to the state between two exchanges."""
+        self._request: RequestHead | None = None
         self._head: ResponseHead | None = None
-        self._intake: BodyReader | None = None
-        self._fill = self._searched = 0  # bytes in the own buffer while a head is awaited, and those looked at
+        self._body: BodyReader | None = None
+        self._continued = False
+        self._fill = self._searched = 0  # bytes of the head received, and of those searched for its end
         self._interim_bytes = self._interims = 0
-        self._read_timeout = self._head_until = math.inf
-        self._first_at = 0.0  # loop time when the buffer got its first byte
-        self._alarm.set(math.inf)
+        self._read_timeout = self._head_deadline = math.inf
+        self._first_at = 0.0  # loop time when the body's buffer got its first byte
+        self._timer.set(math.inf)
         self.untouched = True
 
     # The exchange, in the order of its steps.
 
-    async def send(
-        self, request: RequestHead, body: AsyncIterable[bytes] | None, *, size: int, timeout: float
-    ) -> None:
-        """Write the request; an answer that comes before all of it is written ends the writing.
+    def send_head(self, request: RequestHead, *, buffer_size: int) -> None:
+        """Write the request's head.
 
-        :param size: bytes of the buffers that the answer's body is to be received in.
-        :param timeout: seconds for each wait until the peer takes more.
+        :param buffer_size: bytes of the buffers that the response's body is to be received in.
         """
-        self._busy, self._method, self._size = True, request.method, size
+        self._request = request
+        self._buffer_size = buffer_size
         self._keep = request.keep_alive
         self._write(request.data)
-        if request.chunked or request.length:
-            await self._send_body(request, body, timeout)
 
-    async def _send_body(self, request: RequestHead, body: AsyncIterable[bytes] | None, timeout: float) -> None:
+    async def send_body(self, stream: AsyncIterable[bytes], timeout: float) -> None:
+        """Write the request's body; a response that comes before its end ends the writing.
+
+        :param timeout: seconds for each wait until the peer takes more.
+        """
+        request = cast("RequestHead", self._request)
+        if request.expects_continue:
+            await self._wait_for_continue()
         sent = 0
-        async for part in _nothing() if body is None else body:
-            sent += len(part)
-            if sent > request.length and not request.chunked:
-                raise exceptions.LocalProtocolError("the request's body is longer than its Content-Length")
-            if part:
-                self._write(b"%x\r\n%b\r\n" % (len(part), part) if request.chunked else part)
-            while self._blocked and self._head is None and self._error is None:
-                await self._wait(self._loop.time() + timeout, exceptions.WriteTimeout)
-            if self._head is not None or self._error is not None:
-                self._keep = False
-                return
-        if request.chunked:
+        if not self._is_answered():
+            async for part in stream:
+                sent += len(part)
+                if sent > request.length and not request.chunked:
+                    raise httpx.LocalProtocolError("the request's body is longer than its Content-Length")
+                if part:
+                    self._write(b"%x\r\n%b\r\n" % (len(part), part) if request.chunked else part)
+                while self._writing_paused and not self._is_answered():
+                    await self._wait(self._loop.time() + timeout, httpx.WriteTimeout)
+                if self._is_answered():
+                    break
+        if self._is_answered():
+            self._keep = False  # the server may still wait for the rest of the body
+        elif request.chunked:
             self._write(b"0\r\n\r\n")
         elif sent != request.length:
-            raise exceptions.LocalProtocolError("the request's body is shorter than its Content-Length")
+            raise httpx.LocalProtocolError("the request's body is shorter than its Content-Length")
 
-    async def head(self, timeout: float) -> tuple[ResponseHead, BodyReader]:
-        """Wait for the final answer's head.
+    def _is_answered(self) -> bool:
+        return self._head is not None or self._failure is not None
+
+    async def _wait_for_continue(self) -> None:
+        until = self._loop.time() + _CONTINUE_SECONDS
+        while not (self._continued or self._is_answered()) and self._loop.time() < until:
+            await self._wait(until, None)
+
+    async def receive_head(self, timeout: float) -> ResponseHead:
+        """Wait for the final response's head.
 
         :param timeout: seconds without a byte; all heads together may take twice as long.
         """
         now = self._loop.time()
-        self._read_timeout, self._head_until = timeout, now + timeout * _HEAD_TIMEOUTS
-        while self._head is None or self._intake is None:
-            if self._error is not None:
-                raise self._error
-            await self._wait(now + timeout, exceptions.ReadTimeout)
-        return self._head, self._intake
+        self._read_timeout, self._head_deadline = timeout, now + timeout * _HEAD_TIMEOUTS
+        while self._head is None:
+            self._raise_failure()
+            await self._wait(now + timeout, httpx.ReadTimeout)
+        return self._head
 
-    async def chunk(self) -> Buffer | None:
+    @property
+    def body(self) -> BodyReader:
+        """The body of the response whose head has been received."""
+        return cast("BodyReader", self._body)
+
+    async def receive_chunk(self) -> Buffer | None:
         """Wait for the body's next chunk; None after its last."""
-        intake = cast("BodyReader", self._intake)
-        while not intake.ready:
-            if intake.complete:
+        body = self.body
+        while not body.ready:
+            if body.complete:
                 return None
-            if self._error is not None:
-                raise self._error
+            self._raise_failure()
             now = self._loop.time()
-            until = self._first_at + _FLUSH_AFTER if intake.pending else now + self._read_timeout
+            until = self._first_at + _FLUSH_SECONDS if body.pending else now + self._read_timeout
             if until <= now:
-                intake.flush()
+                body.flush()
             else:
-                await self._wait(until, exceptions.ReadTimeout)
-        chunk = intake.ready.popleft()
-        if self._paused and self._transport is not None:
-            self._paused = False
+                await self._wait(until, httpx.ReadTimeout)
+        chunk = body.ready.popleft()
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
             self._transport.resume_reading()
         return chunk
 
-    def finish(self) -> bool:
-        """End the exchange; say whether the connection may serve another."""
-        head, intake = self._head, self._intake
-        whole = intake is not None and intake.complete and not intake.surplus
-        fit = whole and self._keep and head is not None and head.keep_alive and not self._closed
-        self._rest()
-        return fit
+    def end_exchange(self) -> bool:
+        """Return to rest; return whether the connection may serve another exchange."""
+        head, body = self._head, self._body
+        whole = body is not None and body.complete and not body.surplus
+        self.reused = whole and self._keep and head is not None and head.keep_alive and not self._closed
+        self._reset()
+        return self.reused
 
-    def is_fit(self) -> bool:
-        """Tell whether the idle connection is open, with nothing unasked for in its socket."""
+    def is_usable(self) -> bool:
+        """Whether the idle connection is open and its socket holds nothing to read."""
         return not self._closed and not self._poll.poll(0)
 
     def abort(self) -> None:
         """Close at once; safe at any time."""
         self._closed = True
-        self._alarm.stop()
+        self._timer.set(math.inf)
         if self._transport is not None:
             self._transport.abort()
 
+    def fail(self, kind: type[httpx.TransportError], message: str, cause: BaseException | None = None) -> None:
+        """Close, and raise *kind* from the step of the exchange that is under way or comes next."""
+        if self._failure is None:
+            self._failure = _Failure(kind, message, cause)
+        self.abort()
+        self._wake()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            kind, message, cause = self._failure
+            raise kind(message) from cause
+
     # Waiting.
 
-    async def _wait(self, until: float, late: type[exceptions.TimeoutException]) -> None:
-        self._late = late
+    async def _wait(self, until: float, timeout_kind: type[httpx.TimeoutException] | None) -> None:
+        """Wait for a wake-up, at most until loop time *until*: then the exchange fails with *timeout_kind*."""
+        self._timeout_kind = timeout_kind
         self._waiter = self._loop.create_future()
-        self._alarm.set(until)
+        self._timer.set(until)
         try:
             await self._waiter
         finally:
@@ -172,34 +242,33 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _ring(self) -> None:
+    def _timed_out(self) -> None:
         if self._waiter is None or self._waiter.done():
             return
-        if self._late is exceptions.ReadTimeout and self._intake is not None and self._intake.pending:
-            self._intake.flush()
+        kind, body = self._timeout_kind, self._body
+        if kind is None:
             self._wake()
-        elif self._late is exceptions.ReadTimeout:
-            what = (
-                "nothing" if self.untouched or self._intake is not None else "only a part of its answer's head"
-            )
-            self._fail(exceptions.ReadTimeout(f"the server sent {what} within the time allowed"))
+        elif kind is httpx.WriteTimeout:
+            self.fail(kind, "the server did not take the request within the time allowed")
+        elif body is not None and body.pending:
+            body.flush()
+            self._wake()
         else:
-            self._fail(self._late("the server did not take the request within the time allowed"))
+            what = "nothing" if self.untouched or body is not None else "only a part of its answer's head"
+            self.fail(kind, f"the server sent {what} within the time allowed")
 
-    def _fail(self, error: exceptions.TransportError, cause: BaseException | None = None) -> None:
-        if self._error is None:
-            error.__cause__ = cause
-            self._error = error
-        self.abort()
-        self._wake()
-
-    # What asyncio calls: the socket can be written, or has brought bytes.
+    # Called by asyncio: the socket is connected, can be written, or has brought bytes.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, plain or TLS."""
+        # Not before: asyncio's failed TLS handshakes are cycles that refer to this object. One byte more than a
+        # head may have, so that a head that is too large shows.
+        self._inline = bytearray(max(_INLINE_BUFFER, self._limits.max_head + 1))
+        self._view = memoryview(self._inline)
         self._transport = cast("asyncio.Transport", transport)
         self._tls = transport.get_extra_info("ssl_object")
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self.network_stream = NetworkStream(transport)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -207,52 +276,52 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Hold back the request's body."""
-        self._blocked = True
+        self._writing_paused = True
 
     def resume_writing(self) -> None:
         """Go on with the request's body."""
-        self._blocked = False
+        self._writing_paused = False
         self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's signature
-        """Say where the next bytes go: straight into the body's buffer once its head is known."""
-        intake = self._intake
-        if intake is None or intake.complete:
+        """Return where the next bytes go: straight into the body's buffer once its head is known."""
+        body = self._body
+        if body is None or body.complete:
             return self._view[self._fill :]
-        return intake.room()
+        return body.room()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take note of bytes that have come."""
+        """Account for *nbytes* that were read into the buffer."""
         try:
-            if not self._busy or (self._intake is not None and self._intake.complete):
+            if self._request is None or (self._body is not None and self._body.complete):
                 self._unasked()
-            elif self._intake is None:
+            elif self._body is None:
                 self.untouched = False
                 self._fill += nbytes
-                self._read_head()
+                self._read_head(self._request)
             else:
-                self._read_body(self._intake, nbytes)
-        except exceptions.RemoteProtocolError as error:
-            self._fail(error)
+                self._read_body(self._body, nbytes)
+        except httpx.RemoteProtocolError as error:
+            self.fail(type(error), str(error))
 
     def _unasked(self) -> None:
-        """Bytes that no request asked for: what comes next could be taken for its answer."""
+        """Bytes that answer no request: whatever follows could be taken for the next request's response."""
         self._keep = False
-        if self.when_unfit is not None:
-            self.when_unfit(self)
-        elif not self._busy:
-            self._fail(exceptions.RemoteProtocolError("the server sent bytes before it was asked for any"))
+        if self.when_unusable is not None:
+            self.when_unusable(self)
+        elif self._request is None:
+            self.fail(httpx.RemoteProtocolError, "the server sent bytes before it was asked for any")
 
-    def _read_head(self) -> None:
+    def _read_head(self, request: RequestHead) -> None:
         while self._head is None:
-            end = head_end(self._own, self._searched, self._fill)
+            end = head_end(self._inline, self._searched, self._fill)
             if self._interim_bytes + (end or self._fill) > self._limits.max_head:
-                raise exceptions.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
+                raise httpx.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
             if not end:
                 self._await_rest_of_head()
                 return
             head = parse_head(
-                bytes(self._view[:end]), method=self._method, max_headers=self._limits.max_headers
+                bytes(self._view[:end]), method=request.method, max_headers=self._limits.max_headers
             )
             if head.status < 200:
                 self._skip_interim(head, end)
@@ -262,31 +331,35 @@ class Connection(asyncio.BufferedProtocol):
     def _await_rest_of_head(self) -> None:
         start = bytes(self._view[: min(5, self._fill)])
         if not b"HTTP/".startswith(start):
-            raise exceptions.RemoteProtocolError(f"the answer is not HTTP/1.1: it begins with {start!r}")
+            raise httpx.RemoteProtocolError(f"the answer is not HTTP/1.1: it begins with {start!r}")
         self._searched = self._fill
-        if self._waiter is not None and self._late is exceptions.ReadTimeout:
-            self._alarm.set(min(self._loop.time() + self._read_timeout, self._head_until))
+        if self._waiter is not None and self._timeout_kind is httpx.ReadTimeout:
+            self._timer.set(min(self._loop.time() + self._read_timeout, self._head_deadline))
 
     def _skip_interim(self, head: ResponseHead, end: int) -> None:
-        # We never ask for an upgrade, so a switch of protocols answers nobody (RFC 9110 section 7.8).
+        # After a 101 the bytes are another protocol's, which nothing here reads (RFC 9110 section 7.8).
         if head.status == _SWITCHING_PROTOCOLS:
-            raise exceptions.RemoteProtocolError("the server switched protocols unasked")
+            raise httpx.RemoteProtocolError("the server switched protocols, which this transport does not")
         self._interims += 1
         self._interim_bytes += end
         if self._interims > _MAX_INTERIM:
-            raise exceptions.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
+            raise httpx.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
         rest = self._fill - end
         self._view[:rest] = self._view[end : self._fill]
         self._fill, self._searched = rest, 0
+        if head.status == _CONTINUE:
+            self._continued = True
+            if self._timeout_kind is None:
+                self._wake()
 
     def _begin_body(self, head: ResponseHead, end: int) -> None:
-        self._intake = BodyReader(
+        self._body = BodyReader(
             head,
             self._view,
             end,
             self._fill,
             buffers=self._buffers,
-            size=self._size,
+            size=self._buffer_size,
             max_trailer=self._limits.max_head,
         )
         self._head = head
@@ -294,34 +367,34 @@ class Connection(asyncio.BufferedProtocol):
         self._first_at = self._loop.time()
         self._wake()
 
-    def _read_body(self, intake: BodyReader, nbytes: int) -> None:
-        fresh = not intake.pending
-        intake.received(nbytes)
-        if intake.ready or intake.complete:
+    def _read_body(self, body: BodyReader, nbytes: int) -> None:
+        fresh = not body.pending
+        body.received(nbytes)
+        if body.ready or body.complete:
             self._wake()
-            if intake.crowded and not intake.complete and self._transport is not None:
-                self._paused = True
+            if body.crowded and not body.complete and self._transport is not None:
+                self._reading_paused = True
                 self._transport.pause_reading()
-        elif fresh and intake.pending:
+        elif fresh and body.pending:
             # Framing alone is no progress, so it moves no deadline.
             self._first_at = self._loop.time()
             if self._waiter is not None:
-                self._alarm.set(self._first_at + _FLUSH_AFTER)
+                self._timer.set(self._first_at + _FLUSH_SECONDS)
 
-    # What asyncio calls: the peer has closed, or the connection broke.
+    # Called by asyncio: the peer has closed, or the connection broke.
 
     def eof_received(self) -> None:
-        """Take note of the peer's end of sending."""
-        self._end(None, told=self._tls is None or self._drain(self._tls))
+        """Take note that the peer has ended its side."""
+        self._end(None, clean=self._tls is None or self._drain(self._tls))
         self.abort()
 
     def _drain(self, tls: ssl.SSLObject) -> bool:
-        """Read what asyncio leaves in the TLS layer when the peer closes; tell whether a close_notify came.
+        """Read what asyncio leaves in the TLS layer when the peer closes; return whether a close_notify came.
 
         asyncio.sslproto reads one buffer's worth and then shuts down, whatever else has been received.
         """
         try:
-            while self._error is None:
+            while self._failure is None:
                 room = self.get_buffer(-1)
                 count = cast("int", tls.read(len(room), room))
                 if not count:
@@ -334,37 +407,26 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note that the socket is closed."""
-        self._end(exc, told=False)
-        self._closed = True
-        self._alarm.stop()
-        self._transport = None
+        """Drop all that refers back to this object, so that its buffer is freed with the socket."""
+        self._end(exc, clean=False)
+        self._timer.close()
+        self._transport = self._tls = self.network_stream = None
         if not self.lost.done():
             self.lost.set_result(None)
 
-    def _end(self, exc: Exception | None, *, told: bool) -> None:
+    def _end(self, exc: Exception | None, *, clean: bool) -> None:
         self._closed = True
-        if self.when_unfit is not None:
-            self.when_unfit(self)
-            return
-        if self._intake is not None and self._intake.end(told=told):
+        if self.when_unusable is not None:
+            self.when_unusable(self)
+        elif self._body is not None and self._body.end(clean=clean):
             self._wake()
-        elif exc is not None and self._blocked:
-            self._fail(exceptions.WriteError(f"the connection broke while the request was sent: {exc}"), exc)
+        elif exc is not None and self._writing_paused:
+            self.fail(httpx.WriteError, f"the connection broke while the request was sent: {exc}", exc)
         elif exc is not None:
-            self._fail(exceptions.ReadError(f"the connection broke while the answer was read: {exc}"), exc)
+            self.fail(httpx.ReadError, f"the connection broke while the answer was read: {exc}", exc)
         elif self.untouched:
-            self._fail(
-                exceptions.RemoteProtocolError("the server closed the connection without sending an answer")
-            )
+            message = "the server closed the connection without sending an answer"
+            self.fail(httpx.RemoteProtocolError, message)
         else:
-            what = "head" if self._intake is None else "body"
-            self._fail(
-                exceptions.RemoteProtocolError(f"the server closed the connection before the {what}'s end")
-            )
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    nothing: tuple[bytes, ...] = ()
-    for part in nothing:
-        yield part
+            what = "head" if self._body is None else "body"
+            self.fail(httpx.RemoteProtocolError, f"the server closed the connection before the {what}'s end")

@@ -1,4 +1,4 @@
-"""Connections that wait for their next request, by origin; the one used last is taken first."""
+"""Idle connections by endpoint; the one used last is taken first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["Endpoint", "IdleConnections"]
 
 
 class Endpoint(NamedTuple):
-    """What two requests must share to share a connection."""
+    """What two requests must have in common to share a connection.
+
+    :param server_name: the name sent in the TLS handshake (SNI) and checked against the certificate.
+    """
 
     scheme: str
     host: str
@@ -24,55 +27,68 @@ class Endpoint(NamedTuple):
 class IdleConnections:
     """Keeps at most *limit* connections, each for at most *expiry* seconds; every operation is O(1).
 
-    Last in, first out: a burst's extra connections grow old together, and the one in use stays warm.
+    Last in, first out: the extra connections of a burst expire together, and the one in use stays warm.
     """
 
-    def __init__(self, *, limit: int, expiry: float) -> None:
+    def __init__(self, *, limit: float, expiry: float) -> None:
         self._limit = limit
         self._expiry = expiry
-        self._origins: dict[Endpoint, OrderedDict[Connection, None]] = {}
-        # All of them, the one that waits longest first.
-        self._ages: OrderedDict[Connection, tuple[Endpoint, float]] = OrderedDict()
-        self._alarm: Timer | None = None
+        self._by_endpoint: dict[Endpoint, OrderedDict[Connection, None]] = {}
+        # All of them with the loop time when they expire, oldest first.
+        self._all: OrderedDict[Connection, tuple[Endpoint, float]] = OrderedDict()
+        self._timer: Timer | None = None
 
     def __len__(self) -> int:
-        return len(self._ages)
+        return len(self._all)
 
-    def put(self, origin: Endpoint, connection: Connection) -> None:
-        """Keep a connection that has had its answer; the oldest gives way when there are too many."""
+    def put(self, endpoint: Endpoint, connection: Connection) -> None:
+        """Keep *connection* for the next request; above the limit the oldest is closed."""
         if not self._limit:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + self._expiry
-        self._origins.setdefault(origin, OrderedDict())[connection] = None
-        self._ages[connection] = (origin, until)
-        connection.when_unfit = self._drop
-        if len(self._ages) > self._limit:
-            self._drop(next(iter(self._ages)))
-        if self._alarm is None:
-            self._alarm = Timer(loop, self._expire)
-        if len(self._ages) == 1:
-            self._alarm.set(until)
+        self._by_endpoint.setdefault(endpoint, OrderedDict())[connection] = None
+        self._all[connection] = (endpoint, until)
+        connection.when_unusable = self._drop
+        if len(self._all) > self._limit:
+            self.drop_oldest()
+        if self._timer is None:
+            self._timer = Timer(loop, self._expire)
+        if len(self._all) == 1:
+            self._timer.set(until)
 
-    def take(self, origin: Endpoint) -> Connection | None:
-        """Give a connection that was fit for use a moment ago, if there is one."""
-        idle = self._origins.get(origin)
+    def take(self, endpoint: Endpoint) -> Connection | None:
+        """Return a connection to *endpoint* that is still open, if there is one."""
+        idle = self._by_endpoint.get(endpoint)
         while idle:
             connection = next(reversed(idle))
             self._forget(connection)
-            if connection.is_fit():
+            if connection.is_usable():
                 return connection
             connection.abort()
         return None
 
+    def drop_oldest(self) -> None:
+        """Close the connection that has been idle longest, if there is one."""
+        if self._all:
+            self._drop(next(iter(self._all)))
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        while self._all:
+            self.drop_oldest()
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
     def _forget(self, connection: Connection) -> None:
-        origin, _ = self._ages.pop(connection)
-        idle = self._origins[origin]
+        endpoint, _ = self._all.pop(connection)
+        idle = self._by_endpoint[endpoint]
         del idle[connection]
         if not idle:
-            del self._origins[origin]
-        connection.when_unfit = None
+            del self._by_endpoint[endpoint]
+        connection.when_unusable = None
 
     def _drop(self, connection: Connection) -> None:
         self._forget(connection)
@@ -80,17 +96,10 @@ class IdleConnections:
 
     def _expire(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._ages:
-            connection, (_, until) = next(iter(self._ages.items()))
+        while self._all:
+            until = next(iter(self._all.values()))[1]
             if until > now:
+                if self._timer is not None:
+                    self._timer.set(until)
                 break
-            self._drop(connection)
-        if self._ages and self._alarm is not None:
-            self._alarm.set(next(iter(self._ages.values()))[1])
-
-    def clear(self) -> None:
-        """Close every idle connection."""
-        while self._ages:
-            self._drop(next(iter(self._ages)))
-        if self._alarm is not None:
-            self._alarm.stop()
+            self.drop_oldest()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the wire as plain functions: request heads out, response heads and chunked bodies in."""
+"""HTTP/1.1 on the wire as plain functions: request heads out, response heads and chunked coding in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from . import exceptions
+import httpx
 
-__all__ = ["Chunked", "RequestHead", "ResponseHead", "head_end", "joined", "parse_head", "request_head"]
+__all__ = [
+    "ChunkedDecoder",
+    "RequestHead",
+    "ResponseHead",
+    "head_end",
+    "joined",
+    "parse_head",
+    "request_head",
+]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -20,16 +28,22 @@ _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r]*)?\r")  # RFC 9112 section 7.1
 # Eighteen digits always fit the signed 64-bit offset that a file has.
 _LENGTH_DIGITS = 18
-# Chunk extensions carry nothing we want; the longest seen in use are signatures of about 100 bytes.
+# Chunk extensions carry nothing we need; the longest seen in use are signatures of about 100 bytes.
 _CHUNK_LINE = 1024
 _BODILESS = frozenset({204, 304})
+# Request fields that decide about the message's framing or its exchange.
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
+# May be sent again when it is not known what became of the first (RFC 9110 section 9.2.2).
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
 class ResponseHead(NamedTuple):
     """A response's status line and fields, and how they delimit the body (RFC 9112 section 6.3).
 
-    ``headers`` are the fields with names in lower case, repeated ones joined (RFC 9110 section 5.3). ``length``
-    is the body's bytes; None when it is ``chunked`` or, if not that, ends with the connection.
+    :param headers: the fields with names in lower case, repeated ones joined (RFC 9110 section 5.3).
+    :param length: bytes of the body; None when it is *chunked* or else ends with the connection.
+    :param keep_alive: the connection may serve another exchange after this one.
+    :param ascii: all of it is ASCII.
     """
 
     version: bytes
@@ -40,46 +54,70 @@ class ResponseHead(NamedTuple):
     length: int | None
     chunked: bool
     keep_alive: bool
+    ascii: bool
 
 
 class RequestHead(NamedTuple):
-    """A request head in bytes, and what its fields promise about the body."""
+    """A request head in bytes, and what its fields say about the body and the connection.
+
+    :param length: bytes of the body, 0 for none.
+    :param expects_continue: the body waits for a 100 (RFC 9110 section 10.1.1).
+    """
 
     method: bytes
     data: bytes
     length: int
     chunked: bool
     keep_alive: bool
+    expects_continue: bool
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending the request twice has the effect of sending it once."""
+        return self.method in _IDEMPOTENT
 
 
 def request_head(method: bytes, target: bytes, fields: Fields) -> RequestHead:
     """Write a request head, *target* and fields byte for byte as given.
 
-    :raises exceptions.LocalProtocolError: a method, target, field name or value that would break the framing.
+    :raises httpx.LocalProtocolError: a method, target, field name or value that would break the framing, a body
+        that is framed in two ways, or not exactly one Host (RFC 9112 section 3.2).
     """
-    length, chunked, keep_alive = 0, False, True
-    lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
-    for name, value in fields:
-        if not _lowered(name):
-            raise exceptions.LocalProtocolError(f"{name!r} cannot be a header name")
-        lines.append(b"%b: %b\r\n" % (name, value))
-        lowered = name.lower()
-        if lowered == b"content-length":
-            length = _length_of(value.decode("latin-1"), exceptions.LocalProtocolError)
-        elif lowered == b"transfer-encoding":
-            chunked = True
-        elif lowered == b"connection":
-            keep_alive = keep_alive and b"close" not in value.lower()
-    lines.append(b"\r\n")
-    data = b"".join(lines)
-    breaks = data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\0" in data
-    if breaks or b" " in target or not TOKEN.fullmatch(method):
-        raise exceptions.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
-    return RequestHead(method, data, length, chunked, keep_alive)
+    names = [_lowered(name) for name, _ in fields]
+    lines = [b"%b: %b\r\n" % field for field in fields]
+    data = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
+    # Each line ends in one CR and one LF, so a further one came with a value.
+    count = len(lines) + 2
+    breaks = data.count(b"\n") != count or data.count(b"\r") != count or b"\0" in data
+    if breaks or "" in names or b" " in target or not TOKEN.fullmatch(method):
+        raise httpx.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
+    framing: dict[str, list[str]] = {}
+    for name, (_, value) in zip(names, fields, strict=True):
+        if name in _FRAMING:
+            framing.setdefault(name, []).append(value.decode("latin-1").lower())
+    return _framed(method, data, framing)
+
+
+def _framed(method: bytes, data: bytes, framing: Mapping[str, list[str]]) -> RequestHead:
+    if len(framing.get("host", ())) != 1:
+        raise httpx.LocalProtocolError("a request needs exactly one Host header")
+    length, coding = framing.get("content-length"), framing.get("transfer-encoding")
+    if coding is not None and (coding != ["chunked"] or length is not None):
+        raise httpx.LocalProtocolError(
+            "a request's body is framed by Content-Length or by Transfer-Encoding: chunked, and nothing else"
+        )
+    return RequestHead(
+        method,
+        data,
+        0 if length is None else _length_of(",".join(length), httpx.LocalProtocolError),
+        coding is not None,
+        not any("close" in value for value in framing.get("connection", ())),
+        "100-continue" in framing.get("expect", ()),
+    )
 
 
 def head_end(data: bytearray, start: int, stop: int) -> int:
-    """Find where the head in ``data[:stop]`` ends; 0 when it is not all there yet.
+    """Return where the head in ``data[:stop]`` ends; 0 when it is incomplete.
 
     :param start: bytes already searched by an earlier call.
     """
@@ -94,41 +132,62 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> ResponseHead:
     Folded lines are joined by a space, as RFC 9112 section 5.2 asks of a user agent; a space before the
     colon, NUL and a bare CR are refused, since recipients disagree about them (sections 5.1 and 2.2).
 
-    :raises exceptions.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers*
-        fields.
+    :raises httpx.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers* fields.
     """
-    if b"\0" in data or data.count(b"\r") != data.count(b"\r\n"):
-        raise exceptions.RemoteProtocolError("the response head holds a NUL or a bare CR")
-    first, *lines = data.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+    text = data.replace(b"\r\n", b"\n")
+    if b"\0" in text or b"\r" in text:
+        raise httpx.RemoteProtocolError("the response head holds a NUL or a bare CR")
+    first, *lines = text.rstrip(b"\n").split(b"\n")
     found = _STATUS_LINE.fullmatch(first)
     if found is None:
-        raise exceptions.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
+        raise httpx.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
     fields, headers = _fields(lines)
     if len(fields) > max_headers:
-        raise exceptions.RemoteProtocolError(f"the response has more than {max_headers} headers")
+        raise httpx.RemoteProtocolError(f"the response has more than {max_headers} headers")
     version, status, reason = found[1], int(found[2]), found[3] or b""
     length, chunked = _framing(method, status, headers)
-    # Two framings at once, or chunked in HTTP/1.0: good for one answer only (RFC 9112 section 6.1).
+    # Two framings at once, or chunked in HTTP/1.0: good for one response only (RFC 9112 section 6.1).
     faulty = chunked and (version == b"HTTP/1.0" or "content-length" in headers)
     keep_alive = not faulty and _keeps_alive(version, headers.get("connection", ""))
-    return ResponseHead(version, status, reason, fields, headers, length, chunked, keep_alive)
+    return ResponseHead(version, status, reason, fields, headers, length, chunked, keep_alive, text.isascii())
+
+
+def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
+    """Return the fields as they were sent, and joined."""
+    fields: Fields = []
+    headers: dict[str, str] = {}
+    folded = False
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        key = _lowered(name)
+        if key and colon:
+            value = value.strip(b" \t")
+            fields.append((name, value))
+            text = value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        elif line[:1] in (b" ", b"\t") and fields:
+            name, value = fields.pop()
+            fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
+            folded = True
+        else:
+            raise httpx.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
+    return fields, joined(fields) if folded else headers
 
 
 def joined(fields: Fields) -> dict[str, str]:
-    """Join repeated fields (RFC 9110 section 5.3); a plain dict, since some thirty are looked for each time."""
+    """Join repeated fields (RFC 9110 section 5.3), names in lower case.
+
+    A plain dict, since httpx.Headers scans all fields for each of the thirty or so names that are looked up.
+    """
     headers: dict[str, str] = {}
     for name, value in fields:
-        _join(headers, _lowered(name), value)
+        key, text = _lowered(name), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
 
 
-def _join(headers: dict[str, str], name: str, value: bytes) -> None:
-    text = value.decode("latin-1")
-    headers[name] = f"{headers[name]}, {text}" if name in headers else text
-
-
 def _lowered(name: bytes) -> str:
-    """Give a field's name in lower case; empty for what is none."""
+    """Return a field's name in lower case; empty for what is none."""
     return _known_name(name) if len(name) <= _USUAL_NAME else _read_name(name)
 
 
@@ -136,32 +195,9 @@ def _read_name(name: bytes) -> str:
     return name.decode("ascii").lower() if TOKEN.fullmatch(name) else ""
 
 
-# The same few dozen names come with every answer; what is remembered is bounded in number and length.
+# The same few dozen names come with every response; the cache is bounded in entries and in their length.
 _known_name = lru_cache(512)(_read_name)
 _USUAL_NAME = 64
-
-
-def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
-    """Give the fields as they came, and joined."""
-    fields: Fields = []
-    headers: dict[str, str] = {}
-    folded = False
-    for line in lines:
-        if line[:1] in (b" ", b"\t"):
-            if not fields:
-                raise exceptions.RemoteProtocolError("the response's first header line begins with a space")
-            name, value = fields.pop()
-            fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
-            folded = True
-            continue
-        name, colon, value = line.partition(b":")
-        key = _lowered(name)
-        if not colon or not key:
-            raise exceptions.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
-        value = value.strip(b" \t")
-        fields.append((name, value))
-        _join(headers, key, value)
-    return fields, joined(fields) if folded else headers
 
 
 def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[int | None, bool]:
@@ -169,21 +205,18 @@ def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[in
         return 0, False
     coding = headers.get("transfer-encoding")
     if coding is not None:
-        # We never send TE, so no other coding may be used (RFC 9112 section 7.4).
+        # No TE is sent, so no other coding may be used (RFC 9112 section 7.4).
         if coding.lower() != "chunked":
-            raise exceptions.RemoteProtocolError(
-                f"the response has an unasked transfer coding: {coding[:60]!r}"
-            )
+            raise httpx.RemoteProtocolError(f"the response has an unasked transfer coding: {coding[:60]!r}")
         return None, True
     length = headers.get("content-length")
-    return (None if length is None else _length_of(length, exceptions.RemoteProtocolError)), False
+    return (None if length is None else _length_of(length, httpx.RemoteProtocolError)), False
 
 
-def _length_of(value: str, error: type[exceptions.ProtocolError]) -> int:
+def _length_of(value: str, error: type[httpx.ProtocolError]) -> int:
     # A list of equal values is one value repeated by some intermediary (RFC 9110 section 8.6).
-    told = {one.strip(" \t") for one in value.split(",")}
-    digits = told.pop()
-    if told or not (digits.isascii() and digits.isdigit()) or len(digits) > _LENGTH_DIGITS:
+    digits, *others = {one.strip(" \t") for one in value.split(",")} if "," in value else (value,)
+    if others or not (digits.isascii() and digits.isdigit()) or len(digits) > _LENGTH_DIGITS:
         raise error(f"Content-Length is not one number: {value[:60]!r}")
     return int(digits)
 
@@ -196,30 +229,29 @@ def _keeps_alive(version: bytes, connection: str) -> bool:
     return "close" not in words and (version != b"HTTP/1.0" or "keep-alive" in words)
 
 
-class Chunked:
-    """Decodes a chunked body in place, so that payload lies side by side in the buffer it arrived in.
+class ChunkedDecoder:
+    """Decodes a chunked body in place, so that its payload is contiguous in the buffer it was received in.
 
-    ``done`` turns true after the trailer section, which is read within its bounds and dropped;
-    ``surplus`` then counts the bytes that came after it.
-
-    :param max_trailer: most bytes of the trailer section.
+    :param max_trailer: most bytes of the trailer section, which is read and dropped.
+    :ivar done: the trailer section has ended.
+    :ivar surplus: bytes that came after it.
     """
 
     __slots__ = ("_left", "_line", "_part", "_trailer", "done", "surplus")
 
     def __init__(self, max_trailer: int) -> None:
         self._left = 0
-        self._line = b""  # the start of a line that the last read cut in two
-        # What the next line is; the class's own function, since a bound method would make a cycle.
-        self._part: Callable[[Chunked, bytes], None] = Chunked._size
+        self._line = b""  # the start of a line of which the rest is still to come
+        # Reads the next line. A function of the class: a bound method would be a reference cycle.
+        self._part: Callable[[ChunkedDecoder, bytes], None] = ChunkedDecoder._size
         self._trailer = max_trailer
         self.done = False
         self.surplus = 0
 
     def decode(self, view: memoryview, start: int, stop: int) -> int:
-        """Strip the coding from ``view[start:stop]`` and give the new *stop*.
+        """Strip the coding from ``view[start:stop]`` and return the new *stop*.
 
-        :raises exceptions.RemoteProtocolError: it is not chunked coding.
+        :raises httpx.RemoteProtocolError: it is not chunked coding.
         """
         write = read = start
         while read < stop and not self.done:
@@ -240,7 +272,7 @@ class Chunked:
         end = piece.find(b"\n") + 1
         self._line += piece[:end] if end else piece
         if len(self._line) > _CHUNK_LINE:
-            raise exceptions.RemoteProtocolError("a chunk's extension or a trailer line is too long")
+            raise httpx.RemoteProtocolError("a chunk's extension or a trailer line is too long")
         if end:
             line, self._line = self._line[:-1], b""
             self._part(self, line)
@@ -249,17 +281,17 @@ class Chunked:
     def _size(self, line: bytes) -> None:
         found = _CHUNK_SIZE.fullmatch(line)
         if found is None:
-            raise exceptions.RemoteProtocolError(f"the response has a malformed chunk size: {line[:40]!r}")
+            raise httpx.RemoteProtocolError(f"the response has a malformed chunk size: {line[:40]!r}")
         self._left = int(found[1], 16)
-        self._part = Chunked._after if self._left else Chunked._field
+        self._part = ChunkedDecoder._after if self._left else ChunkedDecoder._field
 
     def _after(self, line: bytes) -> None:
         if line != b"\r":
-            raise exceptions.RemoteProtocolError("a chunk of the response is longer than its size says")
-        self._part = Chunked._size
+            raise httpx.RemoteProtocolError("a chunk of the response is longer than its size says")
+        self._part = ChunkedDecoder._size
 
     def _field(self, line: bytes) -> None:
         self._trailer -= len(line) + 1
         if self._trailer < 0:
-            raise exceptions.RemoteProtocolError("the response's trailers are too large")
+            raise httpx.RemoteProtocolError("the response's trailers are too large")
         self.done = line in (b"", b"\r")

@@ -1,210 +1,219 @@
-"""The fast path: HTTP/1.1 straight to servers, without a copy or a wake-up that is not needed.
-
-A body goes from the socket into large buffers that are handed on as they are, one wake-up a buffer; a small
-body is one copy. What makes it fast lives in ``_connection`` and ``_pool_buffers``. Nothing queues in here:
-callers bound themselves, so a cancelled request has no slot to leak.
-"""
+"""The connections of one transport: opened, kept while idle, bounded in number, and closed."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import ssl
-from collections import deque
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
-from ..._models import Buffer
-from . import exceptions
-from .buffers import BUFFER, Buffers
+import httpx
+
+from .buffers import Buffers
 from .connect import dial
 from .connection import Connection, HeadLimits
 from .idle import Endpoint, IdleConnections
-from .parser import RequestHead, ResponseHead
 
-__all__ = ["Body", "ConnectionPool"]
-
-# Smaller buffers would cost a wake-up every few packets.
-_LEAST_BUFFER = 16 * 1024
-# May be sent again without asking (RFC 9110 section 9.2.2).
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-
-Timeouts = Mapping[str, float | None]
+__all__ = ["ConnectionPool"]
 
 
 class ConnectionPool:
-    """Plain and TLS HTTP/1.1, near the speed of the socket.
+    """Opens connections and keeps them for the next request.
 
-    Chunks are bytes or memoryviews of up to 1 MiB, valid for as long as anybody holds them. A chunk is
-    handed on when its buffer is full, at the body's end, or 50 ms after its first byte. All heads of an
-    answer must be in within twice the read timeout.
+    A connection occupies one of *max_connections* slots from before it is opened until its socket is closed.
+    Where none is free, requests wait in the order of their arrival, and an idle connection to another endpoint
+    gives way. A pool serves one event loop, that of its first request.
 
-    :param ssl_context: for https; should offer no ALPN protocol but ``http/1.1``.
-    :param max_head: most bytes of an answer's head, interim answers included.
-    :param max_headers: most header fields of a head.
-    :param keepalive: most idle connections to keep.
-    :param keepalive_expiry: seconds after which an idle connection is closed.
+    :param limits: None in a field is no limit.
+    :param head_limits: bounds against servers, for each connection.
+    :param ssl_context: called for each TLS connection.
     """
 
     def __init__(
-        self,
-        *,
-        ssl_context: ssl.SSLContext | None,
-        max_head: int,
-        max_headers: int,
-        keepalive: int,
-        keepalive_expiry: float,
+        self, *, limits: httpx.Limits, head_limits: HeadLimits, ssl_context: Callable[[], ssl.SSLContext]
     ) -> None:
+        self._max = _or_infinity(limits.max_connections)
+        self._head_limits = head_limits
         self._ssl_context = ssl_context
-        self._limits = HeadLimits(max_head, max_headers)
         self._buffers = Buffers()
-        self._idle = IdleConnections(limit=keepalive, expiry=keepalive_expiry)
+        self._idle = IdleConnections(
+            limit=_or_infinity(limits.max_keepalive_connections),
+            expiry=_or_infinity(limits.keepalive_expiry),
+        )
         self._open: set[Connection] = set()
+        self._slots = 0  # in use: connections that are being opened or open
+        # First come, first served. A waiter's result is a connection, or None for a slot to open one in.
+        self._waiting: OrderedDict[asyncio.Future[Connection | None], Endpoint] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
-    async def exchange(
-        self,
-        origin: Endpoint,
-        request: RequestHead,
-        timeouts: Timeouts,
-        *,
-        content: AsyncIterable[bytes] | None = None,
-        repeatable: bool = True,
-        buffer: int | None = None,
-    ) -> tuple[ResponseHead, Body]:
-        """Send *request* and give its answer once the head is in; the body streams.
+    def take(self, endpoint: Endpoint) -> Connection | None:
+        """Return an idle connection to *endpoint*, if there is one.
 
-        :param timeouts: seconds for ``connect``, ``read`` and ``write``; None or missing is no bound.
-        :param content: the request's body.
-        :param repeatable: *content* can be iterated again.
-        :param buffer: bytes that a chunk of the answer should have at most, not less than 16 KiB.
-        :raises TransportError: one of ``_faults``; an ``ssl.SSLError`` is the ``__cause__`` of a ConnectError.
+        :raises RuntimeError: the pool is closed or serves another event loop.
         """
-        connection = self._idle.take(origin)
-        while True:
-            reused = connection is not None
-            if connection is None:
-                connection = await self._connect(origin, timeouts.get("connect"))
-            try:
-                size = min(BUFFER, max(_LEAST_BUFFER, buffer or BUFFER))
-                await connection.send(request, content, size=size, timeout=_bound(timeouts.get("write")))
-                head, intake = await connection.head(_bound(timeouts.get("read")))
-                break
-            except BaseException as error:
-                connection.abort()
-                again = reused and connection.untouched and repeatable
-                if not (again and _innocent(request, error)):
-                    raise
-            # The server closed the idle connection just when it was used: nobody's fault. The others that are
-            # idle may be as stale, so the repetition gets a connection of its own.
-            connection = None
-        if not intake.complete:
-            return head, Body(self, origin, connection)
-        arrived = intake.ready
-        self.release(origin, connection)
-        return head, Body(self, origin, None, arrived)
+        if asyncio.get_running_loop() is not self._loop:
+            self._enter_loop()
+        return self._idle.take(endpoint)
 
-    def release(self, origin: Endpoint, connection: Connection) -> None:
-        """Keep a connection whose exchange has ended, if it is fit for another one; else close it."""
-        if connection.finish():
-            self._idle.put(origin, connection)
+    async def open(self, endpoint: Endpoint, *, connect: float | None, pool: float | None) -> Connection:
+        """Open a connection to *endpoint*, or return one that becomes free while waiting for a slot.
+
+        :param connect: seconds for name resolution, TCP and TLS together.
+        :param pool: seconds to wait for a slot.
+        :raises httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError: as httpx's own transport; an
+            ``ssl.SSLError`` is the ``__cause__`` of a ConnectError.
+        """
+        if self._slots < self._max:
+            self._slots += 1
+        else:
+            connection = await self._wait_for_slot(endpoint, pool)
+            if connection is not None:
+                return connection
+        try:
+            connection = await self._connect(endpoint, connect)
+        except BaseException:
+            self._free_slot()
+            raise
+        self._open.add(connection)
+        connection.lost.add_done_callback(lambda _: self._forget(connection))
+        if self._closed:
+            connection.abort()
+            raise _closed_meanwhile()
+        return connection
+
+    def release(self, endpoint: Endpoint, connection: Connection) -> None:
+        """Keep a connection whose exchange has ended, or hand it to who waits; close it if it is unusable."""
+        if connection.end_exchange():
+            self._pass_on(endpoint, connection)
         else:
             connection.abort()
 
-    async def _connect(self, origin: Endpoint, timeout: float | None) -> Connection:
-        loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {}
-        if origin.scheme == "https":
-            tls = {"ssl": self._ssl_context, "server_hostname": origin.server_name}
-        where = f"{origin.host}:{origin.port}"
-        try:
-            async with asyncio.timeout(timeout):
-                sock = await dial(origin.host, origin.port)
-                # asyncio's own TLS: an SSLSocket saves its copies and pays as much for two reads a record, a
-                # layer of our own over MemoryBIO was within 3 % of it.
-                try:
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(loop, self._buffers, self._limits), sock=sock, **tls
-                    )
-                except ValueError:  # ssl refuses the server name before anybody owns the socket
-                    sock.close()
-                    raise
-        except TimeoutError as error:
-            raise exceptions.ConnectTimeout(f"{where} did not answer in time") from error
-        # ValueError: a host name that IDNA, DNS or ssl cannot spell.
-        except (OSError, ValueError) as error:
-            raise exceptions.ConnectError(
-                f"cannot connect to {where}: {str(error) or type(error).__name__}"
-            ) from error
-        self._open.add(connection)
-        connection.lost.add_done_callback(lambda _: self._open.discard(connection))
-        return connection
-
     async def aclose(self) -> None:
-        """Close every connection, those in use too, and wait until their sockets are closed."""
-        self._idle.clear()
+        """Close every connection, those in use too, and wait until their sockets are closed.
+
+        :raises RuntimeError: the pool serves another event loop.
+        """
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise _wrong_loop()
+        self._closed, self._loop = True, None
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(_closed_meanwhile())
+        self._idle.close()
         lost = [connection.lost for connection in self._open]
         for connection in self._open:
-            connection.abort()
+            connection.fail(httpx.ReadError, "the transport was closed during the exchange")
         if lost:
             await asyncio.wait(lost)
 
+    def _enter_loop(self) -> None:
+        if self._closed:
+            raise RuntimeError("Cannot send a request, as the transport has been closed.")
+        if self._loop is not None:
+            raise _wrong_loop()
+        self._loop = asyncio.get_running_loop()
 
-class Body:
-    """An answer's body: an async iterator over its chunks, and the connection that it arrives on.
-
-    :param connection: None when all of it is in *arrived*.
-    """
-
-    __slots__ = ("_arrived", "_connection", "_origin", "_straight")
-
-    def __init__(
-        self,
-        straight: ConnectionPool,
-        origin: Endpoint,
-        connection: Connection | None,
-        arrived: deque[Buffer] | None = None,
-    ) -> None:
-        self._straight = straight
-        self._origin = origin
-        self._connection = connection
-        self._arrived = deque[Buffer]() if arrived is None else arrived
-
-    @property
-    def arrived(self) -> Sequence[Buffer] | None:
-        """All that has not been taken yet, where the body is here to its end; else None."""
-        return self._arrived if self._connection is None else None
-
-    def __aiter__(self) -> Body:
-        return self
-
-    async def __anext__(self) -> Buffer:
-        if self._arrived:
-            return self._arrived.popleft()
-        if self._connection is None:
-            raise StopAsyncIteration
+    async def _wait_for_slot(self, endpoint: Endpoint, timeout: float | None) -> Connection | None:
+        """Return a connection to *endpoint*, or None with a slot to open one in."""
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = endpoint
+        self._idle.drop_oldest()
         try:
-            chunk = await self._connection.chunk()
-        except BaseException:
-            self._connection.abort()
+            async with asyncio.timeout(timeout):
+                return await waiter
+        except BaseException as error:
+            self._stop_waiting(waiter, endpoint)
+            if isinstance(error, TimeoutError):
+                raise httpx.PoolTimeout(
+                    f"none of the {self._max} connections became free within the time allowed"
+                ) from error
             raise
-        if chunk is None:
-            await self.aclose()
-            raise StopAsyncIteration
-        return chunk
 
-    async def aclose(self) -> None:
-        """Give the connection back if the body has arrived whole; close it if not."""
-        self._arrived.clear()
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            self._straight.release(self._origin, connection)
+    def _stop_waiting(self, waiter: asyncio.Future[Connection | None], endpoint: Endpoint) -> None:
+        if self._waiting.pop(waiter, None) is not None or waiter.cancelled() or waiter.exception():
+            return
+        # It was served in the same moment in which its task was cancelled.
+        connection = waiter.result()
+        if connection is None:
+            self._free_slot()
+        else:
+            self._pass_on(endpoint, connection)
+
+    def _pass_on(self, endpoint: Endpoint, connection: Connection) -> None:
+        """Hand a usable connection to the first in line; with nobody waiting keep it."""
+        waiter = self._first_waiter()
+        if waiter is None:
+            self._idle.put(endpoint, connection)
+        elif self._waiting[waiter] == endpoint:
+            del self._waiting[waiter]
+            waiter.set_result(connection)
+        else:
+            connection.abort()  # its slot becomes free once its socket is closed
+
+    def _first_waiter(self) -> asyncio.Future[Connection | None] | None:
+        while self._waiting:
+            waiter = next(iter(self._waiting))
+            if not waiter.done():
+                return waiter
+            self._waiting.popitem(last=False)
+        return None
+
+    def _free_slot(self) -> None:
+        self._slots -= 1
+        waiter = self._first_waiter()
+        if waiter is not None:
+            self._slots += 1
+            del self._waiting[waiter]
+            waiter.set_result(None)
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._free_slot()
+
+    async def _connect(self, endpoint: Endpoint, timeout: float | None) -> Connection:
+        where = f"{endpoint.host}:{endpoint.port}"
+        try:
+            async with asyncio.timeout(timeout):
+                sock = await dial(endpoint.host, endpoint.port)
+                return await self._start(sock, endpoint)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"{where} did not answer in time") from error
+        # ValueError: a host name that IDNA, DNS or ssl cannot spell.
+        except (OSError, ValueError) as error:
+            raise httpx.ConnectError(
+                f"cannot connect to {where}: {str(error) or type(error).__name__}"
+            ) from error
+
+    async def _start(self, sock: Any, endpoint: Endpoint) -> Connection:
+        """Make a connection of a connected socket, with the TLS handshake where it takes one."""
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, self._buffers, self._head_limits)
+        tls: dict[str, Any] = {}
+        try:
+            if endpoint.scheme == "https":
+                tls = {"ssl": self._ssl_context(), "server_hostname": endpoint.server_name}
+            # asyncio's own TLS: an SSLSocket saves its copies and pays as much for two reads a record.
+            await loop.create_connection(lambda: connection, sock=sock, **tls)
+        except BaseException as error:
+            connection.abort()
+            if isinstance(error, ValueError):
+                sock.close()  # ssl refused the server name before a transport owned the socket
+            raise
+        return connection
 
 
-def _innocent(request: RequestHead, error: BaseException) -> bool:
-    """Tell whether a request may be sent again that met a connection which the server had just closed."""
-    broke = isinstance(error, exceptions.NetworkError | exceptions.RemoteProtocolError)
-    return broke and request.method in _IDEMPOTENT
+def _or_infinity(limit: float | None) -> float:
+    return math.inf if limit is None else limit
 
 
-def _bound(timeout: float | None) -> float:
-    return math.inf if timeout is None else timeout
+def _wrong_loop() -> RuntimeError:
+    return RuntimeError(
+        "A fetchq.Transport serves the event loop of its first request: close it there, and make one per loop."
+    )
+
+
+def _closed_meanwhile() -> httpx.ConnectError:
+    return httpx.ConnectError("the transport was closed before there was a connection")

@@ -1,63 +1,113 @@
-"""Our own way to servers as httpx sees it: what needs its client travels as fast as what does not."""
+"""``httpx.Request`` -> ``httpx.Response``: the public transport."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import math
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import httpx
 
 from ..._models import Buffer
-from . import exceptions
+from .buffers import LARGE_BUFFER
+from .connection import Connection, HeadLimits
 from .idle import Endpoint
-from .parser import request_head
-from .pool import Body, ConnectionPool
+from .parser import RequestHead, ResponseHead, request_head
+from .pool import ConnectionPool
 
-__all__ = ["Transport", "origin_of"]
+__all__ = ["ResponseStream", "Transport", "endpoint_of"]
 
 _PORTS = {"http": 80, "https": 443}
+# What httpx's clients use.
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
+# Smaller buffers would cost a wake-up every few packets.
+_LEAST_BUFFER = 16 * 1024
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Plain and TLS HTTP/1.1 for ``httpx.AsyncClient(transport=...)``.
+    """Plain and TLS HTTP/1.1 for ``httpx.AsyncClient(transport=fetchq.Transport())``.
 
-    ``extensions={"fetchq": {"buffer": n}}`` of a request makes the chunks of its answer smaller.
+    It takes the place of ``httpx.AsyncHTTPTransport`` and behaves as that does, in httpx's exceptions, its four
+    timeouts, its ``Limits`` and the extensions ``timeout``, ``sni_hostname``, ``http_version``,
+    ``reason_phrase`` and ``network_stream`` (which answers ``get_extra_info`` only). It has no HTTP/2, proxies,
+    CONNECT, protocol switches, Unix sockets, ``local_address``, ``socket_options``, ``retries`` or ``trace``,
+    and needs asyncio.
 
-    :raises httpx.TransportError: from requests and response streams, as httpx's own transport does; an
-        ``ssl.SSLError`` is the ``__cause__`` of a ConnectError.
+    Beyond that: addresses are tried side by side (RFC 8305); a request that may be repeated and meets a kept
+    connection which the server had closed meanwhile is sent once more; all heads of a response must arrive
+    within twice the read timeout; requests wait for a connection in the order of their arrival; with
+    ``Expect: 100-continue`` the body waits one second for the server's word. Trailers are read and dropped.
+    TLS offers ``http/1.1`` by ALPN.
+
+    With ``extensions={"fetchq": {}}`` a request accepts body chunks that are memoryviews: a body then reaches
+    the caller without a copy, as buffers of 1 MiB, or of ``{"fetchq": {"buffer": n}}`` bytes. Each is valid for
+    as long as it is held. ``response.extensions["fetchq"]`` is ``{"headers": {...}, "complete": bool}``: the
+    fields as a plain dict, names in lower case, repeated fields joined; and whether the whole body has been
+    received, so that reading it waits for nothing.
+
+    One transport serves one event loop, and closing it is final. A response must be read or closed, or its
+    connection stays in use.
+
+    :param verify: True for certifi's authorities, loaded when the first https request comes (40 ms); False to
+        trust any certificate; an ``ssl.SSLContext`` for other authorities or a client certificate.
+    :param trust_env: with ``verify=True``, let SSL_CERT_FILE and SSL_CERT_DIR replace certifi's authorities.
+    :param limits: ``max_connections``, idle ones included; ``max_keepalive_connections``, the idle ones; and
+        ``keepalive_expiry``, the seconds that one is kept. None is no limit.
+    :param max_head: bytes of a response's head, interim responses included; a larger one is a
+        RemoteProtocolError.
+    :param max_headers: fields of a response's head.
+    :raises TypeError: *verify* is something else, such as a path.
     """
 
-    def __init__(self, straight: ConnectionPool) -> None:
-        self._straight = straight
+    def __init__(
+        self,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        trust_env: bool = True,
+        limits: httpx.Limits = _LIMITS,
+        max_head: int = 64 * 1024,
+        max_headers: int = 200,
+    ) -> None:
+        if not isinstance(verify, ssl.SSLContext | bool):
+            raise TypeError("verify takes True, False or an ssl.SSLContext, which may load any file")
+        self._verify = verify
+        self._trust_env = trust_env
+        self._pool = ConnectionPool(
+            limits=limits, head_limits=HeadLimits(max_head, max_headers), ssl_context=self._ssl_context
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send *request* and give its response once the head is in; the body streams."""
-        stream = request.stream
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("an async transport needs an async request stream")
-        with _as_httpx():
-            method = request.method.encode("ascii")
-            head, body = await self._straight.exchange(
-                origin_of(request),
-                request_head(method, request.url.raw_path, request.headers.raw),
-                request.extensions.get("timeout", {}),
-                content=stream,
-                repeatable=isinstance(stream, httpx.ByteStream),
-                buffer=request.extensions.get("fetchq", {}).get("buffer"),
-            )
-        arrived = body.arrived
-        return httpx.Response(
-            head.status,
-            headers=head.fields,
-            stream=_Stream(body) if arrived is None else httpx.ByteStream(b"".join(arrived)),
-            extensions={"http_version": head.version, "reason_phrase": head.reason},
+        """Send *request*, and return its response once the head is in; the body streams.
+
+        :raises httpx.TransportError: as ``httpx.AsyncHTTPTransport`` does; an ``ssl.SSLError`` is the
+            ``__cause__`` of a ConnectError.
+        :raises RuntimeError: the transport is closed, or serves another event loop.
+        """
+        endpoint = endpoint_of(request)
+        head = request_head(
+            request.method.encode("ascii", "replace"), request.url.raw_path, request.headers.raw
         )
+        if head.method == b"CONNECT":
+            raise httpx.LocalProtocolError("CONNECT opens a tunnel, which this transport has not")
+        connection = self._pool.take(endpoint) or await self._open(endpoint, request)
+        try:
+            return await self._exchange(connection, endpoint, request, head)
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            repeatable = head.idempotent and isinstance(request.stream, httpx.ByteStream)
+            if not (connection.reused and connection.untouched and repeatable):
+                raise
+        # The server closed the idle connection just when it was used (RFC 9112 section 9.3.1). The others that
+        # are idle may be as stale, so the repetition gets a connection of its own.
+        connection = await self._open(endpoint, request)
+        return await self._exchange(connection, endpoint, request, head)
 
     async def aclose(self) -> None:
         """Close every connection, those in use too, and wait until their sockets are closed."""
-        await self._straight.aclose()
+        await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,39 +120,133 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         await self.aclose()
 
+    async def _open(self, endpoint: Endpoint, request: httpx.Request) -> Connection:
+        timeouts = request.extensions.get("timeout", _NOTHING)
+        return await self._pool.open(endpoint, connect=timeouts.get("connect"), pool=timeouts.get("pool"))
 
-class _Stream(httpx.AsyncByteStream):
-    """A response's body."""
+    async def _exchange(
+        self, connection: Connection, endpoint: Endpoint, request: httpx.Request, head: RequestHead
+    ) -> httpx.Response:
+        timeouts = request.extensions.get("timeout", _NOTHING)
+        wishes = request.extensions.get("fetchq")
+        try:
+            connection.send_head(head, buffer_size=_buffer_size(wishes))
+            if head.length or head.chunked:
+                stream = cast("httpx.AsyncByteStream", request.stream)
+                await connection.send_body(stream, _seconds(timeouts.get("write")))
+            answer = await connection.receive_head(_seconds(timeouts.get("read")))
+        except BaseException:
+            connection.abort()
+            raise
+        network_stream = connection.network_stream
+        stream = ResponseStream(self._pool, endpoint, connection, views=wishes is not None)
+        return _response(answer, stream, network_stream)
 
-    def __init__(self, body: Body) -> None:
-        self._body = body
+    def _ssl_context(self) -> ssl.SSLContext:
+        if isinstance(self._verify, bool):
+            self._verify = httpx.create_ssl_context(verify=self._verify, trust_env=self._trust_env)
+        # Without ALPN some servers choose HTTP/2. Set for each connection, since httpx's own transport does the
+        # same to a context that it shares, and may offer h2.
+        self._verify.set_alpn_protocols(["http/1.1"])
+        return self._verify
+
+
+class ResponseStream(httpx.AsyncByteStream):
+    """A response's body: an iterator over its chunks, which returns the connection to the pool at its end.
+
+    A chunk is ready when its buffer is full, at the body's end, or 50 ms after its first byte.
+
+    :param connection: has received the response's head.
+    :param views: leave chunks that are memoryviews as they are; else they are copied to bytes.
+    :ivar complete: the whole body has been received.
+    """
+
+    __slots__ = ("_connection", "_endpoint", "_pool", "_ready", "_views", "complete")
+
+    def __init__(
+        self, pool: ConnectionPool, endpoint: Endpoint, connection: Connection, *, views: bool
+    ) -> None:
+        self._pool = pool
+        self._endpoint = endpoint
+        self._views = views
+        self._ready: deque[Buffer] = connection.body.ready
+        self.complete = connection.body.complete
+        self._connection: Connection | None = connection
+        if self.complete:
+            self._connection = None
+            pool.release(endpoint, connection)
+
+    @property
+    def arrived(self) -> Sequence[Buffer] | None:
+        """The rest of the body, where all of it has been received; else None."""
+        return self._ready if self._connection is None else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return cast("AsyncIterator[bytes]", self)  # httpx hands on any bytes-like chunk as it is
+        return cast("AsyncIterator[bytes]", self)
 
     async def __anext__(self) -> Buffer:
-        with _as_httpx():
-            return await self._body.__anext__()
+        if self._connection is not None:
+            chunk = await self._receive(self._connection)
+        elif self._ready:
+            chunk = self._ready.popleft()
+        elif self.complete:
+            raise StopAsyncIteration
+        else:
+            raise httpx.StreamClosed
+        return chunk if self._views or isinstance(chunk, bytes) else bytes(chunk)
+
+    async def _receive(self, connection: Connection) -> Buffer:
+        try:
+            chunk = await connection.receive_chunk()
+        except BaseException:
+            connection.abort()
+            self._connection = None
+            raise
+        if chunk is None:
+            self.complete = True
+            await self.aclose()
+            raise StopAsyncIteration
+        return chunk
 
     async def aclose(self) -> None:
-        await self._body.aclose()
+        """Return the connection to the pool if the whole body was received; close it if not."""
+        self._ready.clear()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._pool.release(self._endpoint, connection)
 
 
-@contextmanager
-def _as_httpx() -> Iterator[None]:
-    """Raise httpx's exception of the same name and cause."""
-    try:
-        yield
-    except exceptions.TransportError as fault:
-        raise getattr(httpx, type(fault).__name__)(str(fault)) from fault.__cause__
-
-
-def origin_of(request: httpx.Request) -> Endpoint:
-    """Give what the connection for *request* must be connected to."""
-    url = request.url
-    if url.scheme not in _PORTS:
-        raise exceptions.UnsupportedProtocol(f"only http and https URLs can be fetched, not {url.scheme!r}")
-    host = url.raw_host.decode("ascii")
-    return Endpoint(
-        url.scheme, host, url.port or _PORTS[url.scheme], request.extensions.get("sni_hostname") or host
+def _response(head: ResponseHead, stream: ResponseStream, network_stream: object) -> httpx.Response:
+    response = httpx.Response(
+        head.status,
+        headers=head.fields,
+        stream=stream,
+        extensions={
+            "http_version": head.version,
+            "reason_phrase": head.reason,
+            "network_stream": network_stream,
+            "fetchq": {"headers": head.headers, "complete": stream.complete},
+        },
     )
+    if head.ascii:
+        response.headers.encoding = "ascii"  # httpx would decode every field to find this out, which takes 4 us
+    return response
+
+
+def endpoint_of(request: httpx.Request) -> Endpoint:
+    """Return what the connection for *request* must be connected to."""
+    url = request.url
+    scheme, host = url.scheme, url.raw_host.decode("ascii")
+    if scheme not in _PORTS or not host:
+        raise httpx.UnsupportedProtocol("only http and https URLs with a host can be requested")
+    server_name = request.extensions.get("sni_hostname")
+    return Endpoint(scheme, host, url.port or _PORTS[scheme], server_name or host)
+
+
+def _buffer_size(wishes: Mapping[str, Any] | None) -> int:
+    size = wishes and wishes.get("buffer")
+    return min(LARGE_BUFFER, max(_LEAST_BUFFER, size)) if size else LARGE_BUFFER
+
+
+def _seconds(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout
