@@ -50,7 +50,7 @@ class CompleteBody(NamedTuple):
         self._verify(claim, digests)
         if self.mtime is not None:
             claim.files.touch(claim.fd, self.mtime)
-        kept = twin(claim, size, began) or publish(claim, settings, size, journal=False)
+        kept = twin(claim, settings, size, began) or publish(claim, settings, size, journal=False)
         return kept if isinstance(kept, Existing) else Finished(kept, size, digests)
 
     def _digests(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .._models import Resource, Span, redact
 from .._ranges import clip
+from .._retry import http_date
 from .files import Files, remove, write_all
 
 __all__ = ["Identity", "Journal", "forget", "journal_of", "load", "part_of", "save"]
@@ -74,6 +75,11 @@ class Journal(NamedTuple):
         strong = self.etag is not None and not self.etag.startswith(("W/", "w/"))
         return self.key == identity.key or (strong and self.url == identity.url)
 
+    def describes(self, found: os.stat_result) -> bool:
+        """Whether a file has the length and the date of the resource; False where the server sent no date."""
+        date = http_date(self.last_modified)
+        return date is not None and found.st_size == self.length and int(found.st_mtime) == int(date)
+
     def within(self, size: int) -> Journal:
         """Give the journal as far as it can be true of a part of *size* bytes."""
         end = size if self.length is None else min(size, self.length)
@@ -92,6 +98,11 @@ def part_of(name: str) -> str:
 def journal_of(name: str) -> str:
     """Give the journal's name."""
     return f"{name}.part.json"
+
+
+def draft_of(name: str) -> str:
+    """Give the name of a journal that is being written."""
+    return f"{journal_of(name)}.tmp"
 
 
 def holds_journals(directory: Path) -> bool:
@@ -131,7 +142,7 @@ def save(files: Files, name: str, dir_fd: int, journal: Journal, *, durable: boo
     :param durable: it survives power loss from here on.
     """
     target = journal_of(name)
-    draft = f"{target}.tmp"
+    draft = draft_of(name)
     # Made anew each time: what stands there is a crash's leftover, or somebody's link to another file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
@@ -151,8 +162,12 @@ def save(files: Files, name: str, dir_fd: int, journal: Journal, *, durable: boo
 
 
 def forget(files: Files, name: str, dir_fd: int, *, durable: bool) -> None:
-    """Remove the journal of the file *name*, so that nothing vouches for what its part holds."""
-    if remove(files, journal_of(name), dir_fd) and durable:
+    """Remove the journal of the file *name*, so that nothing vouches for what its part holds.
+
+    Also the draft that a process left when it was killed in :func:`save`; the part's lock must be held.
+    """
+    removed = [remove(files, journal_of(name), dir_fd), remove(files, draft_of(name), dir_fd)]
+    if durable and any(removed):
         files.fsync(dir_fd)
 
 

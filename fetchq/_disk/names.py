@@ -224,7 +224,7 @@ class _Attempt:
                 existing = self._existing(found)
                 if existing is not None:
                     return existing
-                if self.settings.if_exists != "overwrite":
+                if self.settings.if_exists != "overwrite" and not self._resumable():
                     return None
             opened = open_part(self.files, self.name, self.dir_fd, self._locked)
             if opened is None:
@@ -248,9 +248,8 @@ class _Attempt:
         first, policy = self.name == self.wanted, self.settings.if_exists
         regular = stat.S_ISREG(found.st_mode)
         # What this run has made is another job's: two jobs get two files, though size and date agree.
-        same = regular and not self.ours and (self.wish.same(found) or self._published(found))
+        same = regular and not self.ours and (self._published(found) or self.wish.same(found))
         if same and self._right(found.st_size):
-            self._sweep(found)
             return Existing(self._path, "already complete", found.st_size)
         if first and stat.S_ISDIR(found.st_mode):
             raise DiskError(f"{self._shown} is a folder; choose another name with --output.")
@@ -263,12 +262,34 @@ class _Attempt:
         return None
 
     def _published(self, finished: os.stat_result) -> bool:
-        """Tell whether the file is our own part, whose owner died between naming it and tidying up."""
-        part = self.files.stat(part_of(self.name), self.dir_fd)
-        if part is None or not os.path.samestat(part, finished):
-            return False
+        """Whether *finished* is this very download, published by a process that died before it had tidied up.
+
+        Removes what that process left: a part that is a second name of *finished*, a journal without a part.
+        """
+        # In this order: publishing removes the part first, so a journal that is still there afterwards is one
+        # whose part is gone, and not one whose part was looked for too early.
         journal = load(self.files, journal_of(self.name), self.dir_fd)
-        return journal is not None and journal.belongs_to(self.wish.identity)
+        part = self.files.stat(part_of(self.name), self.dir_fd)
+        ours = journal is not None and journal.belongs_to(self.wish.identity)
+        if (part is not None and not os.path.samestat(part, finished)) or (journal is not None and not ours):
+            return False
+        if part is not None:
+            remove(self.files, part_of(self.name), self.dir_fd)
+        if journal is not None:
+            remove(self.files, journal_of(self.name), self.dir_fd)
+        return journal is not None and (part is not None or journal.describes(finished))
+
+    def _resumable(self) -> bool:
+        """Whether this download was begun here before another file got the name.
+
+        It goes on in the part that it has; the finished file gets the next free name.
+        """
+        return (
+            not self.ours
+            and self._begun()
+            and (journal := load(self.files, journal_of(self.name), self.dir_fd)) is not None
+            and journal.belongs_to(self.wish.identity)
+        )
 
     def _right(self, size: int) -> bool:
         """Tell whether a finished file has the known digests; its size and date may be right by chance."""
@@ -281,13 +302,6 @@ class _Attempt:
             )
         finally:
             self.files.close(fd)
-
-    def _sweep(self, finished: os.stat_result) -> None:
-        """Tidy up after an owner that died between giving the name and removing the part's."""
-        part = self.files.stat(part_of(self.name), self.dir_fd)
-        if part is None or os.path.samestat(part, finished):
-            remove(self.files, part_of(self.name), self.dir_fd)
-            remove(self.files, journal_of(self.name), self.dir_fd)
 
     def _owned(self, fd: int, size: int, release: Callable[[bool], None]) -> LockedPart | None:
         """Return the part, now locked; None when it is another download's."""

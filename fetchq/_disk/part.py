@@ -277,7 +277,9 @@ class Part:
             check(digests)
             if mtime is not None:
                 self._files.touch(self._claim.fd, mtime)
-            kept = twin(self._claim, size, self._around.began) or publish(self._claim, self._settings, size)
+            kept = twin(self._claim, self._settings, size, self._around.began) or publish(
+                self._claim, self._settings, size
+            )
             self._let_go()
             return kept if isinstance(kept, Existing) else Finished(kept, size, digests)
 

@@ -84,7 +84,9 @@ class Parts:
         for candidate in islice(candidates(name), MAX_PEEKS):
             journal = load(self._files, directory / journal_of(candidate))
             if journal is not None and journal.belongs_to(identity):
-                return candidate
+                # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
+                paths = (directory / part_of(candidate), directory / candidate)
+                return candidate if any(map(self._taken, paths)) else None
             if journal is None and not self._taken(directory / candidate):
                 return None
         return None

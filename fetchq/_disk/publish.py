@@ -63,23 +63,21 @@ def publish(claim: LockedPart, settings: Disk, size: int, *, journal: bool = Tru
     return claim.directory / name
 
 
-def twin(claim: LockedPart, size: int, before: float) -> Existing | None:
-    """Find the same bytes under an earlier candidate's name, and drop the new copy.
+def twin(claim: LockedPart, settings: Disk, size: int, before: float) -> Existing | None:
+    """Find the same bytes under the part's own name or an earlier candidate's, and drop the new copy.
 
     :param before: only a file that was complete at this time counts, in seconds since the epoch: two
         jobs of one run get two files though they are the same.
     """
-    if claim.name == claim.wanted:
-        return None
+    if settings.if_exists == "overwrite" or (claim.unnamed and claim.name == claim.wanted):
+        return None  # nothing is kept twice: the name is taken over, or refused by link(2)
     for name in candidates(claim.wanted):
-        if name == claim.name:
-            return None
         found = claim.files.stat(name, claim.dir_fd)
-        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != size:
-            continue
-        if found.st_ctime < before and _same_bytes(claim, name, size):
+        if found is not None and found.st_ctime < before and _same_bytes(claim, name, found, size):
             _clear(claim, durable=False)
             return Existing(claim.directory / name, "identical file already there", size)
+        if name == claim.name:
+            break
     return None
 
 
@@ -120,7 +118,9 @@ def _clear(claim: LockedPart, *, durable: bool, journal: bool = True) -> None:
         forget(claim.files, claim.name, claim.dir_fd, durable=False)
 
 
-def _same_bytes(claim: LockedPart, name: str, size: int) -> bool:
+def _same_bytes(claim: LockedPart, name: str, found: os.stat_result, size: int) -> bool:
+    if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+        return False
     try:
         other = claim.files.open(name, os.O_RDONLY | os.O_NONBLOCK, claim.dir_fd)
     except OSError:

@@ -217,6 +217,22 @@ def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path)
     assert run(download("b.iso")) == Finished(tmp_path / "b.1.iso", 3, {})
 
 
+@pytest.mark.parametrize(("before", "kept"), [(True, {"a.iso"}), (False, {"a.iso", "a.1.iso"})])
+def test_an_identical_file_that_took_the_name_meanwhile_is_enough_if_older_than_the_run(
+    tmp_path: Path, before: bool, kept: set[str]
+) -> None:
+    async def work() -> None:
+        async with opened(now=later if before else time.time) as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), [])
+            await part.write(0, [b"abc"])
+            (tmp_path / "a.iso").write_bytes(b"abc")
+            await part.finish(size=3, mtime=None, check=no_check)
+
+    run(work())
+    assert names(tmp_path) == kept
+
+
 def test_identical_files_of_one_run_are_both_kept(tmp_path: Path) -> None:
     async def work() -> None:
         async with opened() as parts:

@@ -175,6 +175,55 @@ def test_our_part_under_a_later_name_is_found(tmp_path: Path) -> None:
     run(work())
 
 
+def test_our_part_is_gone_on_with_though_another_file_has_got_its_name(tmp_path: Path) -> None:
+    async def work() -> Finished | Existing:
+        await leave_part(tmp_path, OURS, b"x" * 100)
+        (tmp_path / "a.iso").write_bytes(b"the user's")
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            part = await claimed(parts, tmp_path)
+            assert part.spans == (Span(0, 100),)
+            await part.begin(resource(101), [])
+            await part.write(100, [b"x"])
+            return await part.finish(size=101, mtime=None, check=no_check)
+
+    assert run(work()) == Finished(tmp_path / "a.1.iso", 101, {})
+    assert names(tmp_path) == {"a.iso", "a.1.iso"}
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite"])
+def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
+    tmp_path: Path, policy: IfExists
+) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OURS, b"x" * 1000)
+        (tmp_path / "a.iso.part").unlink()
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) is None
+        (tmp_path / "a.iso").write_bytes(b"y" * 1000)
+        async with opened(disk(policy)) as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            assert isinstance(found, Existing) == (policy == "skip")
+            assert getattr(found, "reason", "") != "already complete"
+            assert names(tmp_path) & {"a.iso", "a.iso.part.json"} == {"a.iso"}
+
+    run(work())
+
+
+def test_a_journal_of_another_download_is_left_to_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OTHER, b"x" * 1000)
+        (tmp_path / "a.iso.part").unlink()
+        (tmp_path / "a.iso").write_bytes(b"y" * 1000)
+        async with opened() as parts:
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: True)
+            assert isinstance(found, Existing)
+
+    run(work())
+    assert names(tmp_path) == {"a.iso", "a.iso.part.json"}
+
+
 def test_a_part_of_another_download_is_left_to_it(tmp_path: Path) -> None:
     async def work() -> None:
         await leave_part(tmp_path, OTHER, b"theirs")
