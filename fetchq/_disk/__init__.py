@@ -1,9 +1,11 @@
 """The disk: parts, journals, locks and atomic names.
 
-All file work is plain synchronous code on a :class:`Files`, and each async method makes one hop into a thread
-of its own pool through aiofiles::
+All file work is plain synchronous code on a :class:`Files`, and each async method makes one call in a thread
+through aiofiles. One exception: a small body is written in the event loop's thread where the folder is known to
+be on a local file system, and for as long as that is quick::
 
     files.py      the system calls, and what their errors mean to people
+    folders.py    what is known of each folder: left-over parts, the type of its file system
     journal.py    which bytes of a part can be trusted, in a file that checks itself
     names.py      which name a download gets, and the lock on its part
     publish.py    a complete part becomes the file of that name, and overwrites nothing unasked

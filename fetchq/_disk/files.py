@@ -156,6 +156,21 @@ class Files:
         found = os.fstatvfs(fd)
         return found.f_bavail * found.f_frsize if found.f_blocks else None
 
+    def file_system(self, fd: int) -> str | None:
+        """Return the type of the file system of *fd*, such as ``ext4`` (proc(5)); None where that is not told.
+
+        By the mount's number: the devices of a btrfs volume are not those of the list of mounts.
+        """
+        try:
+            facts = Path(f"/proc/self/fdinfo/{fd}").read_bytes().splitlines()
+            number = next(line.split()[1] for line in facts if line.startswith(b"mnt_id:"))
+            mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+            mount = next(line for line in mounts if line.startswith(number + b" "))
+            # A variable number of fields ends with " - "; spaces within fields are escaped.
+            return mount.partition(b" - ")[2].split()[0].decode("ascii", "replace")
+        except (OSError, StopIteration, IndexError):
+            return None
+
     def link(self, source: str, target: str, dir_fd: int) -> None:
         os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 

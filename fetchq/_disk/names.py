@@ -16,7 +16,8 @@ from .._errors import DiskError, DiskFullError, ExistsError, LockedError
 from .._naming import candidates, printable
 from .._settings import Disk
 from .._units import size as shown
-from .files import Files, open_directory, remove
+from .files import Files, remove
+from .folders import Folders
 from .hashing import PrefixHasher
 from .journal import Identity, Journal, forget, journal_of, load, part_of
 
@@ -120,9 +121,10 @@ class NameRegistry:
     :param files: the file system.
     """
 
-    def __init__(self, settings: Disk, files: Files) -> None:
+    def __init__(self, settings: Disk, files: Files, folders: Folders) -> None:
         self._settings = settings
         self._files = files
+        self._folders = folders
         self._used: OrderedDict[Key, None] = OrderedDict()
         self._lock = threading.Lock()
         self._reserved: set[Key] = set()
@@ -140,7 +142,7 @@ class NameRegistry:
         :raises LockedError: another process is at it.
         """
         self._stay_inside(directory)
-        dir_fd = open_directory(self._files, directory, durable=self._settings.fsync)
+        dir_fd = self._folders.open(directory)
         found: LockedPart | Existing | None = None
         try:
             found = self._walk(directory, dir_fd, name, wish, unnamed)

@@ -18,7 +18,8 @@ from .._ranges import total
 from .._settings import Disk
 from .complete import CompleteBody
 from .files import Files, NameTakenError, UnnamedError, translate
-from .journal import Identity, holds_journals, journal_of, load, part_of
+from .folders import Folders
+from .journal import Identity, journal_of, load, part_of
 from .names import Existing, ExistingPolicy, LockedPart, NameRegistry, Same, require_room
 from .part import DiskContext, Part
 from .pipe import Pipe
@@ -29,9 +30,6 @@ __all__ = ["Parts"]
 
 # Looking for an earlier run's part stops here: each name costs two calls on the event loop.
 MAX_PEEKS = 100
-
-# Folders remembered: a queue that uses more of them at a time only looks again.
-MAX_FOLDERS = 256
 
 # Bytes that are hashed and written in the time that handing them to a thread takes.
 SHORT = 64 * 1024
@@ -61,20 +59,16 @@ class Parts:
         self._settings = settings
         self._files = files or Files()
         self._threads = Threads(threads, clock)
-        self._claims = NameRegistry(settings, self._files)
+        self._folders = Folders(self._files, durable=settings.fsync)
+        self._claims = NameRegistry(settings, self._files, self._folders)
         self._around = DiskContext(settings, self._threads, clock, now() - TICK, set())
-        self._left_behind: dict[Path, bool] = {}
         self._looked_at = -math.inf
         # Linux has files without a name, most file systems have, and /proc names them.
         self._unnamed = hasattr(os, "O_TMPFILE")
 
     def left_behind(self, directory: Path) -> bool:
-        """Tell whether an earlier run may have left parts in *directory*; looked up once for each folder."""
-        if directory not in self._left_behind:
-            if len(self._left_behind) >= MAX_FOLDERS:
-                self._left_behind.clear()
-            self._left_behind[directory] = holds_journals(directory)
-        return self._left_behind[directory]
+        """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
+        return self._folders.left_behind(directory)
 
     def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
         """Give the candidate for *name* whose journal is this download's; None when there is none.
@@ -164,7 +158,7 @@ class Parts:
         )
         try:
             aside()
-            short = whole.size <= SHORT and not self._settings.fsync
+            short = whole.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
             run = self._threads.run_short if short else self._threads.run
             return await run(self._put, whole, directory, name, wish)
         except OSError as error:

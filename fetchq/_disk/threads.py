@@ -9,8 +9,10 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, cast
+
+import aiofiles.os
 
 __all__ = ["Threads"]
 
@@ -33,13 +35,8 @@ def _call(function: Callable[[*Ts], T], *args: *Ts) -> T:
     return function(*args)
 
 
-@cache
-def _hop() -> Callable[..., Awaitable[Any]]:
-    """Give one wrapper for every call: wrapping each function anew costs more than the hop itself."""
-    import aiofiles.os  # and half a dozen modules more, which small files on a quick disk do without
-
-    wrapped: Callable[..., Awaitable[Any]] = aiofiles.os.wrap(_call)
-    return wrapped
+# One wrapper for every call: to wrap each function anew costs more than the hop itself.
+_in_thread: Callable[..., Awaitable[Any]] = aiofiles.os.wrap(_call)
 
 
 class Threads:
@@ -59,7 +56,7 @@ class Threads:
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread; when cancelled, a call under way goes on to its end."""
-        return cast("T", await _hop()(function, *args, executor=self._executor))
+        return cast("T", await _in_thread(function, *args, executor=self._executor))
 
     @property
     def needless(self) -> bool:
