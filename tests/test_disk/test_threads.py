@@ -18,15 +18,11 @@ import pytest
 
 from fetchq._disk import Files
 from fetchq._disk.parts import SHORT
-from fetchq._disk.threads import MOST_SHORT, REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
+from fetchq._disk.threads import REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
 from fetchq._models import Buffer
 from fetchq._settings import Disk
 
 from .rig import Clock, claimed, disk, names, opened, put, resource, run
-
-
-def quick(threads: Threads) -> bool:
-    return threads.needless
 
 
 def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> None:
@@ -38,16 +34,16 @@ def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> 
 
     for _ in range(10 * SMOOTH):
         threads._timed(partial(call, SLOW_SECONDS / 2))
-    assert quick(threads)
+    assert threads.is_quick()
     threads._timed(partial(call, SLOW_SECONDS * SMOOTH / 3))  # interrupted once
-    assert quick(threads)
+    assert threads.is_quick()
     for _ in range(SMOOTH):
         threads._timed(partial(call, SLOW_SECONDS * 2))
-    assert not quick(threads)
+    assert not threads.is_quick()
     clock.now += REST_SECONDS
-    assert quick(threads)
+    assert threads.is_quick()
     threads._timed(partial(call, SLOW_SECONDS / 2))
-    assert quick(threads)
+    assert threads.is_quick()
 
 
 def test_one_call_that_hangs_is_enough() -> None:
@@ -60,7 +56,7 @@ def test_one_call_that_hangs_is_enough() -> None:
 
     with pytest.raises(OSError, match="fails"):
         threads._timed(hang)
-    assert not quick(threads)
+    assert not threads.is_quick()
 
 
 class Told(Files):
@@ -212,7 +208,7 @@ def test_bodies_reach_disk_and_pipe_through_aiofiles(
     assert all(seen)
 
 
-def test_short_calls_wait_until_the_network_has_been_fed() -> None:
+def test_short_calls_are_made_together_after_the_requests_and_before_their_callers_go_on() -> None:
     order: list[str] = []
 
     async def work() -> None:
@@ -224,31 +220,32 @@ def test_short_calls_wait_until_the_network_has_been_fed() -> None:
         async def fetch(name: str) -> None:
             feeding.append(asyncio.create_task(feed(name)))
             await threads.run_short(order.append, f"wrote {name}")
+            order.append(f"next {name}")
 
         feeding: list[asyncio.Task[None]] = []
         await asyncio.gather(fetch("a"), fetch("b"), fetch("c"))
         await threads.aclose()
 
     run(work())
-    assert order == ["sent a", "sent b", "sent c", "wrote a", "wrote b", "wrote c"]
+    assert order == [f"{what} {name}" for what in ("sent", "wrote", "next") for name in "abc"]
 
 
-def test_many_short_calls_leave_the_loop_its_turns() -> None:
-    made: list[int] = []
-    seen: list[int] = []
+def test_a_short_call_that_fails_raises_where_it_was_asked_for() -> None:
+    made: list[str] = []
+
+    def fail() -> None:
+        raise OSError("no")
 
     async def work() -> None:
         threads = Threads(1, Clock())
-        calls = [asyncio.create_task(threads.run_short(made.append, n)) for n in range(3 * MOST_SHORT)]
-        while len(made) < len(calls):
-            await asyncio.sleep(0)
-            seen.append(len(made))
-        await asyncio.gather(*calls)
+        results = await asyncio.gather(
+            threads.run_short(fail), threads.run_short(made.append, "other"), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [OSError, type(None)]
         await threads.aclose()
 
     run(work())
-    assert made == list(range(3 * MOST_SHORT))
-    assert {MOST_SHORT, 2 * MOST_SHORT} <= set(seen)
+    assert made == ["other"]
 
 
 def test_a_short_call_that_nobody_waits_for_any_more_is_not_made() -> None:
