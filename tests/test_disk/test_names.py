@@ -28,6 +28,7 @@ from .rig import (
     put,
     resource,
     run,
+    write,
 )
 
 
@@ -143,7 +144,7 @@ async def leave_part(folder: Path, identity: Identity, body: bytes, etag: str | 
     async with opened() as parts:
         part = await claimed(parts, folder, identity=identity)
         await part.begin(resource(1000, etag), [])
-        await part.write(0, [body])
+        await write(part, 0, [body])
         await part.close()
 
 
@@ -184,7 +185,7 @@ def test_our_part_is_gone_on_with_though_another_file_has_got_its_name(tmp_path:
             part = await claimed(parts, tmp_path)
             assert part.spans == (Span(0, 100),)
             await part.begin(resource(101), [])
-            await part.write(100, [b"x"])
+            await write(part, 100, [b"x"])
             return await part.finish(size=101, mtime=None, check=no_check)
 
     assert run(work()) == Finished(tmp_path / "a.1.iso", 101, {})
@@ -275,7 +276,7 @@ def test_a_part_without_a_journal_is_trusted_in_nothing(tmp_path: Path) -> None:
             part = await claimed(parts, tmp_path)
             assert (part.name, part.spans, part.journal) == ("a.iso", (), None)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             await part.finish(size=3, mtime=None, check=no_check)
 
     run(work())
@@ -337,7 +338,7 @@ def test_a_part_that_is_a_second_name_of_a_file_is_not_written_to(tmp_path: Path
         async with opened(disk("overwrite")) as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             assert (tmp_path / "a.iso").read_bytes() == b"finished"
             await part.finish(size=3, mtime=None, check=no_check)
         assert (tmp_path / "a.iso").read_bytes() == b"abc"
@@ -350,7 +351,7 @@ def test_the_second_of_two_in_one_process_hears_of_the_first(tmp_path: Path) -> 
         async with opened() as mine, opened() as yours:
             part = await claimed(mine, tmp_path)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             part._save()
             with pytest.raises(LockedError, match=f"process {os.getpid()}") as caught:
                 await claimed(yours, tmp_path)
@@ -418,7 +419,7 @@ def test_a_part_that_vanished_while_it_was_locked_is_opened_again(tmp_path: Path
     async def work() -> None:
         async with opened(files=Restless(3, exchanged=exchanged)) as parts:
             part = await claimed(parts, tmp_path)
-            assert os.path.samestat(os.fstat(part._claim.fd), os.stat(part.path))
+            assert os.path.samestat(os.fstat(part._locked.fd), os.stat(part.path))
         async with opened(files=Restless(1000, exchanged=exchanged)) as parts:
             with pytest.raises(LockedError):
                 await claimed(parts, tmp_path)

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
-from fetchq._disk import Existing, Part, Parts
+from fetchq._disk import CompleteBody, Existing, Part, Parts
 from fetchq._models import Resource
 from fetchq._settings import Disk, IfExists
 
-from .rig import MTIME, OURS, abandon, disk, names, never, no_check, opened, pattern, resource
+from .rig import MTIME, OURS, abandon, disk, names, never, no_check, opened, pattern, resource, write
 from .unsafe import DiedError, Unsafe
 
 OLD, NEW = pattern(300, 1), pattern(260, 2)
@@ -67,15 +67,14 @@ async def fetch(parts: Parts, folder: Path, server: Server, body: bytes, etag: s
         await part.reset()
     await part.begin(server.facts(body, etag), ["sha256"])
     for offset in (150, 0, 50, 100, 200, 250):
-        await part.write(offset, [body[offset : offset + 50]])
+        await write(part, offset, [body[offset : offset + 50]])
     await part.finish(size=len(body), mtime=server.mtime(), check=no_check)
 
 
 async def at_once(parts: Parts, folder: Path, server: Server, body: bytes, name: str = "a.iso") -> None:
     """Get *body* in one piece."""
-    same = server.same_as(body)
-    mtime = server.mtime()
-    await parts.put(folder, name, OURS, same=same, chunks=[body], algorithms=[], mtime=mtime, check=no_check)
+    complete = CompleteBody([body], [], server.mtime(), no_check)
+    await parts.put(folder, name, OURS, complete, same=server.same_as(body))
 
 
 def believe(path: Path, etag: str | None, spans: list[tuple[int, int]]) -> None:
@@ -96,8 +95,8 @@ async def begun(parts: Parts, folder: Path, server: Server, body: bytes, etag: s
 async def both_versions(parts: Parts, folder: Path, server: Server) -> None:
     """Break off within the old version; start over with the new one."""
     part = await begun(parts, folder, server, OLD, '"old"')
-    await part.write(0, [OLD[:200]])
-    await part.write(250, [OLD[250:]])
+    await write(part, 0, [OLD[:200]])
+    await write(part, 250, [OLD[250:]])
     await part.close()
     await fetch(parts, folder, server, NEW, '"new"')
 
@@ -105,7 +104,7 @@ async def both_versions(parts: Parts, folder: Path, server: Server) -> None:
 async def one_version(parts: Parts, folder: Path, server: Server) -> None:
     """Fetch, break off, go on."""
     part = await begun(parts, folder, server, NEW, '"new"')
-    await part.write(100, [NEW[100:]])
+    await write(part, 100, [NEW[100:]])
     await part.close()
     await fetch(parts, folder, server, NEW, '"new"')
 
@@ -113,17 +112,17 @@ async def one_version(parts: Parts, folder: Path, server: Server) -> None:
 async def spoiled(parts: Parts, folder: Path, server: Server) -> None:
     """Fetch wrong bytes, put them aside, fetch the right ones."""
     part = await begun(parts, folder, server, OLD, '"old"')
-    await part.write(0, [OLD])
+    await write(part, 0, [OLD])
     await part.spoil()
     await part.begin(server.facts(NEW, '"new"'), ["sha256"])
-    await part.write(0, [NEW])
+    await write(part, 0, [NEW])
     await part.finish(size=260, mtime=server.mtime(), check=no_check)
 
 
 async def all_at_once(parts: Parts, folder: Path, server: Server) -> None:
     """Break off a long way through the old version; get the new one in one piece."""
     part = await begun(parts, folder, server, OLD, '"old"')
-    await part.write(0, [OLD[:280]])
+    await write(part, 0, [OLD[:280]])
     await part.close()
     await at_once(parts, folder, server, NEW)
 
@@ -138,7 +137,7 @@ async def small(parts: Parts, folder: Path, server: Server) -> None:
 async def overtaken(parts: Parts, folder: Path, server: Server) -> None:
     """Fetch, while somebody else makes a file of that name."""
     part = await begun(parts, folder, server, NEW, '"new"')
-    await part.write(0, [NEW])
+    await write(part, 0, [NEW])
     (folder / "a.iso").write_bytes(OLD)
     await part.finish(size=260, mtime=server.mtime(), check=no_check)
 
@@ -164,7 +163,7 @@ async def until_death(script: Script, folder: Path, server: Server, settings: Di
         try:
             await script(parts, folder, server)
         except DiedError:
-            for part in list(parts._around.open):
+            for part in list(parts._context.open):
                 abandon(part)  # type: ignore[arg-type] # there is no pipe here
             return False
         return True

@@ -22,7 +22,7 @@ from fetchq._disk.threads import REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
 from fetchq._models import Buffer
 from fetchq._settings import Disk
 
-from .rig import Clock, claimed, disk, names, opened, put, resource, run
+from .rig import Clock, claimed, disk, names, opened, put, resource, run, write
 
 
 def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> None:
@@ -196,9 +196,9 @@ def test_bodies_reach_disk_and_pipe_through_aiofiles(
             if way == "part":
                 part = await claimed(parts, tmp_path)
                 await part.begin(resource(3), [])
-                await part.write(0, [b"abc"])
+                await write(part, 0, [b"abc"])
             elif way == "pipe":
-                await parts.pipe(Stream()).write(0, [b"abc"])
+                await write(parts.pipe(Stream()), 0, [b"abc"])
             else:
                 await put(parts, tmp_path, b"abc")
 
