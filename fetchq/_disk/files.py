@@ -90,7 +90,7 @@ class Files:
             raise
 
     def link_unnamed(self, fd: int, name: str, dir_fd: int) -> None:
-        """Give an unnamed file its name.
+        """Link an unnamed file under *name*.
 
         :raises FileExistsError: the name is taken.
         :raises UnnamedError: the system cannot do this.
@@ -143,8 +143,8 @@ class Files:
 
     def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
         """Return the stat of *name* itself, not of a link's target; None when it does not exist."""
-        # The usual case, without the cost of an exception. False also on an error, such as EACCES: the next call
-        # on the name raises that.
+        # The usual case, without the cost of an exception. It is False on an error, too, such as EACCES, which
+        # the next call that uses the name raises.
         if not os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
             return None
         try:
@@ -158,16 +158,16 @@ class Files:
         return found.f_bavail * found.f_frsize if found.f_blocks else None
 
     def file_system(self, fd: int) -> str | None:
-        """Return the type of the file system of *fd*, such as ``ext4`` (proc(5)); None where that is not told.
+        """Return the type of the file system of *fd*, such as ``ext4`` (proc(5)); None where it is not known.
 
-        By the mount's number: the devices of a btrfs volume are not those of the list of mounts.
+        Looked up by the mount's number: on btrfs, a file's device is not the one in the list of mounts.
         """
         try:
             facts = Path(f"/proc/self/fdinfo/{fd}").read_bytes().splitlines()
             number = next(line.split()[1] for line in facts if line.startswith(b"mnt_id:"))
             mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
             mount = next(line for line in mounts if line.startswith(number + b" "))
-            # A variable number of fields ends with " - "; spaces within fields are escaped.
+            # The type follows a variable number of fields and " - "; spaces within fields are escaped.
             return mount.partition(b" - ")[2].split()[0].decode("ascii", "replace")
         except (OSError, StopIteration, IndexError):
             return None

@@ -1,4 +1,4 @@
-"""What a run knows of its folders: each is looked at once."""
+"""Facts about folders that are looked up once in a run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Key = TypeVar("Key", Path, int)
 LOCAL = frozenset(
     {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
-# Folders remembered: a queue that uses more of them at a time only looks again.
+# Folders remembered: a queue that uses more of them at a time looks them up again.
 MAX_FOLDERS = 256
 
 
 class Folders:
-    """Opens the folders of a run, and remembers what was found.
+    """Opens the folders of a run, and remembers what it learns of them.
 
-    :param durable: a folder that was made survives power loss.
+    :param durable: a new folder survives power loss.
     """
 
     def __init__(self, files: Files, *, durable: bool) -> None:
@@ -49,9 +49,9 @@ class Folders:
         return self._local.get(directory, False)
 
     def open(self, directory: Path) -> int:
-        """Open *directory*, made with its parents when missing, and learn where it is; not for the event loop.
+        """Open *directory*, created with its parents when missing; may block, so not for the event loop.
 
-        :raises OSError: it cannot be made or opened.
+        :raises OSError: it cannot be created or opened.
         """
         dir_fd = open_directory(self._files, directory, durable=self._durable)
         if directory not in self._local:
@@ -59,7 +59,7 @@ class Folders:
         return dir_fd
 
     def _on_local_device(self, dir_fd: int) -> bool:
-        # Once for each device: to read a list of 20 mounts takes as long as a hop into a thread, 0.07 ms.
+        # Once for each device: reading a list of 20 mounts takes 0.07 ms, as long as a call into a thread.
         device = self._files.fstat(dir_fd).st_dev
         local = self._devices.get(device)
         if local is None:

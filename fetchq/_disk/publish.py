@@ -44,7 +44,7 @@ def publish(
     mtime: float | None,
     journal: bool = True,
 ) -> Finished | Existing:
-    """Give the part its final name, and remove what is left of it; it stays open.
+    """Make the part the finished file of its name, and remove what is left of it; it stays open.
 
     With ``fsync`` each step is on disk before the next one relies on it: bytes, name, then the journal's end.
 
@@ -114,7 +114,7 @@ def _later(part: LockedPart) -> Iterator[str]:
 
 
 def _link(part: LockedPart, name: str) -> bool:
-    """Give the part the further name *name*; return False when that is taken."""
+    """Link the part under *name* as well; return False when that is taken."""
     entry = part.entry
     try:
         if part.unnamed:

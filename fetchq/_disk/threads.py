@@ -54,7 +54,7 @@ class Threads:
     def __init__(self, count: int, clock: Callable[[], float]) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="fetchq-disk")
         self._clock = clock
-        self._average = 0.0  # seconds, of late calls in the loop's own thread
+        self._average = 0.0  # seconds, of the latest calls in the loop's own thread
         self._slow_until = 0.0
         self._short: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
 
