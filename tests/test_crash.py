@@ -21,6 +21,8 @@ MIB = 1 << 20
 FILE = generated(12 * MIB)
 KILLS = int(os.environ.get("KILLS", "12"))
 RATE = 6e6
+# "Wed, 01 Jan 2025 00:00:00 GMT", the date of the origin's resources.
+DATE = 1735689600
 
 FAST = ["--backoff", "0.01", "--read-timeout", "1", "--retries", "20", "--progress", "none", "-q"]
 
@@ -94,11 +96,22 @@ def test_less_than_a_tenth_travels_twice(origin: Origin, tmp_path: Path) -> None
     assert origin.sent < 1.1 * FILE.size * (KILLS // 3)
 
 
-def test_killed_between_naming_and_tidying_up_it_is_done(origin: Origin, tmp_path: Path) -> None:
-    url = origin.serve("/f.bin", FILE, drop(after=3 * MIB))
+@pytest.mark.parametrize("dated", [True, False])
+@pytest.mark.parametrize("tidied", ["nothing", "the part"])
+def test_killed_between_naming_and_tidying_up_it_is_done(
+    origin: Origin, tmp_path: Path, tidied: str, dated: bool
+) -> None:
+    file = FILE if dated else generated(12 * MIB, last_modified=None)
+    url = origin.serve("/f.bin", file, drop(after=3 * MIB))
     assert start(tmp_path, url, "--retries", "1").wait(60) == 4
-    (tmp_path / "f.bin.part").write_bytes(FILE.data)
-    os.link(tmp_path / "f.bin.part", tmp_path / "f.bin")
+    part = tmp_path / "f.bin.part"
+    part.write_bytes(file.data)
+    if dated:
+        os.utime(part, (DATE, DATE))
+    os.link(part, tmp_path / "f.bin")
+    if tidied == "the part":
+        part.unlink()
     assert start(tmp_path, url).wait(60) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["f.bin"]
-    assert len(origin.requests) == 1, "nothing is left to be asked for"
+    known = dated or tidied == "nothing"
+    assert (len(origin.requests) == 1) is known, "what is known to be done is not asked for again"

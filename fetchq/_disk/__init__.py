@@ -1,22 +1,29 @@
 """The disk: parts, journals, locks and atomic names.
 
-All file work is plain synchronous code on a :class:`Files`, and each async method makes one hop into a thread
-of its own pool through aiofiles::
+All file work is plain synchronous code on a :class:`Files`, and each async method makes one call in a thread
+through aiofiles. One exception: a small body is written in the event loop's thread where the folder is known to
+be on a local file system, and for as long as that is quick::
 
     files.py      the system calls, and what their errors mean to people
+    folders.py    what is known of each folder: left-over parts, the type of its file system
+    threads.py    calls in threads, through aiofiles
     journal.py    which bytes of a part can be trusted, in a file that checks itself
-    names.py      which name a download gets, and the lock on its part
-    publish.py    a complete part becomes the file of that name, and overwrites nothing unasked
-    hashing.py    digests that follow the written prefix
+    entry.py      a name in an open folder, with its part and its journal
+    lock.py       the part, open and locked
+    names.py      which name a download gets
+    publish.py    a complete part becomes the file of that name
+    hashing.py    digests computed while the file is written
     part.py       the unfinished file
-    pipe.py       standard output in a part's place
+    complete.py   a body that arrived whole, which needs no journal
+    pipe.py       standard output in the place of a part
     parts.py      the parts of one run
     sink.py       what a transfer may do with a part or a pipe
-    threads.py    aiofiles
+    context.py    what all of them share
 """
 
 from __future__ import annotations
 
+from .complete import CompleteBody
 from .files import Files
 from .journal import Identity, Journal
 from .names import Existing
@@ -27,6 +34,7 @@ from .publish import Finished
 from .sink import Sink
 
 __all__ = [
+    "CompleteBody",
     "Existing",
     "Files",
     "Finished",

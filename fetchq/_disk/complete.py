@@ -8,20 +8,21 @@ from typing import NamedTuple
 from .._digests import Hasher
 from .._errors import ChecksumError
 from .._models import Buffer
-from .._settings import Disk
+from .context import DiskContext
 from .files import write_all
-from .journal import forget
-from .names import Existing, LockedPart
-from .publish import Finished, publish, twin
+from .lock import LockedPart
+from .names import Existing
+from .publish import Finished, publish
 
 __all__ = ["CompleteBody"]
 
 
 class CompleteBody(NamedTuple):
-    """A complete body, and what is to hold of its file.
+    """All bytes of a file, and what must hold of them.
 
+    :param algorithms: digests to compute, canonical names.
     :param mtime: modification time to set, in seconds since the epoch.
-    :param check: is handed algorithm to hex, and raises if these are wrong.
+    :param check: is handed algorithm to hex; raises ChecksumError if these are wrong.
     """
 
     chunks: Sequence[Buffer]
@@ -34,34 +35,28 @@ class CompleteBody(NamedTuple):
         """Bytes in all."""
         return sum(map(len, self.chunks))
 
-    def store(self, claim: LockedPart, settings: Disk, began: float) -> Finished | Existing:
-        """Make this the file that *claim* is for; the claim stays open.
+    def store(self, part: LockedPart, context: DiskContext) -> Finished | Existing:
+        """Make this the file that *part* is locked for; *part* stays open.
 
-        :raises ChecksumError: the bytes are kept as ``NAME.part.bad``.
+        :raises ChecksumError: wrong bytes, which are kept as ``NAME.part.bad``.
         """
-        size = self.size
-        if not claim.unnamed:
-            # An older journal would vouch for these bytes if we were killed half-way.
-            forget(claim.files, claim.name, claim.dir_fd, durable=settings.fsync)
-        write_all(claim.files, claim.fd, self.chunks, 0)
-        if claim.size > size:
-            claim.files.truncate(claim.fd, size)
+        size, files = self.size, part.entry.files
+        if not part.unnamed:
+            # An older journal would vouch for these bytes if the process were killed half-way.
+            part.entry.delete_journal(durable=context.settings.fsync)
+        write_all(files, part.fd, self.chunks, 0)
+        if part.size > size:
+            files.truncate(part.fd, size)
         digests = self._digests()
-        self._verify(claim, digests)
-        if self.mtime is not None:
-            claim.files.touch(claim.fd, self.mtime)
-        kept = twin(claim, size, began) or publish(claim, settings, size, journal=False)
-        return kept if isinstance(kept, Existing) else Finished(kept, size, digests)
+        try:
+            self.check(digests)
+        except ChecksumError:
+            part.put_aside()
+            raise
+        return publish(part, context, size, digests, mtime=self.mtime, journal=False)
 
     def _digests(self) -> dict[str, str]:
         hasher = Hasher(self.algorithms)
         for chunk in self.chunks:
             hasher.update(chunk)
         return hasher.hexdigests()
-
-    def _verify(self, claim: LockedPart, digests: Mapping[str, str]) -> None:
-        try:
-            self.check(digests)
-        except ChecksumError:
-            claim.put_aside()
-            raise

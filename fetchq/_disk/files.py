@@ -1,4 +1,4 @@
-"""The system calls that move bytes and names, and what their errors mean to people."""
+"""The system calls that move bytes and names, and their errors as sentences."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
 
 # writev(2): the kernel takes at most 1024 buffers a call (UIO_MAXIOV).
 MAX_BUFFERS = 1024
-# Larger calls make the kernel take page-cache memory in blocks that a virtual machine may have handed back to
-# its host and must fault in again: 1 MiB a call took ten times as long as 256 KiB or less. Smaller ones cost
-# turns of the interpreter, which the thread that receives needs too: 128 KiB a call made https 4 % slower.
+# Bytes a call. Larger calls make the kernel allocate page cache in blocks that a virtual machine may have given
+# back to its host and must fault in again: 1 MiB a call took ten times as long as 256 KiB or less. Smaller ones
+# need the interpreter more often, as does the thread that receives: 128 KiB a call made https 4 % slower.
 PIECE = 256 * 1024
 
 _REASONS = {
@@ -48,39 +48,39 @@ _REASONS = {
     errno.ENOLCK: "the file system has no locks",
     errno.ESTALE: "the network file system lost it",
 }
-# What link(2) answers where the file system, or a policy, has no hard links.
+# Errors of link(2) where the file system has no hard links, or a policy forbids this one.
 NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
-# What open(2) answers where the file system, or the kernel, has no O_TMPFILE.
+# Errors of open(2) where the file system, or the kernel, has no O_TMPFILE.
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class UnnamedError(Exception):
-    """Files without a name, or names for them, are not to be had here."""
+    """The system cannot create files without a name, or cannot name them later."""
 
 
 class NameTakenError(Exception):
-    """The name that an unnamed file was to get has been given already."""
+    """The name that an unnamed file was to get is taken."""
 
 
 class Files:
-    """The system calls, one method each, so that a test can lose writes or fill the disk.
+    """The system calls, one method each, so that tests can make them fail.
 
-    Names are relative to the folder open as *dir_fd*; none is ever followed through a symbolic link.
+    Names are relative to the folder open as *dir_fd*; symbolic links are never followed.
     """
 
     def open(self, name: str | Path, flags: int, dir_fd: int | None = None) -> int:
-        """Open *name*; a file that is made gets the permissions that the umask leaves."""
+        """Open *name*; a new file gets mode 0666 less the umask."""
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=dir_fd)
 
     def open_folder(self, path: Path) -> int:
-        """Open the folder *path*; a symbolic link to one is the user's own choice."""
+        """Open the folder *path*. Symbolic links are followed here: the user has named this folder."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open_unnamed(self, dir_fd: int) -> int:
-        """Open a new file in a folder that has no name there yet, and leaves nothing behind without one.
+        """Open a new file without a name (``O_TMPFILE``), which vanishes when it is closed without one.
 
-        :raises UnnamedError: there is no such thing here.
+        :raises UnnamedError: the file system or the kernel has no such files.
         """
         try:
             return os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=dir_fd)
@@ -89,18 +89,19 @@ class Files:
                 raise UnnamedError from error
             raise
 
-    def name(self, fd: int, name: str, dir_fd: int) -> None:
-        """Give an unnamed file its name, if that is free.
+    def link_unnamed(self, fd: int, name: str, dir_fd: int) -> None:
+        """Link an unnamed file under *name*.
 
-        :raises UnnamedError: that cannot be done here.
+        :raises FileExistsError: the name is taken.
+        :raises UnnamedError: the system cannot do this.
         """
         try:
-            # open(2) names this way, which unlike AT_EMPTY_PATH asks for no privilege.
+            # The way of open(2), which unlike AT_EMPTY_PATH needs no privilege.
             os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
         except FileExistsError:
             raise
         except OSError as error:
-            # ENOENT: there is no /proc, or the folder is gone, which a part's way makes anew.
+            # ENOENT: there is no /proc, or the folder is gone, which is created again for a part.
             if error.errno in NO_LINKS or error.errno == errno.ENOENT:
                 raise UnnamedError from error
             raise
@@ -130,7 +131,7 @@ class Files:
         os.fsync(fd)
 
     def lock(self, fd: int) -> bool:
-        """Take the exclusive lock, which dies with its owner; False when somebody else has it."""
+        """Take the exclusive lock, which ends with the process; return whether it was free (flock(2))."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,9 +142,9 @@ class Files:
         return os.fstat(fd)
 
     def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
-        """Look at *name* itself; None when there is nothing."""
-        # Nearly always there is nothing, and this says so without an exception. What it cannot tell apart from
-        # that, the next call that wants to use the name will.
+        """Return the stat of *name* itself, not of a link's target; None when it does not exist."""
+        # The usual case, without the cost of an exception. It is False on an error, too, such as EACCES, which
+        # the next call that uses the name raises.
         if not os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
             return None
         try:
@@ -152,9 +153,24 @@ class Files:
             return None
 
     def free(self, fd: int) -> int | None:
-        """Bytes that may still be written to the file system of *fd*; None when it does not say."""
+        """Return the free bytes of the file system of *fd* (statvfs(3)); None when it reports no size."""
         found = os.fstatvfs(fd)
         return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def file_system(self, fd: int) -> str | None:
+        """Return the type of the file system of *fd*, such as ``ext4`` (proc(5)); None where it is not known.
+
+        Looked up by the mount's number: on btrfs, a file's device is not the one in the list of mounts.
+        """
+        try:
+            facts = Path(f"/proc/self/fdinfo/{fd}").read_bytes().splitlines()
+            number = next(line.split()[1] for line in facts if line.startswith(b"mnt_id:"))
+            mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+            mount = next(line for line in mounts if line.startswith(number + b" "))
+            # The type follows a variable number of fields and " - "; spaces within fields are escaped.
+            return mount.partition(b" - ")[2].split()[0].decode("ascii", "replace")
+        except (OSError, StopIteration, IndexError):
+            return None
 
     def link(self, source: str, target: str, dir_fd: int) -> None:
         os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
@@ -167,7 +183,7 @@ class Files:
 
 
 def translate(error: OSError, path: Path) -> DiskError:
-    """Give the error for people: which file, why, and whether the whole disk is full."""
+    """Return the error as one sentence: which file and why; a DiskFullError where there is no room."""
     number = error.errno or 0
     reason = _REASONS.get(number) or (os.strerror(number).lower() if number else str(error))
     kind = DiskFullError if number in _FULL else DiskError
@@ -175,9 +191,9 @@ def translate(error: OSError, path: Path) -> DiskError:
 
 
 def open_directory(files: Files, path: Path, *, durable: bool) -> int:
-    """Open the folder *path*, made with its parents when missing.
+    """Open the folder *path*; it is created with its parents when missing.
 
-    :param durable: a folder that was made survives power loss.
+    :param durable: a new folder survives power loss.
     """
     try:
         return files.open_folder(path)
@@ -190,14 +206,14 @@ def open_directory(files: Files, path: Path, *, durable: bool) -> int:
         if durable:
             files.fsync(parent)
     except FileExistsError:
-        pass  # another job or process was quicker
+        pass  # another job or process has just created it
     finally:
         files.close(parent)
     return files.open_folder(path)
 
 
 def remove(files: Files, name: str, dir_fd: int) -> bool:
-    """Remove *name*; False when it was not there."""
+    """Remove *name*; return whether it was there."""
     try:
         files.unlink(name, dir_fd)
     except FileNotFoundError:
@@ -206,7 +222,7 @@ def remove(files: Files, name: str, dir_fd: int) -> bool:
 
 
 def write_all(files: Files, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
-    """Write all *chunks* one behind the other at *offset*, without copying; give their size."""
+    """Write all *chunks* one behind the other at *offset*, without copying; return their size in bytes."""
     start = offset
     left = list(chunks)
     while left:
@@ -219,7 +235,7 @@ def write_all(files: Files, fd: int, chunks: Sequence[Buffer], offset: int) -> i
 
 
 def _leading(chunks: list[Buffer]) -> list[Buffer]:
-    """Give the first :data:`PIECE` bytes of *chunks*, as buffers for one call."""
+    """Return the first :data:`PIECE` bytes of *chunks*, as buffers for one call."""
     leading: list[Buffer] = []
     room = PIECE
     for chunk in chunks[:MAX_BUFFERS]:
@@ -231,7 +247,7 @@ def _leading(chunks: list[Buffer]) -> list[Buffer]:
 
 
 def _without(chunks: list[Buffer], count: int) -> list[Buffer]:
-    """Give *chunks* behind their first *count* bytes: the kernel may write less than it was asked to."""
+    """Return *chunks* without their first *count* bytes: pwritev(2) may write less than it was asked to."""
     for index, chunk in enumerate(chunks):
         if count < len(chunk):
             return [memoryview(chunk)[count:], *chunks[index + 1 :]] if count else chunks[index:]

@@ -1,4 +1,4 @@
-"""Digests that follow the written prefix, so that a finished file need not be read again."""
+"""Digests computed while the file is written, so that it need not be read again."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .files import Files
 
 __all__ = ["PrefixHasher"]
 
-# Reading back comes from the page cache; pieces of this size stay in the processor's own.
+# Bytes read back at a time: they come from the page cache, and fit into the processor's.
 PIECE = 1 << 18
-# What one write may hash besides its own bytes, so that the network never waits long for it: some 3 ms.
+# Most bytes that one write hashes besides its own: about 3 ms, for which the network may wait.
 CATCH_UP = 4 << 20
 
 
 class PrefixHasher:
-    """Hashes the file from its first byte on, in order, whatever the order of the writes.
+    """Hashes a file from its first byte on, in order, whatever the order of the writes.
 
-    :param position: bytes hashed so far.
+    :ivar position: bytes hashed so far.
     """
 
     def __init__(self, files: Files, fd: int, algorithms: Sequence[str]) -> None:
@@ -34,21 +34,21 @@ class PrefixHasher:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Make a long catching up end at the next piece."""
+        """End a call of :meth:`digests` in another thread within :data:`PIECE` bytes."""
         self._stopped.set()
 
     def restart(self) -> None:
-        """Forget everything: bytes that were hashed are about to change."""
+        """Start at the first byte again: bytes that were hashed are about to change."""
         with self._lock:
             self._hasher = Hasher(self.algorithms)
             self.position = 0
 
     def follow(self, offset: int, chunks: Sequence[Buffer], end: Callable[[], int]) -> None:
-        """Hash *chunks*, just written at *offset*, if they come next, and a little of what lies behind them.
+        """Hash *chunks*, just written at *offset*, if they come next, and up to :data:`CATCH_UP` bytes behind.
 
-        :param end: gives where the trusted prefix ends.
+        :param end: returns where the trusted prefix ends.
         """
-        # Whoever is hashing in another thread, or comes next, reads these bytes back.
+        # When another thread is hashing, it reads these bytes back; otherwise a later call does.
         if not self.algorithms or not self._lock.acquire(blocking=False):
             return
         try:
@@ -61,9 +61,10 @@ class PrefixHasher:
             self._lock.release()
 
     def digests(self, size: int) -> dict[str, str]:
-        """Hash what is left of *size* bytes, and give algorithm to hex.
+        """Hash the rest of *size* bytes, and return algorithm to hex.
 
         :raises StoppedError: :meth:`stop` was called meanwhile.
+        :raises DiskError: the file is shorter.
         """
         with self._lock:
             if self.algorithms:

@@ -1,4 +1,4 @@
-"""Which bytes of a part can be trusted, and of which resource they are: a small file that checks itself."""
+"""The journal: which bytes of a part can be trusted, and of which resource they are. It has a checksum."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 
 from .._models import Resource, Span, redact
 from .._ranges import clip
+from .._retry import http_date
 from .files import Files, remove, write_all
 
-__all__ = ["Identity", "Journal", "forget", "journal_of", "load", "part_of", "save"]
+__all__ = ["Identity", "Journal", "delete", "holds_journals", "journal_of", "load", "part_of", "save"]
 
-# A journal holds a URL and at most some hundred spans, a few KiB; anything larger is not one of ours.
+# A journal holds a URL and at most some hundred spans, a few KiB; a larger file is none.
 MAX_BYTES = 1 << 20
+# Entries of a folder that are looked at for journals: about 5 ms.
+MOST_ENTRIES = 10_000
 
 
 class Identity:
-    """Which download a part belongs to, worked out when it is asked for: small files seldom need it.
+    """Which download a part belongs to. Computed on first use: small files seldom need it.
 
     :ivar url: without secrets and query.
     :ivar key: tells URLs apart that differ in their secrets, without holding these.
@@ -44,10 +47,10 @@ class Identity:
 
 
 class Journal(NamedTuple):
-    """What is known about a part: whose bytes it holds, and which of them are on disk.
+    """What is known about a part: which download's bytes it holds, and which of them are on disk.
 
     :param url: as in :class:`Identity`, and so is *key*.
-    :param length: bytes of the whole resource, if told.
+    :param length: bytes of the whole resource, if the server sent it.
     :param pid: process that wrote this last.
     """
 
@@ -61,41 +64,47 @@ class Journal(NamedTuple):
 
     @classmethod
     def of(cls, identity: Identity, resource: Resource, spans: tuple[Span, ...]) -> Journal:
-        """Give the journal of this process's download of *resource*."""
+        """Return the journal of this process's download of *resource*."""
         facts = (resource.length, resource.etag, resource.last_modified)
         return cls(identity.url, identity.key, *facts, spans, os.getpid())
 
     def belongs_to(self, identity: Identity) -> bool:
-        """Tell whether a download of *identity* may go on with this part.
+        """Whether a download of *identity* may go on with this part.
 
-        The query may differ, as a signed URL's does each time, where a strong ETag will tell whether the
-        bytes are still the same ones.
+        The query may differ, as a signed URL's does each time, where a strong ETag will show whether the bytes
+        are still the same.
         """
         strong = self.etag is not None and not self.etag.startswith(("W/", "w/"))
         return self.key == identity.key or (strong and self.url == identity.url)
 
+    def describes(self, found: os.stat_result) -> bool:
+        """Whether a file has the length and the date of the resource; False where the server sent no date."""
+        date = http_date(self.last_modified)
+        return date is not None and found.st_size == self.length and int(found.st_mtime) == int(date)
+
     def within(self, size: int) -> Journal:
-        """Give the journal as far as it can be true of a part of *size* bytes."""
+        """Return the journal with its spans cut to a part of *size* bytes."""
         end = size if self.length is None else min(size, self.length)
         return self._replace(spans=clip(self.spans, end))
 
 
-# About 5 ms on the event loop, once for a folder.
-MOST_ENTRIES = 10_000
-
-
 def part_of(name: str) -> str:
-    """Give the unfinished file's name."""
+    """Return the unfinished file's name."""
     return f"{name}.part"
 
 
 def journal_of(name: str) -> str:
-    """Give the journal's name."""
+    """Return the journal's name."""
     return f"{name}.part.json"
 
 
+def draft_of(name: str) -> str:
+    """Return the name of a journal that is being written."""
+    return f"{journal_of(name)}.tmp"
+
+
 def holds_journals(directory: Path) -> bool:
-    """Tell whether journals lie in *directory*; a folder too large to look through may hold some."""
+    """Whether journals lie in *directory*; a folder of more than :data:`MOST_ENTRIES` may hold some."""
     try:
         with os.scandir(directory) as entries:
             return any(
@@ -106,9 +115,9 @@ def holds_journals(directory: Path) -> bool:
 
 
 def load(files: Files, name: str | Path, dir_fd: int | None = None) -> Journal | None:
-    """Read the journal file *name*; None for anything but a journal that is whole."""
+    """Read the journal file *name*; return None for anything but a complete journal."""
     try:
-        # Not to wait for a writer, should somebody have put a FIFO there.
+        # Without waiting for a writer, should it be a FIFO.
         fd = files.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd)
     except OSError:
         return None
@@ -126,13 +135,12 @@ def load(files: Files, name: str | Path, dir_fd: int | None = None) -> Journal |
 
 
 def save(files: Files, name: str, dir_fd: int, journal: Journal, *, durable: bool) -> None:
-    """Replace the journal of the file *name* at once; its part's lock must be held.
+    """Replace the journal of the file *name* atomically; its part's lock must be held.
 
     :param durable: it survives power loss from here on.
     """
-    target = journal_of(name)
-    draft = f"{target}.tmp"
-    # Made anew each time: what stands there is a crash's leftover, or somebody's link to another file.
+    target, draft = journal_of(name), draft_of(name)
+    # Created anew each time: a file of that name is left from a crash, or is another name of a user's file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         fd = files.open(draft, flags, dir_fd)
@@ -150,20 +158,24 @@ def save(files: Files, name: str, dir_fd: int, journal: Journal, *, durable: boo
         files.fsync(dir_fd)
 
 
-def forget(files: Files, name: str, dir_fd: int, *, durable: bool) -> None:
-    """Remove the journal of the file *name*, so that nothing vouches for what its part holds."""
-    if remove(files, journal_of(name), dir_fd) and durable:
+def delete(files: Files, name: str, dir_fd: int, *, durable: bool) -> None:
+    """Remove the journal of the file *name*, so that no byte of its part is trusted, and a draft of it.
+
+    A process that was killed in :func:`save` leaves a draft. The part's lock must be held.
+    """
+    removed = [remove(files, journal_of(name), dir_fd), remove(files, draft_of(name), dir_fd)]
+    if durable and any(removed):
         files.fsync(dir_fd)
 
 
 def _encode(journal: Journal, name: str) -> bytes:
     spans = [[span.start, span.stop] for span in journal.spans]
-    # Its own name, so that a journal does not vouch for a part beside which it was put by mistake.
+    # With its own name, so that a journal that was moved beside another part is rejected.
     facts = journal._asdict() | {"spans": spans, "name": name}
-    return json.dumps({"crc32": _check(facts), "part": facts}, indent=1).encode()
+    return json.dumps({"crc32": _checksum(facts), "part": facts}, indent=1).encode()
 
 
-def _check(facts: Any) -> str:
+def _checksum(facts: Any) -> str:
     return f"{zlib.crc32(json.dumps(facts, sort_keys=True).encode()):08x}"
 
 
@@ -171,10 +183,10 @@ def _decode(text: bytes, name: str) -> Journal | None:
     try:
         outer = json.loads(text)
         facts = outer["part"]
-        if outer["crc32"] != _check(facts) or facts.pop("name") != name:
+        if outer["crc32"] != _checksum(facts) or facts.pop("name") != name:
             return None
         return _journal(**facts)
-    # What a crash or a stranger left can be wrong in each of these ways; one does not differ from another.
+    # A file cut by a crash, or written by another program, can be wrong in each of these ways.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

@@ -8,74 +8,59 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from .._errors import DiskError, DiskFullError, LockedError
 from .._models import Buffer, Resource, Span
 from .._naming import printable
 from .._ranges import add, covers, total
-from .._settings import Disk
 from .._units import size as shown
+from .context import DiskContext
 from .files import translate, write_all
 from .hashing import PrefixHasher
-from .journal import Identity, Journal, forget, save
-from .names import Existing, LockedPart, open_part, require_room
-from .publish import Finished, publish, require_own_name, twin
-from .sink import Sink
-from .threads import Threads
+from .journal import Identity, Journal
+from .lock import LockedPart, open_part, require_room
+from .names import Existing
+from .publish import Finished, publish
 
-__all__ = ["DiskContext", "Part"]
+__all__ = ["Part"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# A healthy disk ends a write long before; a hung network file system may never.
+# Bound on waiting for writes under way: a disk ends them by then, a file server may never.
 IDLE_SECONDS = 10.0
-
-
-class DiskContext(NamedTuple):
-    """What all parts of a run share.
-
-    :param clock: steady seconds.
-    :param began: when the run began, in seconds since the epoch.
-    :param open: what is to be closed when the run ends.
-    """
-
-    settings: Disk
-    threads: Threads
-    clock: Callable[[], float]
-    began: float
-    open: set[Sink]
 
 
 class Part:
     """A locked, unfinished file. Several writes at different offsets may be under way at once.
 
-    :ivar journal: what the journal says: an earlier run's words until :meth:`begin`, then ours.
+    :ivar journal: an earlier run's until :meth:`begin`, then this run's.
     :ivar spans: which bytes are on disk and trusted, merged.
     """
 
     restartable = True
 
-    def __init__(self, claim: LockedPart, identity: Identity, around: DiskContext) -> None:
-        self.name = claim.name
-        self.path = claim.path
-        self.journal: Journal | None = claim.journal
-        self.spans: tuple[Span, ...] = claim.journal.spans if claim.journal else ()
-        self._claim = claim
+    def __init__(self, locked: LockedPart, identity: Identity, context: DiskContext) -> None:
+        self.name = locked.entry.name
+        self.path = locked.path
+        self.journal: Journal | None = locked.journal
+        self.spans: tuple[Span, ...] = locked.journal.spans if locked.journal else ()
+        self._locked = locked
+        self._entry = locked.entry
+        self._files = context.files
         self._identity = identity
-        self._around = around
-        self._settings = around.settings
-        self._files = claim.files
-        self._prefix: PrefixHasher | None = None
+        self._context = context
+        self._settings = context.settings
+        self._hasher: PrefixHasher | None = None
         self._saved: tuple[Span, ...] = self.spans
-        self._saved_at = around.clock()
+        self._saved_at = context.clock()
         self._saving = threading.Lock()
-        # Guards the bookkeeping; held throughout by what must be alone.
+        # Guards the fields above; held throughout by work that must be the only one.
         self._idle = threading.Condition(threading.RLock())
         self._busy = 0
         self._closed = False
-        around.open.add(self)
+        context.open.add(self)
 
     async def begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
         """Note in the journal what is being fetched; comes before each attempt's first write.
@@ -83,57 +68,53 @@ class Part:
         :param algorithms: digests to compute, canonical names.
         :raises DiskFullError: the resource does not fit.
         """
-        await self._hop(self._begin, resource, algorithms)
-
-    async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
-        """Write *chunks* one behind the other at *offset*, hash them, and note them when that is due."""
-        await self._hop(self._write, offset, chunks)
+        await self._run(self._begin, resource, algorithms)
 
     async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
-        """Write *batches*, each an offset and its chunks, in one hop until none is left.
+        """Write *batches*, each an offset and its chunks, in one thread until none is left.
 
         More may be added meanwhile. A batch stays in the queue until it is on disk.
 
         :param wrote: is called in the loop's thread with the bytes of each batch that is.
         """
         loop = asyncio.get_running_loop()
-        await self._hop(self._write_all, batches, lambda size: loop.call_soon_threadsafe(wrote, size))
+        await self._run(self._write_all, batches, lambda size: loop.call_soon_threadsafe(wrote, size))
 
     async def read(self, span: Span) -> bytes:
         """Read *span* back; shorter where the part ends."""
-        return await self._hop(self._read, span)
+        return await self._run(self._read, span)
 
     async def reset(self) -> None:
         """Start over at the first byte of the same part, under the same lock."""
-        await self._hop(self._reset)
+        await self._run(self._reset)
 
     async def finish(
         self, *, size: int, mtime: float | None, check: Callable[[Mapping[str, str]], None]
     ) -> Finished | Existing:
         """Verify the part and give it its final name; it is closed then.
 
-        :param size: bytes that the resource has; the part must hold each of them.
+        :param size: bytes of the resource; the part must hold each of them.
         :param mtime: modification time to set, in seconds since the epoch.
         :param check: is handed algorithm to hex, and raises if these are wrong; the part is kept then.
         """
-        return await self._hop(self._finish, size, mtime, check)
+        return await self._run(self._finish, size, mtime, check)
 
     async def spoil(self) -> Path:
-        """Keep wrong bytes as ``NAME.part.bad``, and start over with an empty part.
+        """Keep wrong bytes as ``NAME.part.bad``, return its path, and start over with an empty part.
 
-        :raises LockedError: another process was quicker to take the name.
+        :raises LockedError: another process has taken the name meanwhile.
         """
-        return await self._hop(self._spoil)
+        return await self._run(self._spoil)
 
     async def close(self) -> None:
-        """Note what was written and let go; a part without a byte is removed. Safe to call again."""
-        if self._prefix is not None:
-            self._prefix.stop()
-        await self._hop(self._close)
+        """Save the journal and release the lock; a part without a byte is removed. Safe to call again."""
+        if self._hasher is not None:
+            self._hasher.stop()
+        await self._run(self._close)
 
-    async def _hop(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
-            return await self._around.threads.run(function, *args)
+            return await self._context.threads.run(function, *args)
         except OSError as error:
             raise translate(error, self.path) from error
 
@@ -141,7 +122,7 @@ class Part:
 
     @contextmanager
     def _shared(self) -> Iterator[None]:
-        """Use the descriptor beside others; nobody closes it or starts over meanwhile."""
+        """Use the descriptor beside others, while it is neither closed nor started over."""
         with self._idle:
             if self._closed:
                 raise ValueError(f"{self.name} is closed")
@@ -154,8 +135,8 @@ class Part:
                 self._idle.notify_all()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Use the part when nobody else does: a cancelled write goes on in its thread until it ends."""
+    def _exclusive(self) -> Iterator[None]:
+        """Wait for the writes under way: one whose caller was cancelled goes on in its thread until it ends."""
         if not self._idle.acquire(timeout=IDLE_SECONDS):
             raise DiskError(f"{printable(str(self.path))}: the disk does not answer.")
         try:
@@ -166,13 +147,13 @@ class Part:
             self._idle.release()
 
     def _begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
-        with self._alone():
+        with self._exclusive():
             if resource.length is not None:
-                require_room(self._claim, resource.length, self._settings.min_free)
-            if self._prefix is None or self._prefix.algorithms != tuple(algorithms):
-                self._prefix = PrefixHasher(self._files, self._claim.fd, algorithms)
+                require_room(self._locked, resource.length, self._settings.min_free)
+            if self._hasher is None or self._hasher.algorithms != tuple(algorithms):
+                self._hasher = PrefixHasher(self._files, self._locked.fd, algorithms)
             self.journal = Journal.of(self._identity, resource, self.spans)
-            # The journal first: it must not vouch for bytes of another resource for a moment.
+            # Before the bytes go: otherwise the old journal would vouch for bytes of the new resource.
             self._save()
             if not self.spans:
                 self._empty()
@@ -186,31 +167,31 @@ class Part:
 
     def _write(self, offset: int, chunks: Sequence[Buffer]) -> None:
         with self._shared():
-            prefix = self._begun()
-            if offset < prefix.position:
-                prefix.restart()
-            count = write_all(self._files, self._claim.fd, chunks, offset)
+            hasher = self._begun()
+            if offset < hasher.position:
+                hasher.restart()
+            count = write_all(self._files, self._locked.fd, chunks, offset)
             if count == 0:
                 return
             with self._idle:
                 self.spans = add(self.spans, Span(offset, offset + count))
-            prefix.follow(offset, chunks, self._prefix_end)
+            hasher.follow(offset, chunks, self._prefix_end)
             if self._due():
                 self._checkpoint()
 
     def _begun(self) -> PrefixHasher:
-        if self._prefix is None:
+        if self._hasher is None:
             raise ValueError("begin() comes first")
-        return self._prefix
+        return self._hasher
 
     def _prefix_end(self) -> int:
         spans = self.spans
         return spans[0].stop if spans and spans[0].start == 0 else 0
 
     def _due(self) -> bool:
-        """Tell whether it is time for a checkpoint, and that it is this caller's to make."""
+        """Whether it is time for a checkpoint; True for one caller each time."""
         with self._idle:
-            now = self._around.clock()
+            now = self._context.clock()
             if now - self._saved_at < self._settings.checkpoint:
                 return False
             self._saved_at = now
@@ -224,7 +205,7 @@ class Part:
         finally:
             self._saving.release()
         # Other jobs, and other programs, fill the disk as well.
-        free = self._files.free(self._claim.fd)
+        free = self._files.free(self._locked.fd)
         if free is not None and free < self._settings.min_free:
             raise DiskFullError(
                 f"{printable(str(self.path))}: only {shown(free)} are free on its disk, less than the"
@@ -237,9 +218,9 @@ class Part:
         if self.journal is None:
             return
         if self._settings.fsync:
-            self._files.fdatasync(self._claim.fd)
+            self._files.fdatasync(self._locked.fd)
         self.journal = self.journal._replace(spans=spans)
-        save(self._files, self.name, self._claim.dir_fd, self.journal, durable=self._settings.fsync)
+        self._entry.save(self.journal, durable=self._settings.fsync)
         self._saved = spans
 
     def _read(self, span: Span) -> bytes:
@@ -247,80 +228,77 @@ class Part:
             buffer = memoryview(bytearray(len(span)))
             have = 0
             while have < len(span):
-                count = self._files.preadv(self._claim.fd, [buffer[have:]], span.start + have)
+                count = self._files.preadv(self._locked.fd, [buffer[have:]], span.start + have)
                 if count == 0:
                     break
                 have += count
             return bytes(buffer[:have])
 
     def _reset(self) -> None:
-        with self._alone():
-            self._forget_bytes()
+        with self._exclusive():
+            self._trust_nothing()
             self._empty()
 
     def _empty(self) -> None:
-        # A file that was ever cut to nothing is flushed by ext4 when it is closed: 0.1 s for 512 MiB.
-        if self._files.fstat(self._claim.fd).st_size:
-            self._files.truncate(self._claim.fd, 0)
+        # ext4 flushes a file that was ever truncated to nothing when it is closed: 0.1 s for 512 MiB.
+        if self._files.fstat(self._locked.fd).st_size:
+            self._files.truncate(self._locked.fd, 0)
 
-    def _forget_bytes(self) -> None:
-        """Make the journal vouch for nothing, before the bytes go."""
-        self.spans, self.journal, self._prefix = (), None, None
-        forget(self._files, self.name, self._claim.dir_fd, durable=self._settings.fsync)
+    def _trust_nothing(self) -> None:
+        """Delete the journal, before the bytes go."""
+        self.spans, self.journal, self._hasher = (), None, None
+        self._entry.delete_journal(durable=self._settings.fsync)
 
     def _finish(
         self, size: int, mtime: float | None, check: Callable[[Mapping[str, str]], None]
     ) -> Finished | Existing:
-        with self._alone():
-            self._require_whole(size)
+        with self._exclusive():
+            self._require_complete(size)
             digests = self._begun().digests(size)
             check(digests)
-            if mtime is not None:
-                self._files.touch(self._claim.fd, mtime)
-            kept = twin(self._claim, size, self._around.began) or publish(self._claim, self._settings, size)
-            self._let_go()
-            return kept if isinstance(kept, Existing) else Finished(kept, size, digests)
+            kept = publish(self._locked, self._context, size, digests, mtime=mtime)
+            self._release()
+            return kept
 
-    def _require_whole(self, size: int) -> None:
-        """Check that the part is all there, and cut off what lies behind its end."""
-        found = require_own_name(self._claim)
+    def _require_complete(self, size: int) -> None:
+        """Check that the part holds all *size* bytes, and cut off what lies behind them."""
+        found = self._locked.require_own_name()
         if found.st_size < size or not covers(self.spans, size):
             have = min(found.st_size, total(self.spans))
             raise DiskError(
                 f"{printable(str(self.path))} holds {have} of {size} bytes; start it again to go on."
             )
         if found.st_size > size:
-            self._files.truncate(self._claim.fd, size)
+            self._files.truncate(self._locked.fd, size)
 
     def _spoil(self) -> Path:
-        claim = self._claim
-        with self._alone():
-            self._forget_bytes()
-            aside = claim.put_aside()
-            opened = open_part(self._files, self.name, claim.dir_fd, self._lost)
+        with self._exclusive():
+            self._trust_nothing()
+            aside = self._locked.put_aside()
+            opened = open_part(self._entry, self._lost)
             if opened is None:
                 raise self._lost()
-            self._files.close(claim.fd)
-            claim.fd = opened[0]
-            return claim.directory / aside
+            self._files.close(self._locked.fd)
+            self._locked.fd = opened[0]
+            return aside
 
     def _lost(self) -> LockedError:
         return LockedError(f"{printable(str(self.path))} was taken by another process; start it again.")
 
     def _close(self) -> None:
-        # A disk that does not answer keeps its descriptor: closed under a writer, the number could come to
-        # mean another file.
-        with suppress(DiskError), self._alone():
+        # On a disk that does not answer the descriptor stays open: if it were closed under a writer, its number
+        # could come to mean another file.
+        with suppress(DiskError), self._exclusive():
             if self._closed:
                 return
-            # What could not be noted is fetched again; the job's own error is the one to be told.
+            # Bytes that could not be noted are fetched again; the job's own error is the one to report.
             with suppress(OSError):
-                empty = self.spans == () and self._claim.drop_if_empty()
-                if not empty and self._prefix is not None and self.spans != self._saved:
+                empty = self.spans == () and self._locked.drop_if_empty()
+                if not empty and self._hasher is not None and self.spans != self._saved:
                     self._save()
-            self._let_go()
+            self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._closed = True
-        self._around.open.discard(self)
-        self._claim.close()
+        self._context.open.discard(self)
+        self._locked.close()

@@ -7,45 +7,44 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from .._models import Buffer
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
 from .complete import CompleteBody
+from .context import DiskContext
 from .files import Files, NameTakenError, UnnamedError, translate
-from .journal import Identity, holds_journals, journal_of, load, part_of
-from .names import Existing, ExistingPolicy, LockedPart, NameRegistry, Same, require_room
-from .part import DiskContext, Part
+from .folders import Folders
+from .journal import Identity, journal_of, load, part_of
+from .lock import LockedPart, require_room
+from .names import Existing, ExistingPolicy, NameRegistry, Same
+from .part import Part
 from .pipe import Pipe
 from .publish import Finished
 from .threads import Threads
 
 __all__ = ["Parts"]
 
-# Looking for an earlier run's part stops here: each name costs two calls on the event loop.
+# Candidates among which an earlier run's part is looked for: each costs two system calls on the event loop.
 MAX_PEEKS = 100
 
-# Folders remembered: a queue that uses more of them at a time only looks again.
-MAX_FOLDERS = 256
-
-# Bytes that are hashed and written in the time that handing them to a thread takes.
+# A body up to this many bytes is hashed and written in the time that a call into a thread takes.
 SHORT = 64 * 1024
 
-# The kernel stamps files with its own coarse clock, up to one tick (1/100 s) behind the one we read.
+# The kernel stamps files with a coarse clock of its own, at most one tick (1/100 s) behind time.time().
 TICK = 0.01
 
 
 class Parts:
-    """Gives out parts, and brings whole bodies to disk.
+    """Locks the parts of a run, and stores complete bodies.
 
     :param threads: most file operations at once.
     :param files: the file system.
-    :param clock: steady seconds, for checkpoints and for noticing a slow disk.
+    :param clock: monotonic seconds, for checkpoints and for noticing a slow disk.
     :param now: seconds since the epoch, read once.
     """
 
@@ -61,36 +60,34 @@ class Parts:
         self._settings = settings
         self._files = files or Files()
         self._threads = Threads(threads, clock)
-        self._claims = NameRegistry(settings, self._files)
-        self._around = DiskContext(settings, self._threads, clock, now() - TICK, set())
-        self._left_behind: dict[Path, bool] = {}
-        self._looked_at = -math.inf
+        self._folders = Folders(self._files, durable=settings.fsync)
+        self._names = NameRegistry(settings, self._files, self._folders)
+        self._context = DiskContext(settings, self._files, self._threads, clock, now() - TICK, set())
+        self._room_checked_at = -math.inf
         # Linux has files without a name, most file systems have, and /proc names them.
         self._unnamed = hasattr(os, "O_TMPFILE")
 
     def left_behind(self, directory: Path) -> bool:
-        """Tell whether an earlier run may have left parts in *directory*; looked up once for each folder."""
-        if directory not in self._left_behind:
-            if len(self._left_behind) >= MAX_FOLDERS:
-                self._left_behind.clear()
-            self._left_behind[directory] = holds_journals(directory)
-        return self._left_behind[directory]
+        """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
+        return self._folders.left_behind(directory)
 
     def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
-        """Give the candidate for *name* whose journal is this download's; None when there is none.
+        """Return the candidate for *name* whose journal is this download's; None when there is none.
 
-        Costs two failing calls where nothing is there, so that it need not leave the event loop.
+        Fit for the event loop: two failing system calls where nothing is there.
         """
         for candidate in islice(candidates(name), MAX_PEEKS):
             journal = load(self._files, directory / journal_of(candidate))
             if journal is not None and journal.belongs_to(identity):
-                return candidate
-            if journal is None and not self._taken(directory / candidate):
+                # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
+                paths = (directory / part_of(candidate), directory / candidate)
+                return candidate if any(map(self._exists, paths)) else None
+            if journal is None and not self._exists(directory / candidate):
                 return None
         return None
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
-        """Give how many bytes of this download an earlier run has left, without touching them."""
+        """Return how many bytes of this download an earlier run has left, without changing anything."""
         found = self.peek(directory, name, identity)
         if found is None:
             return 0
@@ -98,7 +95,7 @@ class Parts:
         part = self._files.stat(directory / part_of(found))
         return total(journal.within(part.st_size).spans) if journal is not None and part is not None else 0
 
-    def _taken(self, path: Path) -> bool:
+    def _exists(self, path: Path) -> bool:
         try:
             return self._files.stat(path) is not None
         except OSError:
@@ -116,67 +113,59 @@ class Parts:
     ) -> Part | Existing:
         """Lock the part of *name*, or of the next name that is free.
 
-        What lies there is left alone until :meth:`Part.begin`.
+        Its content is left as it is until :meth:`Part.begin`.
 
-        :param same: tells from its stat whether a finished file is this very download.
+        :param same: whether a finished file of this stat is the download.
         :param digests: algorithm to hex that such a file must have besides; it is read for them.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
-        handover = _Handover()
+        policy = ExistingPolicy(identity, same, digests or {})
+        pending = _PendingPart()
         try:
-            wish = ExistingPolicy(identity, same, digests or {})
-            found = await self._threads.run(self._claim, handover, directory, name, wish, length)
+            found = await self._threads.run(self._claim, pending, directory, name, policy, length)
         except asyncio.CancelledError:
-            handover.refuse()
+            pending.cancel()
             raise
         except OSError as error:
             raise translate(error, directory / name) from error
-        if isinstance(found, Existing):
-            return found
-        return Part(found, identity, self._around)
+        return found if isinstance(found, Existing) else Part(found, identity, self._context)
 
     async def put(
         self,
         directory: Path,
         name: str,
         identity: Identity,
+        body: CompleteBody,
         *,
         same: Same,
         digests: Mapping[str, str] | None = None,
-        chunks: Sequence[Buffer],
-        algorithms: Sequence[str],
-        mtime: float | None,
-        check: Callable[[Mapping[str, str]], None],
         aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
-        """Bring a body that has arrived whole to disk under its final name, in one step, without a journal.
+        """Store a complete body under its final name, in one step and without a journal.
 
-        Takes what :meth:`claim` and :meth:`Part.finish` take. Wrong bytes are kept as ``NAME.part.bad``.
+        Takes what :meth:`claim` takes, and raises what :meth:`Part.finish` raises as well.
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        whole, wish = (
-            CompleteBody(chunks, algorithms, mtime, check),
-            ExistingPolicy(identity, same, digests or {}),
-        )
+        policy = ExistingPolicy(identity, same, digests or {})
+        aside()
+        short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
+        run = self._threads.run_short if short else self._threads.run
         try:
-            aside()
-            short = whole.size <= SHORT and not self._settings.fsync
-            run = self._threads.run_short if short else self._threads.run
-            return await run(self._put, whole, directory, name, wish)
+            return await run(self._put, body, directory, name, policy)
         except OSError as error:
             raise translate(error, directory / name) from error
 
     def pipe(self, stream: BinaryIO) -> Pipe:
-        """Give a sink that writes to *stream*, which it does not close."""
+        """Return a sink that writes to *stream*, which it does not close."""
         pipe = Pipe(stream, self._threads, overlap=self._settings.overlap)
-        self._around.open.add(pipe)
+        self._context.open.add(pipe)
         return pipe
 
     async def aclose(self) -> None:
-        """Save and close what is still open, and end the threads; bounded."""
-        for sink in list(self._around.open):
+        """Save and close what is still open, and end the threads; bounded by their own time limits."""
+        for sink in list(self._context.open):
             await sink.close()
         await self._threads.aclose()
 
@@ -184,13 +173,13 @@ class Parts:
 
     def _claim(
         self,
-        handover: _Handover,
+        pending: _PendingPart,
         directory: Path,
         name: str,
-        wish: ExistingPolicy,
+        policy: ExistingPolicy,
         length: int | None,
     ) -> LockedPart | Existing:
-        found = self._claims.take(directory, name, wish)
+        found = self._names.claim(directory, name, policy)
         if isinstance(found, Existing):
             return found
         try:
@@ -199,63 +188,65 @@ class Parts:
         except BaseException:
             found.abandon()
             raise
-        handover.give(found)
+        pending.deliver(found)
         return found
 
     def _put(
-        self, whole: CompleteBody, directory: Path, name: str, wish: ExistingPolicy
+        self, body: CompleteBody, directory: Path, name: str, policy: ExistingPolicy
     ) -> Finished | Existing:
-        # An older journal would outlive its part: where there are any, a part's way tidies up.
+        # A journal of an earlier run would outlive its part: where there are any, a locked part is used.
         if self._unnamed and not self.left_behind(directory):
             try:
-                return self._store(whole, directory, name, wish, unnamed=True)
+                return self._store(body, directory, name, policy, unnamed=True)
             except NameTakenError:
-                pass  # what has the name is to be judged: it may be this very file
+                pass  # the file of that name is to be judged: it may be this very download
             except UnnamedError:
                 self._unnamed = False
-        return self._store(whole, directory, name, wish, unnamed=False)
+        return self._store(body, directory, name, policy, unnamed=False)
 
     def _store(
-        self, whole: CompleteBody, directory: Path, name: str, wish: ExistingPolicy, *, unnamed: bool
+        self, body: CompleteBody, directory: Path, name: str, policy: ExistingPolicy, *, unnamed: bool
     ) -> Finished | Existing:
-        found = self._claims.take(directory, name, wish, unnamed=unnamed)
+        found = self._names.claim(directory, name, policy, unnamed=unnamed)
         if isinstance(found, Existing):
             return found
         try:
-            if self._room_is_due(whole.size):
-                require_room(found, whole.size, self._settings.min_free)
-            kept = whole.store(found, self._settings, self._around.began)
+            if self._room_check_due(body.size):
+                require_room(found, body.size, self._settings.min_free)
+            kept = body.store(found, self._context)
         except BaseException:
             found.abandon()
             raise
         found.close()
         return kept
 
-    def _room_is_due(self, size: int) -> bool:
-        """Tell whether to look at the disk's free space: small bodies are looked at as often as large ones."""
-        now = self._around.clock()
-        due = size > SHORT or now - self._looked_at >= self._settings.checkpoint
+    def _room_check_due(self, size: int) -> bool:
+        """Whether to look at the disk's free space: always for a large body, else as often as checkpoints."""
+        now = self._context.clock()
+        due = size > SHORT or now - self._room_checked_at >= self._settings.checkpoint
         if due:
-            self._looked_at = now
+            self._room_checked_at = now
         return due
 
 
-class _Handover:
-    """A claim on its way from a thread to a caller who may no longer be there to close it."""
+class _PendingPart:
+    """A locked part on its way from a thread to a caller that may have been cancelled meanwhile."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._claim: LockedPart | None = None
-        self._refused = False
+        self._part: LockedPart | None = None
+        self._cancelled = False
 
-    def give(self, claim: LockedPart) -> None:
+    def deliver(self, part: LockedPart) -> None:
+        """Keep *part* for the caller, or abandon it when there is none any more."""
         with self._lock:
-            self._claim = claim
-            if self._refused:
-                claim.abandon()
+            self._part = part
+            if self._cancelled:
+                part.abandon()
 
-    def refuse(self) -> None:
+    def cancel(self) -> None:
+        """Abandon the part, at once or when it comes."""
         with self._lock:
-            self._refused = True
-            if self._claim is not None:
-                self._claim.abandon()
+            self._cancelled = True
+            if self._part is not None:
+                self._part.abandon()

@@ -1,4 +1,4 @@
-"""Standard output in a part's place: what was written is gone, so nothing is ever written twice."""
+"""Standard output in the place of a part: written bytes cannot be taken back, so none is written twice."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from .threads import Threads
 
 __all__ = ["Pipe", "PipeClosedError"]
 
-# A pipe that poll(2) calls writable takes this much at once without waiting (pipe(7), PIPE_BUF).
+# Bytes that a pipe which poll(2) reports as writable takes without waiting (pipe(7), PIPE_BUF).
 PIECE = select.PIPE_BUF
-# How soon a writer whose reader is slow notices that it is to stop.
+# How often a writer whose reader is slow looks whether it is to stop.
 WATCH_MILLISECONDS = 100
 
 
 class PipeClosedError(DiskError):
-    """The program that reads standard output has ended: not worth a word to the user."""
+    """The program that reads standard output has ended; not reported, as with any command in a pipeline."""
 
 
 class Pipe:
     """Writes a download to a stream, from the first byte to the last.
 
     :param stream: binary; it is not closed.
-    :param overlap: how many of the last bytes to remember, for comparing when a transfer resumes.
+    :param overlap: how many of the last bytes to remember, to be compared when a transfer resumes.
     """
 
     name = "-"
@@ -56,26 +56,32 @@ class Pipe:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """What was written."""
+        """The bytes written."""
         return (Span(0, self._position),) if self._position else ()
 
     @property
     def restartable(self) -> bool:
-        """True until the first byte is out."""
+        """Whether nothing has been written."""
         return self._position == 0
 
     async def begin(self, resource: Resource, algorithms: Sequence[str]) -> None:  # noqa: ARG002 - a Sink's
-        """Choose the digests; once bytes are out, the choice stands."""
+        """Choose the digests to compute; ignored once bytes were written."""
         if self._position == 0:
             self._algorithms = tuple(algorithms)
             self._hasher = Hasher(algorithms)
 
-    async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
-        """Write *chunks*, which must continue what is out already.
+    async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
+        """Write *batches* in turn, also those that are added meanwhile; each must continue the one before.
 
-        :raises PipeClosedError: nobody reads any more.
+        :raises PipeClosedError: the reader has ended.
         :raises StoppedError: :meth:`close` was called while the reader was slow.
         """
+        while batches:
+            await self._write_at(*batches[0])
+            _, chunks = batches.popleft()
+            wrote(sum(map(len, chunks)))
+
+    async def _write_at(self, offset: int, chunks: Sequence[Buffer]) -> None:
         if offset != self._position:
             raise ChangedError(
                 f"Byte {offset} cannot be written to standard output, where {self._position} are out.",
@@ -88,23 +94,21 @@ class Pipe:
         except OSError as error:
             raise translate(error, Path("standard output")) from error
 
-    async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
-        """Write *batches* one after the other; what is added meanwhile too."""
-        while batches:
-            offset, chunks = batches[0]
-            await self.write(offset, chunks)
-            batches.popleft()
-            wrote(sum(map(len, chunks)))
-
     async def read(self, span: Span) -> bytes:
-        """Give *span* again, which must lie within the last bytes that are remembered."""
+        """Return *span* again; only the last bytes written, as many as the overlap, are remembered.
+
+        :raises ChangedError: it is not within these.
+        """
         first = self._position - len(self._tail)
         if not first <= span.start <= span.stop <= self._position:
             raise ChangedError("What went to standard output cannot be read back.", transient=False)
         return self._tail[span.start - first : span.stop - first]
 
     async def reset(self) -> None:
-        """Refuse, unless nothing is out."""
+        """Do nothing.
+
+        :raises ChangedError: bytes were written.
+        """
         if self._position:
             raise ChangedError(
                 f"The file changed on the server after {self._position} bytes of it went to standard output;"
@@ -119,7 +123,7 @@ class Pipe:
         mtime: float | None,  # noqa: ARG002 - a Sink's
         check: Callable[[Mapping[str, str]], None],
     ) -> Finished:
-        """Check that *size* bytes are out, and their digests."""
+        """Check that *size* bytes were written, and their digests."""
         if self._position != size:
             raise DiskError(f"Standard output got {self._position} of {size} bytes.")
         digests = self._hasher.hexdigests()
@@ -127,12 +131,12 @@ class Pipe:
         return Finished(self.path, size, digests)
 
     async def spoil(self) -> Path:
-        """Refuse, unless nothing is out."""
+        """Do as :meth:`reset`: bytes of a pipe cannot be put aside."""
         await self.reset()
         return self.path
 
     async def close(self) -> None:
-        """Make a write that waits for its reader give up."""
+        """End a write that waits for its reader."""
         self._stopped.set()
 
     def _write(self, chunks: Sequence[Buffer]) -> None:
@@ -142,7 +146,7 @@ class Pipe:
                 try:
                     self._send(memoryview(chunk))
                 finally:
-                    # What is out can never be taken back, so it counts also when the rest failed.
+                    # Written bytes count also when the rest failed: they cannot be taken back.
                     self._note(memoryview(chunk)[: self._position - start])
 
     def _send(self, left: memoryview) -> None:
@@ -154,16 +158,16 @@ class Pipe:
             self._drain(left, self._fd)
 
     def _drain(self, left: memoryview, fd: int) -> None:
-        """Write in pieces that the reader has room for: a blocked write could not be stopped."""
-        whole = stat.S_ISREG(os.fstat(fd).st_mode)
+        """Write in pieces that the pipe has room for: a blocked write(2) could not be stopped."""
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
         while left:
-            if not whole and not poll.poll(WATCH_MILLISECONDS):
+            if not regular and not poll.poll(WATCH_MILLISECONDS):
                 self._stop_if_asked()
                 continue
             self._stop_if_asked()
-            count = os.write(fd, left if whole else left[:PIECE])
+            count = os.write(fd, left if regular else left[:PIECE])
             self._position += count
             left = left[count:]
 
@@ -178,7 +182,7 @@ class Pipe:
 
 
 def _descriptor(stream: BinaryIO) -> int | None:
-    """Give the stream's descriptor, past its buffer; None for one that is only in memory."""
+    """Flush *stream* and return its descriptor; None where it has none."""
     stream.flush()
     try:
         return stream.fileno()

@@ -1,4 +1,4 @@
-"""A complete part becomes the file of its name, in one step, and overwrites nothing unasked."""
+"""A complete, verified part becomes the file of its name in one step, and overwrites nothing unasked."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
 
-from .._errors import DiskError, ExistsError
+from .._errors import ExistsError
 from .._naming import candidates, printable
 from .._settings import Disk
-from .files import NO_LINKS, NameTakenError, remove
-from .journal import forget, part_of
-from .names import Existing, LockedPart
+from .context import DiskContext
+from .entry import Entry
+from .files import NO_LINKS, NameTakenError
+from .lock import LockedPart
+from .names import Existing
 
-__all__ = ["Finished", "publish", "twin"]
+__all__ = ["Finished", "publish"]
 
-# Two files are compared this much at a time: large enough that the calls do not count, small for memory.
+# Two files are compared this many bytes at a time: few enough for memory, many enough that calls do not count.
 COMPARED = 1 << 18
 
 
@@ -33,117 +35,137 @@ class Finished(NamedTuple):
     digests: dict[str, str]
 
 
-def publish(claim: LockedPart, settings: Disk, size: int, *, journal: bool = True) -> Path | Existing:
-    """Give the part its final name; the claim stays open.
+def publish(
+    part: LockedPart,
+    context: DiskContext,
+    size: int,
+    digests: dict[str, str],
+    *,
+    mtime: float | None,
+    journal: bool = True,
+) -> Finished | Existing:
+    """Make the part the finished file of its name, and remove what is left of it; it stays open.
 
     With ``fsync`` each step is on disk before the next one relies on it: bytes, name, then the journal's end.
 
+    :param size: bytes in it.
+    :param mtime: modification time to set, in seconds since the epoch.
     :param journal: there may be one.
-    :raises NameTakenError: so was that of an unnamed file, which leaves it to its owner what to do.
-    :raises ExistsError: the name was taken meanwhile, and that is to be an error.
+    :raises NameTakenError: an unnamed part's name has been given to another file meanwhile.
+    :raises ExistsError: the name was taken meanwhile, and ``--if-exists error`` was asked for.
     """
-    if settings.fsync:
-        claim.files.fsync(claim.fd)
-    name = claim.name
-    if settings.if_exists == "overwrite":
-        claim.files.replace(part_of(name), name, claim.dir_fd)
-    elif not _named(claim, name):
-        if claim.unnamed:
-            raise NameTakenError
-        if settings.if_exists == "error":
-            raise ExistsError(
-                f"{printable(str(claim.directory / name))} appeared while it was downloaded; the bytes are kept"
-                f" in {printable(part_of(name))}."
-            )
-        if settings.if_exists == "skip":
-            _clear(claim, durable=False)
-            return Existing(claim.directory / name, "exists", size)
-        name = next(other for other in _later(claim) if _named(claim, other))
-    _clear(claim, durable=settings.fsync, journal=journal)
-    return claim.directory / name
+    settings = context.settings
+    if mtime is not None:
+        part.entry.files.touch(part.fd, mtime)
+    existing = _identical(part, context, size)
+    if existing is None:
+        name = _give_name(part, settings)
+        if name is not None:
+            _clear(part, durable=settings.fsync, journal=journal)
+            return Finished(part.entry.renamed(name).path, size, digests)
+        existing = Existing(part.entry.path, "exists", size)
+    _clear(part, durable=False)
+    return existing
 
 
-def twin(claim: LockedPart, size: int, before: float) -> Existing | None:
-    """Find the same bytes under an earlier candidate's name, and drop the new copy.
+def _identical(part: LockedPart, context: DiskContext, size: int) -> Existing | None:
+    """Find the same bytes under the part's own name or an earlier candidate's.
 
-    :param before: only a file that was complete at this time counts, in seconds since the epoch: two
-        jobs of one run get two files though they are the same.
+    Only a file that was complete when the run began counts: two jobs of one run get two files though their
+    bytes are the same.
     """
-    if claim.name == claim.wanted:
-        return None
-    for name in candidates(claim.wanted):
-        if name == claim.name:
-            return None
-        found = claim.files.stat(name, claim.dir_fd)
-        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != size:
-            continue
-        if found.st_ctime < before and _same_bytes(claim, name, size):
-            _clear(claim, durable=False)
-            return Existing(claim.directory / name, "identical file already there", size)
+    entry = part.entry
+    if context.settings.if_exists == "overwrite" or (part.unnamed and entry.name == part.wanted):
+        return None  # nothing is kept twice: the name is taken over, or refused by link(2)
+    for other in map(entry.renamed, candidates(part.wanted)):
+        found = other.stat()
+        if found is not None and found.st_ctime < context.began and _same_bytes(part, other, found, size):
+            return Existing(other.path, "identical file already there", size)
+        if other == entry:
+            break
     return None
 
 
-def _named(claim: LockedPart, name: str) -> bool:
-    """Give the part the further name *name*; False when that is taken."""
-    part = part_of(claim.name)
+def _give_name(part: LockedPart, settings: Disk) -> str | None:
+    """Return the name that the part got; None where it is taken and is to be left so."""
+    entry = part.entry
+    if settings.fsync:
+        entry.files.fsync(part.fd)
+    if settings.if_exists == "overwrite":
+        entry.files.replace(entry.part.name, entry.name, entry.dir_fd)
+        return entry.name
+    if _link(part, entry.name):
+        return entry.name
+    if part.unnamed:
+        raise NameTakenError
+    if settings.if_exists == "error":
+        raise ExistsError(
+            f"{entry.shown} appeared while it was downloaded; the bytes are kept"
+            f" in {printable(entry.part.name)}."
+        )
+    return None if settings.if_exists == "skip" else next(name for name in _later(part) if _link(part, name))
+
+
+def _later(part: LockedPart) -> Iterator[str]:
+    """Yield the candidates that come after the part's name."""
+    names = dropwhile(lambda name: name != part.entry.name, candidates(part.wanted))
+    next(names)
+    return names
+
+
+def _link(part: LockedPart, name: str) -> bool:
+    """Link the part under *name* as well; return False when that is taken."""
+    entry = part.entry
     try:
-        if claim.unnamed:
-            claim.files.name(claim.fd, name, claim.dir_fd)
+        if part.unnamed:
+            entry.files.link_unnamed(part.fd, name, entry.dir_fd)
         else:
-            claim.files.link(part, name, claim.dir_fd)
+            entry.files.link(entry.part.name, name, entry.dir_fd)
     except FileExistsError:
         return False
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        # Without links nothing is both atomic and sure not to overwrite: look, then rename.
-        if claim.files.stat(name, claim.dir_fd) is not None:
+        # Without link(2) no call is both atomic and sure not to overwrite: look, then rename.
+        if entry.renamed(name).stat() is not None:
             return False
-        claim.files.replace(part, name, claim.dir_fd)
+        entry.files.replace(entry.part.name, name, entry.dir_fd)
     return True
 
 
-def _later(claim: LockedPart) -> Iterator[str]:
-    names = dropwhile(lambda name: name != claim.name, candidates(claim.wanted))
-    next(names)
-    return names
+def _clear(part: LockedPart, *, durable: bool, journal: bool = True) -> None:
+    """Remove what is left of part and journal.
 
+    In this order: a journal without a part tells the next run what happened; a part without a journal could be
+    another program's file.
 
-def _clear(claim: LockedPart, *, durable: bool, journal: bool = True) -> None:
-    """Remove what is left of part and journal."""
+    :param durable: the new name survives power loss before they go.
+    """
     if durable:
-        claim.files.fsync(claim.dir_fd)
-    if claim.unnamed:
+        part.entry.files.fsync(part.entry.dir_fd)
+    if part.unnamed:
         return
-    remove(claim.files, part_of(claim.name), claim.dir_fd)
+    part.entry.part.remove()
     if journal:
-        forget(claim.files, claim.name, claim.dir_fd, durable=False)
+        part.entry.delete_journal(durable=False)
 
 
-def _same_bytes(claim: LockedPart, name: str, size: int) -> bool:
+def _same_bytes(part: LockedPart, other: Entry, found: os.stat_result, size: int) -> bool:
+    if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+        return False
+    files = other.files
     try:
-        other = claim.files.open(name, os.O_RDONLY | os.O_NONBLOCK, claim.dir_fd)
+        fd = files.open(other.name, os.O_RDONLY | os.O_NONBLOCK, other.dir_fd)
     except OSError:
-        return False  # what cannot be read is no copy that the user could use
+        return False  # a copy that cannot be read is of no use
     ours, theirs = bytearray(COMPARED), bytearray(COMPARED)
     try:
         for offset in range(0, size, COMPARED):
-            count = claim.files.preadv(claim.fd, [ours], offset)
-            if count != claim.files.preadv(other, [theirs], offset) or ours[:count] != theirs[:count]:
+            count = files.preadv(part.fd, [ours], offset)
+            if count != files.preadv(fd, [theirs], offset) or ours[:count] != theirs[:count]:
                 return False
     except OSError:
         return False
     finally:
-        claim.files.close(other)
+        files.close(fd)
     return True
-
-
-def require_own_name(claim: LockedPart) -> os.stat_result:
-    """Check that the part's name is still that of the open file, and give its stat.
-
-    :raises DiskError: somebody moved, replaced or removed it.
-    """
-    ours, there = claim.files.fstat(claim.fd), claim.files.stat(part_of(claim.name), claim.dir_fd)
-    if there is None or not os.path.samestat(ours, there):
-        raise DiskError(f"{printable(str(claim.path))} was moved or removed while it was written.")
-    return ours

@@ -1,4 +1,4 @@
-"""What a transfer may do with the place its bytes go to, be it a part or standard output."""
+"""What a transfer may do with the destination of its bytes, a part or standard output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Sink"]
 
 
 class Sink(Protocol):
-    """Where the bytes of one download go."""
+    """The destination of one download's bytes. Each method raises DiskError when the file system refuses."""
 
     @property
     def name(self) -> str:
@@ -36,13 +36,10 @@ class Sink(Protocol):
 
     @property
     def restartable(self) -> bool:
-        """Whether :meth:`reset` can still be asked for."""
+        """Whether :meth:`reset` is still possible."""
 
     async def begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
         """Note what is being fetched, before its first byte is written."""
-
-    async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
-        """Write *chunks* one behind the other at *offset*."""
 
     async def write_all(self, batches: deque[tuple[int, list[Buffer]]], wrote: Callable[[int], None]) -> None:
         """Write *batches*, each an offset and its chunks, until none is left; more may be added meanwhile."""
@@ -62,4 +59,4 @@ class Sink(Protocol):
         """Put wrong bytes aside, and start over."""
 
     async def close(self) -> None:
-        """Let go; what was written stays."""
+        """Release everything; what was written stays."""

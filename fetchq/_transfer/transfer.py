@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _digests, _naming, _ranges, _retry
-from .._disk import Existing, Finished, Identity, Part, Sink
+from .._disk import CompleteBody, Existing, Finished, Identity, Part, Sink
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
 from .._events import AttemptFailed, JobStarted, Planned, Progressed
 from .._http import Response
@@ -271,12 +271,9 @@ class Transfer:
             directory,
             name,
             self._identity,
+            CompleteBody(chunks, self._algorithms(seen), _retry.http_date(seen.last_modified), self._check),
             same=lambda found: checks.same_file(found, seen),
             digests=checks.digests(self.job, seen),
-            chunks=chunks,
-            algorithms=self._algorithms(seen),
-            mtime=_retry.http_date(seen.last_modified),
-            check=self._check,
             aside=self._received,
         )
         self._wrote(seen.length or 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Parts
+from fetchq._disk import CompleteBody, Existing, Files, Finished, Identity, Journal, Part, Parts, Sink
 from fetchq._disk.journal import load
 from fetchq._errors import ChecksumError
 from fetchq._models import Buffer, Resource
@@ -70,6 +71,11 @@ async def claimed(parts: Parts, folder: Path, name: str = "a.iso", identity: Ide
     return part
 
 
+async def write(sink: Sink, offset: int, chunks: Sequence[Buffer]) -> None:
+    """Write *chunks* one behind the other at *offset*."""
+    await sink.write_all(deque([(offset, list(chunks))]), lambda size: None)
+
+
 async def put(
     parts: Parts,
     folder: Path,
@@ -84,11 +90,8 @@ async def put(
         folder,
         name,
         identity,
+        CompleteBody([body] if isinstance(body, bytes) else body, ["sha256"], MTIME, check),
         same=same,
-        chunks=[body] if isinstance(body, bytes) else body,
-        algorithms=["sha256"],
-        mtime=MTIME,
-        check=check,
     )
 
 
@@ -126,7 +129,7 @@ async def resumed(parts: Parts, folder: Path, body: bytes) -> Part:
     """A part of which all but the last byte came in an earlier run, and is not hashed yet."""
     part = await claimed(parts, folder)
     await part.begin(resource(len(body)), [])
-    await part.write(0, [body[:-1]])
+    await write(part, 0, [body[:-1]])
     await part.close()
     part = await claimed(parts, folder)
     await part.begin(resource(len(body)), ["sha256"])
@@ -135,7 +138,7 @@ async def resumed(parts: Parts, folder: Path, body: bytes) -> Part:
 
 def abandon(part: Part) -> None:
     """Die: the kernel closes the descriptors, and with them goes the lock; nothing else happens."""
-    os.close(part._claim.fd)
-    os.close(part._claim.dir_fd)
+    os.close(part._locked.fd)
+    os.close(part._entry.dir_fd)
     part._closed = True
-    part._around.open.discard(part)
+    part._context.open.discard(part)

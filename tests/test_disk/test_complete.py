@@ -26,6 +26,7 @@ from .rig import (
     resource,
     run,
     sha256,
+    write,
 )
 
 
@@ -54,7 +55,7 @@ def test_a_whole_body_replaces_our_longer_part(tmp_path: Path) -> None:
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(1000), [])
-            await part.write(0, [b"x" * 500])
+            await write(part, 0, [b"x" * 500])
             await part.close()
             await put(parts, tmp_path, b"abcd")
 
@@ -68,7 +69,7 @@ def test_an_older_journal_is_gone_before_a_whole_body_is_written(tmp_path: Path)
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(1000), [])
-            await part.write(0, [b"x" * 500])
+            await write(part, 0, [b"x" * 500])
             await part.close()
         return (tmp_path / "a.iso.part.json").read_text()
 
@@ -147,7 +148,7 @@ def _umask() -> int:
     return mask
 
 
-@pytest.mark.parametrize("call", ["open_unnamed", "name"])
+@pytest.mark.parametrize("call", ["open_unnamed", "link_unnamed"])
 def test_where_there_are_no_files_without_a_name_a_part_does(tmp_path: Path, call: str) -> None:
     asked: list[str] = []
 

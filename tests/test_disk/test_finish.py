@@ -27,6 +27,7 @@ from .rig import (
     resumed,
     run,
     sha256,
+    write,
 )
 
 
@@ -52,8 +53,8 @@ def test_a_long_verification_can_be_stopped(tmp_path: Path) -> None:
             with part.path.open("ab") as file:
                 file.write(body[-1:])
             part.spans = (Span(0, 1000),)
-            assert part._prefix is not None
-            part._prefix.stop()
+            assert part._hasher is not None
+            part._hasher.stop()
             with pytest.raises(StoppedError):
                 await part.finish(size=1000, mtime=None, check=no_check)
         assert names(tmp_path) == {"a.iso.part", "a.iso.part.json"}
@@ -66,11 +67,11 @@ def test_a_part_with_a_hole_is_not_finished(tmp_path: Path) -> None:
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(10), [])
-            await part.write(0, [b"abc"])
-            await part.write(5, [b"defgh"])
+            await write(part, 0, [b"abc"])
+            await write(part, 5, [b"defgh"])
             with pytest.raises(DiskError, match="holds 8 of 10 bytes"):
                 await part.finish(size=10, mtime=None, check=no_check)
-            await part.write(3, [b"xx"])
+            await write(part, 3, [b"xx"])
             os.truncate(part.path, 7)
             with pytest.raises(DiskError, match="holds 7 of 10 bytes"):
                 await part.finish(size=10, mtime=None, check=no_check)
@@ -84,7 +85,7 @@ def test_bytes_behind_the_end_are_cut_off(tmp_path: Path) -> None:
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(None), ["sha256"])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             with part.path.open("ab") as stray:
                 stray.write(b"garbage")
             await part.finish(size=3, mtime=None, check=no_check)
@@ -98,7 +99,7 @@ def test_a_part_that_was_exchanged_by_hand_is_not_finished(tmp_path: Path) -> No
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             part.path.rename(tmp_path / "moved")
             part.path.write_bytes(b"xyz")
             with pytest.raises(DiskError, match="was moved or removed"):
@@ -115,7 +116,7 @@ def test_wrong_bytes_are_put_aside_and_the_part_starts_over(tmp_path: Path) -> N
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), ["sha256"])
-            await part.write(0, [b"bad"])
+            await write(part, 0, [b"bad"])
             with pytest.raises(ChecksumError):
                 await part.finish(size=3, mtime=None, check=refuse)
             assert names(tmp_path) == {"a.iso.part", "a.iso.part.json", "a.iso.part.bad"}
@@ -127,7 +128,7 @@ def test_wrong_bytes_are_put_aside_and_the_part_starts_over(tmp_path: Path) -> N
                 with pytest.raises(DiskError, match="is being downloaded"):
                     await claimed(others, tmp_path)
             await part.begin(resource(3), ["sha256"])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             await part.finish(size=3, mtime=None, check=no_check)
 
     run(work())
@@ -141,7 +142,7 @@ def test_a_name_that_is_taken_while_the_bytes_come(tmp_path: Path, policy: IfExi
         async with opened(disk(policy)) as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             (tmp_path / "a.iso").write_bytes(b"theirs!")
             try:
                 return await part.finish(size=3, mtime=None, check=no_check)
@@ -174,7 +175,7 @@ def test_without_hard_links_nothing_is_overwritten_either(tmp_path: Path, number
             for expected in ("a.iso", "a.1.iso"):
                 part = await claimed(parts, tmp_path)
                 await part.begin(resource(3), [])
-                await part.write(0, [b"abc"])
+                await write(part, 0, [b"abc"])
                 if expected != "a.iso":
                     continue
                 assert await part.finish(size=3, mtime=None, check=no_check) == Finished(
@@ -203,7 +204,7 @@ def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path)
         async with opened(now=later) as parts:
             part = await claimed(parts, tmp_path, name)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             return await part.finish(size=3, mtime=None, check=no_check)
 
     async def at_once(name: str) -> Finished | Existing:
@@ -215,6 +216,22 @@ def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path)
     assert run(at_once("a.iso")) == same
     assert names(tmp_path) == {"a.iso", "b.iso"}
     assert run(download("b.iso")) == Finished(tmp_path / "b.1.iso", 3, {})
+
+
+@pytest.mark.parametrize(("before", "kept"), [(True, {"a.iso"}), (False, {"a.iso", "a.1.iso"})])
+def test_an_identical_file_that_took_the_name_meanwhile_is_enough_if_older_than_the_run(
+    tmp_path: Path, before: bool, kept: set[str]
+) -> None:
+    async def work() -> None:
+        async with opened(now=later if before else time.time) as parts:
+            part = await claimed(parts, tmp_path)
+            await part.begin(resource(3), [])
+            await write(part, 0, [b"abc"])
+            (tmp_path / "a.iso").write_bytes(b"abc")
+            await part.finish(size=3, mtime=None, check=no_check)
+
+    run(work())
+    assert names(tmp_path) == kept
 
 
 def test_identical_files_of_one_run_are_both_kept(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fetchq._disk import Files, Finished, Part
 from fetchq._disk.files import translate
 from fetchq._errors import DiskError, DiskFullError
 
-from .rig import claimed, disk, journal, names, no_check, opened, pattern, put, resource, run
+from .rig import claimed, disk, journal, names, no_check, opened, pattern, put, resource, run, write
 
 BODY = pattern(1000)
 
@@ -61,7 +61,7 @@ async def download(files: Files, folder: Path, *, fsync: bool = True) -> object:
                 assert await part.read(span) == BODY[span.start : span.stop]
             await part.begin(resource(1000), ["sha256"])
             for offset in (0, 600, 300):
-                await part.write(offset, [BODY[offset : offset + 400]])
+                await write(part, offset, [BODY[offset : offset + 400]])
                 part._saved_at = -1.0
             return await part.finish(size=1000, mtime=0.0, check=no_check)
         finally:
@@ -109,7 +109,7 @@ def test_a_failing_call_is_one_error_and_the_next_run_goes_on(
     assert names(tmp_path) == {"a.iso"}
 
 
-UNNAMED = ["open_unnamed", "pwritev", "name", "touch", "stat"]
+UNNAMED = ["open_unnamed", "pwritev", "link_unnamed", "touch", "stat"]
 NAMED = ["open", "pwritev", "link", "touch", "stat", "lock"]
 
 
@@ -156,13 +156,13 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
         async with opened() as parts:
             part = await claimed(parts, folder)
             await part.begin(resource(1000), [])
-            await part.write(0, [BODY])
+            await write(part, 0, [BODY])
             shutil.rmtree(folder)
             with pytest.raises(DiskError, match="moved or removed"):
                 await part.finish(size=1000, mtime=None, check=no_check)
             part._saved_at = -1.0
             with pytest.raises(DiskError, match="the folder vanished"):
-                await part.write(1000, [b"x"])
+                await write(part, 1000, [b"x"])
             await part.close()
 
     run(work())
@@ -196,7 +196,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 async def fill(part: Part) -> None:
     """Write a MiB in small steps."""
     for offset in range(0, 1 << 20, 10_000):
-        await part.write(offset, [pattern(10_000, offset)])
+        await write(part, offset, [pattern(10_000, offset)])
 
 
 def test_a_disk_that_is_really_full(tiny: Path) -> None:
@@ -226,16 +226,16 @@ def test_a_real_file_size_limit(tmp_path: Path) -> None:
 import asyncio, resource, sys
 from pathlib import Path
 from fetchq._errors import DiskFullError
-from tests.test_disk.rig import claimed, opened, resource as facts
+from tests.test_disk.rig import claimed, opened, resource as facts, write
 
 async def work():
     async with opened() as parts:
         part = await claimed(parts, Path(sys.argv[1]))
         await part.begin(facts(None), [])
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-        await part.write(0, [bytes(4000)])
+        await write(part, 0, [bytes(4000)])
         try:
-            await part.write(4000, [bytes(4000)])
+            await write(part, 4000, [bytes(4000)])
         except DiskFullError as error:
             print(error)
 

@@ -27,7 +27,7 @@ from fetchq._disk.files import Files
 from fetchq._disk.journal import load
 from fetchq._models import Resource, Span
 
-from .rig import Clock, abandon, disk, never, no_check, pattern
+from .rig import Clock, abandon, disk, never, no_check, pattern, write
 
 SIZE = 120
 URLS = ("http://host.test/a.iso", "http://other.test/a.iso")
@@ -104,7 +104,7 @@ class Lies(RuleBasedStateMachine):
         data = body(self.url, self.version[self.url])[offset : offset + size]
         edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
         chunks = [data[a:b] for a, b in pairwise(edges)]
-        self.loop.run_until_complete(self.part.write(offset, chunks))
+        self.loop.run_until_complete(write(self.part, offset, chunks))
 
     @precondition(lambda self: self.part is not None)
     @rule()
@@ -123,7 +123,7 @@ class Lies(RuleBasedStateMachine):
         assert self.part is not None
         whole = body(self.url, self.version[self.url])
         for start in range(0, len(whole), 50):
-            self.loop.run_until_complete(self.part.write(start, [whole[start : start + 50]]))
+            self.loop.run_until_complete(write(self.part, start, [whole[start : start + 50]]))
         kept = self.loop.run_until_complete(self.part.finish(size=len(whole), mtime=None, check=no_check))
         if isinstance(kept, Finished):
             assert kept.path.name not in self.finals

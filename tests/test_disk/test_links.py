@@ -11,7 +11,7 @@ import pytest
 from fetchq._disk import Finished
 from fetchq._errors import DiskError
 
-from .rig import claimed, disk, names, no_check, opened, put, resource, run
+from .rig import claimed, disk, names, no_check, opened, put, resource, run, write
 
 SECRET = b"the user's own file"
 
@@ -37,7 +37,7 @@ async def download(folder: Path, policy: str = "rename") -> None:
     async with opened(disk(policy)) as parts:  # type: ignore[arg-type] # one of the policies
         part = await claimed(parts, folder)
         await part.begin(resource(3), [])
-        await part.write(0, [b"abc"])
+        await write(part, 0, [b"abc"])
         part._save()
         await part.finish(size=3, mtime=None, check=no_check)
 
@@ -134,7 +134,7 @@ def test_bad_bytes_replace_a_link_and_not_its_target(folder: Path, victim: Path)
         async with opened() as parts:
             part = await claimed(parts, folder)
             await part.begin(resource(3), [])
-            await part.write(0, [b"bad"])
+            await write(part, 0, [b"bad"])
             await part.spoil()
 
     run(work())

@@ -14,24 +14,24 @@ from fetchq._disk import Finished
 from fetchq._errors import LockedError
 from fetchq._models import Span
 
-from .rig import OURS, claimed, disk, names, never, no_check, opened, put, resource, run
+from .rig import OURS, claimed, disk, names, never, no_check, opened, put, resource, run, write
 
 # Claims a.iso, writes ten bytes, notes them, says so, and holds on until it is told to end.
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from tests.test_disk.rig import claimed, no_check, opened, resource
+from tests.test_disk.rig import claimed, no_check, opened, resource, write
 
 async def work():
     async with opened() as parts:
         part = await claimed(parts, Path(sys.argv[1]))
         await part.begin(resource(20), [])
-        await part.write(0, [b"0123456789"])
+        await write(part, 0, [b"0123456789"])
         part._save()
-        await part.write(10, [b"not noted"])
+        await write(part, 10, [b"not noted"])
         print("ready", flush=True)
         if sys.stdin.readline() == "finish\\n":
-            await part.write(10, [b"0123456789"])
+            await write(part, 10, [b"0123456789"])
             await part.finish(size=20, mtime=None, check=no_check)
             print("finished", flush=True)
 
@@ -70,7 +70,7 @@ def test_the_second_process_hears_of_the_first_and_a_dead_owner_is_no_obstacle(t
             part = await claimed(parts, tmp_path)
             assert part.spans == (Span(0, 10),)
             await part.begin(resource(20), [])
-            await part.write(10, [b"abcdefghij"])
+            await write(part, 10, [b"abcdefghij"])
             await part.finish(size=20, mtime=None, check=no_check)
 
     with child(tmp_path) as process:

@@ -28,6 +28,7 @@ from .rig import (
     put,
     resource,
     run,
+    write,
 )
 
 
@@ -143,7 +144,7 @@ async def leave_part(folder: Path, identity: Identity, body: bytes, etag: str | 
     async with opened() as parts:
         part = await claimed(parts, folder, identity=identity)
         await part.begin(resource(1000, etag), [])
-        await part.write(0, [body])
+        await write(part, 0, [body])
         await part.close()
 
 
@@ -173,6 +174,55 @@ def test_our_part_under_a_later_name_is_found(tmp_path: Path) -> None:
             assert (await claimed(parts, tmp_path)).spans == (Span(0, 100),)
 
     run(work())
+
+
+def test_our_part_is_gone_on_with_though_another_file_has_got_its_name(tmp_path: Path) -> None:
+    async def work() -> Finished | Existing:
+        await leave_part(tmp_path, OURS, b"x" * 100)
+        (tmp_path / "a.iso").write_bytes(b"the user's")
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            part = await claimed(parts, tmp_path)
+            assert part.spans == (Span(0, 100),)
+            await part.begin(resource(101), [])
+            await write(part, 100, [b"x"])
+            return await part.finish(size=101, mtime=None, check=no_check)
+
+    assert run(work()) == Finished(tmp_path / "a.1.iso", 101, {})
+    assert names(tmp_path) == {"a.iso", "a.1.iso"}
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite"])
+def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
+    tmp_path: Path, policy: IfExists
+) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OURS, b"x" * 1000)
+        (tmp_path / "a.iso.part").unlink()
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) is None
+        (tmp_path / "a.iso").write_bytes(b"y" * 1000)
+        async with opened(disk(policy)) as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            assert isinstance(found, Existing) == (policy == "skip")
+            assert getattr(found, "reason", "") != "already complete"
+            assert names(tmp_path) & {"a.iso", "a.iso.part.json"} == {"a.iso"}
+
+    run(work())
+
+
+def test_a_journal_of_another_download_is_left_to_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OTHER, b"x" * 1000)
+        (tmp_path / "a.iso.part").unlink()
+        (tmp_path / "a.iso").write_bytes(b"y" * 1000)
+        async with opened() as parts:
+            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: True)
+            assert isinstance(found, Existing)
+
+    run(work())
+    assert names(tmp_path) == {"a.iso", "a.iso.part.json"}
 
 
 def test_a_part_of_another_download_is_left_to_it(tmp_path: Path) -> None:
@@ -226,7 +276,7 @@ def test_a_part_without_a_journal_is_trusted_in_nothing(tmp_path: Path) -> None:
             part = await claimed(parts, tmp_path)
             assert (part.name, part.spans, part.journal) == ("a.iso", (), None)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             await part.finish(size=3, mtime=None, check=no_check)
 
     run(work())
@@ -288,7 +338,7 @@ def test_a_part_that_is_a_second_name_of_a_file_is_not_written_to(tmp_path: Path
         async with opened(disk("overwrite")) as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             assert (tmp_path / "a.iso").read_bytes() == b"finished"
             await part.finish(size=3, mtime=None, check=no_check)
         assert (tmp_path / "a.iso").read_bytes() == b"abc"
@@ -301,7 +351,7 @@ def test_the_second_of_two_in_one_process_hears_of_the_first(tmp_path: Path) -> 
         async with opened() as mine, opened() as yours:
             part = await claimed(mine, tmp_path)
             await part.begin(resource(3), [])
-            await part.write(0, [b"abc"])
+            await write(part, 0, [b"abc"])
             part._save()
             with pytest.raises(LockedError, match=f"process {os.getpid()}") as caught:
                 await claimed(yours, tmp_path)
@@ -369,7 +419,7 @@ def test_a_part_that_vanished_while_it_was_locked_is_opened_again(tmp_path: Path
     async def work() -> None:
         async with opened(files=Restless(3, exchanged=exchanged)) as parts:
             part = await claimed(parts, tmp_path)
-            assert os.path.samestat(os.fstat(part._claim.fd), os.stat(part.path))
+            assert os.path.samestat(os.fstat(part._locked.fd), os.stat(part.path))
         async with opened(files=Restless(1000, exchanged=exchanged)) as parts:
             with pytest.raises(LockedError):
                 await claimed(parts, tmp_path)

@@ -18,7 +18,7 @@ from fetchq._disk import Finished, PipeClosedError, Sink
 from fetchq._errors import ChangedError, DiskError, StoppedError
 from fetchq._models import Span
 
-from .rig import no_check, opened, pattern, resource, run
+from .rig import no_check, opened, pattern, resource, run, write
 
 BODY = pattern(300_000)
 
@@ -47,11 +47,11 @@ def pipe() -> Iterator[tuple[int, BinaryIO]]:
 
 async def stream_out(sink: Sink) -> Finished:
     await sink.begin(resource(len(BODY)), ["sha256"])
-    await sink.write(0, [BODY[:100_000], memoryview(BODY)[100_000:200_000]])
+    await write(sink, 0, [BODY[:100_000], memoryview(BODY)[100_000:200_000]])
     await sink.begin(resource(len(BODY)), ["sha256"])
     assert sink.spans == (Span(0, 200_000),)
     assert not sink.restartable
-    await sink.write(200_000, [bytearray(BODY[200_000:])])
+    await write(sink, 200_000, [bytearray(BODY[200_000:])])
     finished = await sink.finish(size=len(BODY), mtime=1.0, check=no_check)
     assert isinstance(finished, Finished)
     return finished
@@ -112,10 +112,10 @@ def test_nothing_is_written_twice_or_out_of_turn() -> None:
             await sink.begin(resource(9), [])
             await sink.reset()
             assert sink.restartable
-            await sink.write(0, [b"abc"])
+            await write(sink, 0, [b"abc"])
             for offset in (0, 2, 4):
                 with pytest.raises(ChangedError) as caught:
-                    await sink.write(offset, [b"xyz"])
+                    await write(sink, offset, [b"xyz"])
                 assert not caught.value.transient
             for refused in (sink.reset, sink.spoil):
                 with pytest.raises(ChangedError, match="changed on the server after 3 bytes") as caught:
@@ -133,7 +133,7 @@ def test_the_last_bytes_can_be_compared() -> None:
         async with opened() as parts:
             sink = parts.pipe(io.BytesIO())
             for start in range(0, len(BODY), 5000):
-                await sink.write(start, [BODY[start : start + 5000]])
+                await write(sink, start, [BODY[start : start + 5000]])
             end = len(BODY)
             assert await sink.read(Span(end - 16_384, end)) == BODY[-16_384:]
             assert await sink.read(Span(end - 100, end - 50)) == BODY[-100:-50]
@@ -154,7 +154,7 @@ def test_a_reader_that_ends_is_told_apart(pipe: tuple[int, BinaryIO]) -> None:
             sink = parts.pipe(stream)
             await sink.begin(resource(len(BODY)), [])
             with pytest.raises(PipeClosedError) as caught:
-                await sink.write(0, [BODY])
+                await write(sink, 0, [BODY])
             assert isinstance(caught.value.__cause__, BrokenPipeError)
             assert not caught.value.transient
 
@@ -168,7 +168,7 @@ def test_a_reader_that_does_not_read_cannot_hold_up_the_end(pipe: tuple[int, Bin
         async with opened() as parts:
             sink = parts.pipe(stream)
             await sink.begin(resource(len(BODY)), ["sha256"])
-            writing = asyncio.ensure_future(sink.write(0, [BODY]))
+            writing = asyncio.ensure_future(write(sink, 0, [BODY]))
             done, _ = await asyncio.wait([writing], timeout=0.05)
             assert not done
             await sink.close()
@@ -184,7 +184,7 @@ def test_a_reader_that_does_not_read_cannot_hold_up_the_end(pipe: tuple[int, Bin
 def test_a_cancelled_write_ends_with_the_run(pipe: tuple[int, BinaryIO]) -> None:
     async def work() -> None:
         async with opened() as parts:
-            writing = asyncio.ensure_future(parts.pipe(pipe[1]).write(0, [BODY]))
+            writing = asyncio.ensure_future(write(parts.pipe(pipe[1]), 0, [BODY]))
             await asyncio.wait([writing], timeout=0.05)
             writing.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
 
-from fetchq._disk import Existing, Parts
-from fetchq._settings import Disk
+from fetchq._disk import CompleteBody, Existing, Part, Parts
+from fetchq._models import Resource
+from fetchq._settings import Disk, IfExists
 
-from .rig import OURS, abandon, disk, names, no_check, opened, pattern, resource
+from .rig import MTIME, OURS, abandon, disk, names, never, no_check, opened, pattern, resource, write
 from .unsafe import DiedError, Unsafe
 
 OLD, NEW = pattern(300, 1), pattern(260, 2)
@@ -30,23 +33,48 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-def same_as(body: bytes) -> Callable[[os.stat_result], bool]:
-    """Recognise a finished file as a transfer does: by its size and its date."""
-    return lambda found: found.st_size == len(body) and found.st_mtime == 5.0
+class Server(NamedTuple):
+    """What the scripts download from: with *dated*, a finished file can be told by its size and date."""
+
+    dated: bool
+
+    def facts(self, body: bytes, etag: str) -> Resource:
+        told = resource(len(body), etag)
+        return told if self.dated else replace(told, last_modified=None)
+
+    def mtime(self) -> float | None:
+        return MTIME if self.dated else None
+
+    def same_as(self, body: bytes) -> Callable[[os.stat_result], bool]:
+        return lambda found: self.dated and found.st_size == len(body) and found.st_mtime == MTIME
 
 
-async def fetch(parts: Parts, folder: Path, body: bytes, etag: str) -> None:
+async def claim(parts: Parts, folder: Path, server: Server, body: bytes) -> Part | Existing:
+    """Lock the part as a transfer does: an earlier run's is looked for before the server is asked."""
+    found = parts.peek(folder, "a.iso", OURS) if parts.left_behind(folder) else None
+    if found is not None:
+        return await parts.claim(folder, found, OURS, same=never)
+    return await parts.claim(folder, "a.iso", OURS, same=server.same_as(body))
+
+
+async def fetch(parts: Parts, folder: Path, server: Server, body: bytes, etag: str) -> None:
     """Download *body* as a transfer does: go on where the server still has what the part holds."""
-    part = await parts.claim(folder, "a.iso", OURS, same=same_as(body))
+    part = await claim(parts, folder, server, body)
     if isinstance(part, Existing):
         return
     believe(part.path, part.journal.etag if part.journal else None, [(s.start, s.stop) for s in part.spans])
     if part.spans and (part.journal is None or part.journal.etag != etag):
         await part.reset()
-    await part.begin(resource(len(body), etag), ["sha256"])
+    await part.begin(server.facts(body, etag), ["sha256"])
     for offset in (150, 0, 50, 100, 200, 250):
-        await part.write(offset, [body[offset : offset + 50]])
-    await part.finish(size=len(body), mtime=5.0, check=no_check)
+        await write(part, offset, [body[offset : offset + 50]])
+    await part.finish(size=len(body), mtime=server.mtime(), check=no_check)
+
+
+async def at_once(parts: Parts, folder: Path, server: Server, body: bytes, name: str = "a.iso") -> None:
+    """Get *body* in one piece."""
+    complete = CompleteBody([body], [], server.mtime(), no_check)
+    await parts.put(folder, name, OURS, complete, same=server.same_as(body))
 
 
 def believe(path: Path, etag: str | None, spans: list[tuple[int, int]]) -> None:
@@ -56,86 +84,107 @@ def believe(path: Path, etag: str | None, spans: list[tuple[int, int]]) -> None:
         assert text[start:stop] == VERSIONS[etag or ""][start:stop], (etag, start, stop)
 
 
-async def both_versions(parts: Parts, folder: Path) -> None:
+async def begun(parts: Parts, folder: Path, server: Server, body: bytes, etag: str) -> Part:
+    """A part of which nothing was known."""
+    part = await claim(parts, folder, server, body)
+    assert isinstance(part, Part)
+    await part.begin(server.facts(body, etag), ["sha256"])
+    return part
+
+
+async def both_versions(parts: Parts, folder: Path, server: Server) -> None:
     """Break off within the old version; start over with the new one."""
-    part = await parts.claim(folder, "a.iso", OURS, same=same_as(OLD))
-    assert not isinstance(part, Existing)
-    await part.begin(resource(300, '"old"'), ["sha256"])
-    await part.write(0, [OLD[:200]])
-    await part.write(250, [OLD[250:]])
+    part = await begun(parts, folder, server, OLD, '"old"')
+    await write(part, 0, [OLD[:200]])
+    await write(part, 250, [OLD[250:]])
     await part.close()
-    await fetch(parts, folder, NEW, '"new"')
+    await fetch(parts, folder, server, NEW, '"new"')
 
 
-async def one_version(parts: Parts, folder: Path) -> None:
+async def one_version(parts: Parts, folder: Path, server: Server) -> None:
     """Fetch, break off, go on."""
-    part = await parts.claim(folder, "a.iso", OURS, same=same_as(NEW))
-    assert not isinstance(part, Existing)
-    await part.begin(resource(260, '"new"'), ["sha256"])
-    await part.write(100, [NEW[100:]])
+    part = await begun(parts, folder, server, NEW, '"new"')
+    await write(part, 100, [NEW[100:]])
     await part.close()
-    await fetch(parts, folder, NEW, '"new"')
+    await fetch(parts, folder, server, NEW, '"new"')
 
 
-async def spoiled(parts: Parts, folder: Path) -> None:
+async def spoiled(parts: Parts, folder: Path, server: Server) -> None:
     """Fetch wrong bytes, put them aside, fetch the right ones."""
-    part = await parts.claim(folder, "a.iso", OURS, same=same_as(NEW))
-    assert not isinstance(part, Existing)
-    await part.begin(resource(300, '"old"'), ["sha256"])
-    await part.write(0, [OLD])
+    part = await begun(parts, folder, server, OLD, '"old"')
+    await write(part, 0, [OLD])
     await part.spoil()
-    await part.begin(resource(260, '"new"'), ["sha256"])
-    await part.write(0, [NEW])
-    await part.finish(size=260, mtime=5.0, check=no_check)
+    await part.begin(server.facts(NEW, '"new"'), ["sha256"])
+    await write(part, 0, [NEW])
+    await part.finish(size=260, mtime=server.mtime(), check=no_check)
 
 
-async def all_at_once(parts: Parts, folder: Path) -> None:
+async def all_at_once(parts: Parts, folder: Path, server: Server) -> None:
     """Break off a long way through the old version; get the new one in one piece."""
-    part = await parts.claim(folder, "a.iso", OURS, same=same_as(NEW))
-    assert not isinstance(part, Existing)
-    await part.begin(resource(300, '"old"'), ["sha256"])
-    await part.write(0, [OLD[:280]])
+    part = await begun(parts, folder, server, OLD, '"old"')
+    await write(part, 0, [OLD[:280]])
     await part.close()
-    await parts.put(
-        folder, "a.iso", OURS, same=same_as(NEW), chunks=[NEW], algorithms=[], mtime=5.0, check=no_check
-    )
+    await at_once(parts, folder, server, NEW)
 
 
-async def small(parts: Parts, folder: Path) -> None:
+async def small(parts: Parts, folder: Path, server: Server) -> None:
     """Get the old version in one piece under other names, and the new one."""
-    for name, body in [*((f"{letter}.iso", OLD) for letter in "bcdefg"), ("a.iso", NEW)]:
-        await parts.put(
-            folder, name, OURS, same=same_as(body), chunks=[body], algorithms=[], mtime=5.0, check=no_check
-        )
+    for letter in "bcdefg":
+        await at_once(parts, folder, server, OLD, f"{letter}.iso")
+    await at_once(parts, folder, server, NEW)
 
 
-Script = Callable[[Parts, Path], Awaitable[None]]
+async def overtaken(parts: Parts, folder: Path, server: Server) -> None:
+    """Fetch, while somebody else makes a file of that name."""
+    part = await begun(parts, folder, server, NEW, '"new"')
+    await write(part, 0, [NEW])
+    (folder / "a.iso").write_bytes(OLD)
+    await part.finish(size=260, mtime=server.mtime(), check=no_check)
+
+
+async def again(parts: Parts, folder: Path, server: Server) -> None:
+    """Fetch what is there already under its own name, but with another date."""
+    (folder / "a.iso").write_bytes(NEW)
+    await fetch(parts, folder, server, NEW, '"new"')
+
+
+Script = Callable[[Parts, Path, Server], Awaitable[None]]
 SCRIPTS: list[Script] = [one_version, both_versions, spoiled, all_at_once, small]
 
 
-async def until_death(script: Script, folder: Path, settings: Disk, files: Unsafe) -> bool:
+def later() -> float:
+    """A run that begins after everything that the test has made."""
+    return time.time() + 10
+
+
+async def until_death(script: Script, folder: Path, server: Server, settings: Disk, files: Unsafe) -> bool:
     """Run *script*; True when it came to its end. The dead leave their locks to the kernel."""
-    async with opened(settings, files=files) as parts:
+    async with opened(settings, files=files, now=later) as parts:
         try:
-            await script(parts, folder)
+            await script(parts, folder, server)
         except DiedError:
-            for part in list(parts._around.open):
+            for part in list(parts._context.open):
                 abandon(part)  # type: ignore[arg-type] # there is no pipe here
             return False
         return True
 
 
-async def afterwards(folder: Path, settings: Disk, *, tidy: bool) -> None:
-    """What is there can be believed, and the next run ends right."""
+async def afterwards(folder: Path, server: Server, settings: Disk, *, tidy: bool, whole: bool = False) -> None:
+    """What is there can be believed, and the next run ends right; *whole*: what it gets comes in one piece."""
     check_finals(folder)
-    async with opened(settings) as parts:
-        await fetch(parts, folder, NEW, '"new"')
+    async with opened(settings, now=later) as parts:
+        if whole and not (parts.left_behind(folder) and parts.peek(folder, "a.iso", OURS)):
+            await at_once(parts, folder, server, NEW)
+        else:
+            await fetch(parts, folder, server, NEW, '"new"')
     check_finals(folder)
     finals = {name for name in names(folder) if name.endswith(".iso")}
-    assert any((folder / name).read_bytes() == NEW for name in finals)
+    assert any((folder / name).read_bytes() == NEW for name in finals) or settings.if_exists == "skip"
     if tidy:
         left = {name for name in names(folder) if name.startswith("a.")}
-        assert left <= {"a.iso", "a.1.iso", "a.iso.part.bad"}
+        # Skipped is what another file has the name of, however much of it is there.
+        skipped = {"a.iso.part", "a.iso.part.json"} if settings.if_exists == "skip" else set()
+        assert left - {"a.iso", "a.1.iso", "a.iso.part.bad"} in (set(), skipped)
 
 
 def check_finals(folder: Path) -> None:
@@ -143,28 +192,37 @@ def check_finals(folder: Path) -> None:
         assert path.read_bytes() in (OLD, NEW)
 
 
-@pytest.mark.parametrize("policy", ["rename", "overwrite"])
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_killed_at_any_call(memory: Path, script: Script, policy: str) -> None:
-    settings = replace(disk(policy), checkpoint=0.0)  # type: ignore[arg-type] # one of the policies
+@pytest.mark.parametrize("server", [Server(dated=True), Server(dated=False)], ids=["dated", "undated"])
+@pytest.mark.parametrize(
+    ("script", "policy"),
+    [
+        *((script, policy) for script in SCRIPTS for policy in ("rename", "overwrite")),
+        *((script, "rename") for script in (again, overtaken)),
+        (overtaken, "skip"),
+    ],
+)
+def test_killed_at_any_call(memory: Path, script: Script, policy: IfExists, server: Server) -> None:
+    settings = replace(disk(policy), checkpoint=0.0)
 
     async def work() -> int:
         for calls in range(1000):
-            folder = memory / str(calls)
-            folder.mkdir()
-            ended = await until_death(script, folder, settings, Unsafe(folder, calls))
-            await afterwards(folder, settings, tidy=True)
+            for whole in (False, True):
+                folder = memory / f"{calls}-{whole}"
+                folder.mkdir()
+                ended = await until_death(script, folder, server, settings, Unsafe(folder, calls))
+                await afterwards(folder, server, settings, tidy=True, whole=whole)
             if ended:
                 return calls
         raise AssertionError("the script never ends")
 
-    assert asyncio.run(work()) > 15
+    assert asyncio.run(work()) > 10
 
 
 @pytest.mark.parametrize("policy", ["rename", "overwrite"])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_power_lost_at_any_call(memory: Path, script: Script, policy: str) -> None:
-    settings = replace(disk(policy, fsync=True), checkpoint=0.0)  # type: ignore[arg-type] # one of the policies
+def test_power_lost_at_any_call(memory: Path, script: Script, policy: IfExists) -> None:
+    settings = replace(disk(policy, fsync=True), checkpoint=0.0)
+    server = Server(dated=True)
 
     async def work() -> int:
         for calls in range(1000):
@@ -172,12 +230,12 @@ def test_power_lost_at_any_call(memory: Path, script: Script, policy: str) -> No
                 folder = memory / f"{calls}-{seed}"
                 folder.mkdir()
                 files = Unsafe(folder, calls)
-                ended = await until_death(script, folder, settings, files)
+                ended = await until_death(script, folder, server, settings, files)
                 files.power_loss(Random(1000 * calls + seed))
                 if ended:
                     assert (folder / "a.iso").read_bytes() == NEW
                 # Syncing is over; the rest may be quick.
-                await afterwards(folder, replace(settings, fsync=False), tidy=False)
+                await afterwards(folder, server, replace(settings, fsync=False), tidy=False)
             if ended:
                 return calls
         raise AssertionError("the script never ends")
@@ -188,15 +246,16 @@ def test_power_lost_at_any_call(memory: Path, script: Script, policy: str) -> No
 def test_the_fake_does_lose_what_was_not_synced(memory: Path) -> None:
     """Without ``fsync`` the same loss of power is noticed, or the tests above show nothing."""
     settings = replace(disk(), checkpoint=0.0)
+    server = Server(dated=True)
 
     async def survives(seed: int) -> bool:
         folder = memory / str(seed)
         folder.mkdir()
         files = Unsafe(folder, 1000)
-        assert await until_death(one_version, folder, settings, files)
+        assert await until_death(one_version, folder, server, settings, files)
         files.power_loss(Random(seed))
         try:
-            await afterwards(folder, settings, tidy=False)
+            await afterwards(folder, server, settings, tidy=False)
         except AssertionError:
             return False
         return True

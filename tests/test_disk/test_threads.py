@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import shutil
+import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import aiofiles.os
 import pytest
 
 from fetchq._disk import Files
 from fetchq._disk.parts import SHORT
-from fetchq._disk.threads import MOST_SHORT, REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
+from fetchq._disk.threads import REST_SECONDS, SLOW_SECONDS, SMOOTH, Threads
+from fetchq._models import Buffer
 from fetchq._settings import Disk
 
-from .rig import Clock, disk, names, opened, put, run
-
-
-def quick(threads: Threads) -> bool:
-    return threads.needless
+from .rig import Clock, claimed, disk, names, opened, put, resource, run, write
 
 
 def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> None:
@@ -31,16 +34,16 @@ def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> 
 
     for _ in range(10 * SMOOTH):
         threads._timed(partial(call, SLOW_SECONDS / 2))
-    assert quick(threads)
+    assert threads.is_quick()
     threads._timed(partial(call, SLOW_SECONDS * SMOOTH / 3))  # interrupted once
-    assert quick(threads)
+    assert threads.is_quick()
     for _ in range(SMOOTH):
         threads._timed(partial(call, SLOW_SECONDS * 2))
-    assert not quick(threads)
+    assert not threads.is_quick()
     clock.now += REST_SECONDS
-    assert quick(threads)
+    assert threads.is_quick()
     threads._timed(partial(call, SLOW_SECONDS / 2))
-    assert quick(threads)
+    assert threads.is_quick()
 
 
 def test_one_call_that_hangs_is_enough() -> None:
@@ -53,49 +56,159 @@ def test_one_call_that_hangs_is_enough() -> None:
 
     with pytest.raises(OSError, match="fails"):
         threads._timed(hang)
-    assert not quick(threads)
+    assert not threads.is_quick()
 
 
-class Slow(Files):
-    """A file system whose every write takes a while by the test's clock."""
+class Told(Files):
+    """A file system of the type *kind*, whose every write takes *seconds* by the test's clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, kind: str | None, clock: Clock, seconds: float = 0.0) -> None:
+        self.asked = 0
+        self._kind = kind
         self._clock = clock
+        self._seconds = seconds
 
-    def pwritev(self, *words: object) -> int:
-        self._clock.now += 0.1
-        return super().pwritev(*words)  # type: ignore[arg-type]  # handed on as they come
+    def file_system(self, fd: int) -> str | None:
+        self.asked += 1
+        return self._kind
+
+    def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+        self._clock.now += self._seconds
+        return super().pwritev(fd, chunks, offset)
 
 
 @pytest.mark.parametrize(
-    ("size", "settings", "slow", "here"),
+    ("kind", "size", "settings", "seconds", "here"),
     [
-        (SHORT, disk(), False, [True, True]),
-        (SHORT + 1, disk(), False, [False, False]),
-        (10, disk(fsync=True), False, [False, False]),
-        (10, disk(), True, [True, False]),
+        ("ext4", SHORT, disk(), 0.0, [False, True, True]),
+        ("ext4", SHORT + 1, disk(), 0.0, [False, False, False]),
+        ("ext4", 10, disk(fsync=True), 0.0, [False, False, False]),
+        ("ext4", 10, disk(), 0.1, [False, True, False]),
+        *((kind, 10, disk(), 0.0, [False, True, True]) for kind in ("tmpfs", "overlay", "xfs", "btrfs", "zfs")),
+        *(
+            (kind, 10, disk(), 0.0, [False, False, False])
+            for kind in ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuseblk", "9p", "ceph", "vfat", None)
+        ),
     ],
 )
 def test_where_a_whole_body_is_brought_to_disk(
-    tmp_path: Path, size: int, settings: Disk, slow: bool, here: list[bool]
+    tmp_path: Path, kind: str | None, size: int, settings: Disk, seconds: float, here: list[bool]
 ) -> None:
     clock = Clock()
+    files = Told(kind, clock, seconds)
     seen: list[bool] = []
 
     def note(digests: Mapping[str, str]) -> None:
         seen.append(threading.current_thread() is threading.main_thread())
 
     async def work() -> None:
-        async with opened(settings, clock=clock, files=Slow(clock) if slow else None) as parts:
-            for name in "ab":
+        async with opened(settings, clock=clock, files=files) as parts:
+            for name in "abc":
                 await put(parts, tmp_path, b"x" * size, name, check=note)
+            # Another folder of the same device.
+            await put(parts, tmp_path / "folder", b"x" * size, "a", check=note)
+            await put(parts, tmp_path / "folder", b"x" * size, "b", check=note)
 
     run(work())
-    assert seen == here
-    assert names(tmp_path) == {"a", "b"}
+    assert seen == [*here, False, here[-1]]
+    assert names(tmp_path) == {"a", "b", "c", "folder"}
+    assert files.asked == 1, "once for each device"
 
 
-def test_short_calls_wait_until_the_network_has_been_fed() -> None:
+def types() -> Iterator[tuple[Path, str]]:
+    """Real folders, and the types that findmnt(8) tells."""
+    for path in ("/", "/tmp", "/dev/shm", "/proc", "/sys", "/run", str(Path.home())):
+        command = ["findmnt", "--noheadings", "--output=FSTYPE", "--target", path]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+        if told and Path(path).is_dir():
+            yield Path(path), told[-1]
+
+
+def file_system(path: Path) -> str | None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return Files().file_system(fd)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(shutil.which("findmnt") is None, reason="findmnt tells what is right")
+def test_the_type_of_a_file_system_is_what_the_system_says() -> None:
+    found = {path: file_system(path) for path, _ in types()}
+    assert found == dict(types())
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("tmpfs", "size=1m"), ("overlay", "lowerdir={0}/a,upperdir={0}/b,workdir={0}/c"), ("bind", "bind")],
+)
+def test_the_type_of_a_file_system_that_has_just_been_mounted(tmp_path: Path, kind: str, options: str) -> None:
+    for name in ("a", "b", "c", "a space"):
+        (tmp_path / name).mkdir()
+    target = tmp_path / "a space"
+    source = str(tmp_path / "a") if kind == "bind" else kind
+    more = [] if kind == "bind" else ["-t", kind]
+    mount = ["mount", *more, "-o", options.format(tmp_path), source, str(target)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip(f"mounting {kind} needs root")
+    try:
+        assert file_system(target) == (file_system(tmp_path) if kind == "bind" else kind)
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+
+
+def test_a_type_that_is_not_told_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> bytes:
+        raise PermissionError(path)
+
+    for read in (fail, lambda path: b"", lambda path: b"mnt_id:\t7\n"):
+        monkeypatch.setattr(Path, "read_bytes", read)
+        assert Files().file_system(0) is None
+
+
+@pytest.mark.parametrize("way", ["part", "pipe", "complete"])
+def test_bodies_reach_disk_and_pipe_through_aiofiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    within = threading.local()
+    seen: list[bool] = []
+
+    def call(function: Callable[..., object], *args: object) -> object:
+        within.aiofiles = True
+        try:
+            return function(*args)
+        finally:
+            within.aiofiles = False
+
+    class Watchful(Told):
+        def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:
+            seen.append(getattr(within, "aiofiles", False))
+            return super().pwritev(fd, chunks, offset)
+
+    class Stream(io.BytesIO):
+        def write(self, data: Any) -> int:
+            seen.append(getattr(within, "aiofiles", False))
+            return super().write(data)
+
+    async def work() -> None:
+        async with opened(files=Watchful("nfs", Clock())) as parts:
+            if way == "part":
+                part = await claimed(parts, tmp_path)
+                await part.begin(resource(3), [])
+                await write(part, 0, [b"abc"])
+            elif way == "pipe":
+                await write(parts.pipe(Stream()), 0, [b"abc"])
+            else:
+                await put(parts, tmp_path, b"abc")
+
+    monkeypatch.setattr("fetchq._disk.threads._in_thread", aiofiles.os.wrap(call))
+    run(work())
+    assert seen
+    assert all(seen)
+
+
+def test_short_calls_are_made_together_after_the_requests_and_before_their_callers_go_on() -> None:
     order: list[str] = []
 
     async def work() -> None:
@@ -107,31 +220,32 @@ def test_short_calls_wait_until_the_network_has_been_fed() -> None:
         async def fetch(name: str) -> None:
             feeding.append(asyncio.create_task(feed(name)))
             await threads.run_short(order.append, f"wrote {name}")
+            order.append(f"next {name}")
 
         feeding: list[asyncio.Task[None]] = []
         await asyncio.gather(fetch("a"), fetch("b"), fetch("c"))
         await threads.aclose()
 
     run(work())
-    assert order == ["sent a", "sent b", "sent c", "wrote a", "wrote b", "wrote c"]
+    assert order == [f"{what} {name}" for what in ("sent", "wrote", "next") for name in "abc"]
 
 
-def test_many_short_calls_leave_the_loop_its_turns() -> None:
-    made: list[int] = []
-    seen: list[int] = []
+def test_a_short_call_that_fails_raises_where_it_was_asked_for() -> None:
+    made: list[str] = []
+
+    def fail() -> None:
+        raise OSError("no")
 
     async def work() -> None:
         threads = Threads(1, Clock())
-        calls = [asyncio.create_task(threads.run_short(made.append, n)) for n in range(3 * MOST_SHORT)]
-        while len(made) < len(calls):
-            await asyncio.sleep(0)
-            seen.append(len(made))
-        await asyncio.gather(*calls)
+        results = await asyncio.gather(
+            threads.run_short(fail), threads.run_short(made.append, "other"), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [OSError, type(None)]
         await threads.aclose()
 
     run(work())
-    assert made == list(range(3 * MOST_SHORT))
-    assert {MOST_SHORT, 2 * MOST_SHORT} <= set(seen)
+    assert made == ["other"]
 
 
 def test_a_short_call_that_nobody_waits_for_any_more_is_not_made() -> None:

@@ -91,10 +91,10 @@ class Unsafe(Files):
         self.nodes[os.fstat(fd).st_ino] = Node()
         return fd
 
-    def name(self, fd: int, name: str, dir_fd: int) -> None:
+    def link_unnamed(self, fd: int, name: str, dir_fd: int) -> None:
         self._step()
         node = self.nodes[os.fstat(fd).st_ino]
-        super().name(fd, name, dir_fd)
+        super().link_unnamed(fd, name, dir_fd)
         self.pending.append(lambda names: names.update({name: node}))
 
     def pwritev(self, fd: int, chunks: Sequence[Buffer], offset: int) -> int:

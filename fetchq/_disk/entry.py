@@ -1,0 +1,66 @@
+"""A file name in an open folder, with its part and its journal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from .._naming import printable
+from .files import Files, remove
+from .journal import Journal, delete, journal_of, load, part_of, save
+
+__all__ = ["Entry"]
+
+
+class Entry(NamedTuple):
+    """The name *name* in the folder *directory*, which is open as *dir_fd*."""
+
+    files: Files
+    directory: Path
+    dir_fd: int
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where the finished file goes."""
+        return self.directory / self.name
+
+    @property
+    def shown(self) -> str:
+        """:attr:`path` as a terminal can show it."""
+        return printable(str(self.path))
+
+    @property
+    def part(self) -> Entry:
+        """The unfinished file."""
+        return self.renamed(part_of(self.name))
+
+    @property
+    def journal_file(self) -> Entry:
+        """The file that holds the journal of the part."""
+        return self.renamed(journal_of(self.name))
+
+    def renamed(self, name: str) -> Entry:
+        """Return another name in the same folder."""
+        return Entry(self.files, self.directory, self.dir_fd, name)
+
+    def stat(self) -> os.stat_result | None:
+        """Return the stat of what has the name, be it a symbolic link; None when nothing has."""
+        return self.files.stat(self.name, self.dir_fd)
+
+    def remove(self) -> None:
+        """Remove the file of that name, if there is one."""
+        remove(self.files, self.name, self.dir_fd)
+
+    def journal(self) -> Journal | None:
+        """Return the journal; None when there is none that can be read."""
+        return load(self.files, journal_of(self.name), self.dir_fd)
+
+    def save(self, journal: Journal, *, durable: bool) -> None:
+        """Replace the journal atomically; the part's lock must be held."""
+        save(self.files, self.name, self.dir_fd, journal, durable=durable)
+
+    def delete_journal(self, *, durable: bool) -> None:
+        """Remove the journal and its draft; the part's lock must be held."""
+        delete(self.files, self.name, self.dir_fd, durable=durable)
