@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from .._disk import Sink
-from .._errors import NetworkError, TooLargeError, TooSlowError
+from .._errors import IntegrityError, NetworkError, TooLargeError, TooSlowError
 from .._models import Buffer
+from .body import Chunks
 from .context import RunContext
 from .segments import Segment
 from .writer import Writer
@@ -26,7 +27,9 @@ class Pump:
     """
 
     def __init__(self, part: Sink, claim: Segment, tools: RunContext, wrote: Callable[[int], None]) -> None:
-        self._writer = Writer(part, wrote)
+        self._writer = Writer(part, self._wrote)
+        self._told = wrote
+        self._unwritten = 0
         self._claim = claim
         self._tools = tools
         self._batch: list[Buffer] = []
@@ -37,7 +40,7 @@ class Pump:
         self._pace = _Pace(tools)
         self._most = tools.settings.disk.max_size
 
-    async def run(self, chunks: AsyncIterator[Buffer]) -> None:
+    async def run(self, chunks: Chunks) -> None:
         """Pump *chunks* until the claim is filled or the body ends.
 
         :raises NetworkError: the body ended before the claim was filled.
@@ -45,10 +48,16 @@ class Pump:
         """
         try:
             async for chunk in chunks:
+                # Before it is stored; what of it lies behind the claim is skipped on purpose.
+                chunks.use(len(chunk))
                 if await self._take(chunk):
                     break
         finally:
             await self._drain()
+        if self._unwritten:
+            raise IntegrityError(
+                f"{self._unwritten} bytes were received and not written: a fault in fetchq, please report it."
+            )
         claim = self._claim
         if claim.stop is not None and claim.position < claim.stop:
             raise NetworkError(f"The connection closed {claim.stop - claim.position} bytes too early.")
@@ -65,6 +74,7 @@ class Pump:
         if len(chunk):
             self._batch.append(chunk)
             self._size += len(chunk)
+            self._unwritten += len(chunk)
             self._soon()
         filled = claim.stop is not None and claim.position >= claim.stop
         if filled or self._size >= self._tools.settings.disk.buffer or now - self._flushed >= FLUSH_SECONDS:
@@ -97,6 +107,10 @@ class Pump:
             await self._writer.room()
         if self._batch:
             self._writer.put_nowait(*self._cut())
+
+    def _wrote(self, size: int) -> None:
+        self._unwritten -= size
+        self._told(size)
 
     async def _drain(self) -> None:
         """Bring to disk whatever has come, also when the body broke off or the job is cancelled."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .._errors import ChangedError, DiskError, FetchError, NetworkError
+from .._errors import ChangedError, DiskError, FetchError, IntegrityError, NetworkError
 from .context import RunContext
 from .mirrors import Mirrors
 from .segments import Segment, SegmentQueue
@@ -132,7 +132,7 @@ class SegmentedDownload:
         self._staffed(len(self._tasks))
         if error is None:
             return
-        if isinstance(error, (ChangedError, DiskError)) or not isinstance(error, FetchError):
+        if isinstance(error, (ChangedError, DiskError, IntegrityError)) or not isinstance(error, FetchError):
             raise error
         self._quiet_until = self._clock() + QUIET_SECONDS
         if claim.position == claim.first and (self._tasks or not isinstance(error, NetworkError)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from .._events import AttemptFailed, JobStarted, Planned, Progressed
 from .._http import Response
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, Span, redact
 from .._ranges import Answer, Ask
-from . import body as _body
 from . import checks
+from .body import Body, Chunks, DecodedBody, Decoder, TrimmedBody
 from .checks import UNKNOWN_END
 from .context import RunContext
 from .counters import Counters
-from .decode import Decoder
 from .mirrors import Mirrors
 from .outcome import kept, stuck, vouched
 from .pump import Pump
@@ -184,16 +183,16 @@ class Transfer:
         checks.check_length(self.job, seen, self._tools.settings.disk.max_size)
         restarts = self._refused or (answer.reason if self._sink is not None and self._sink.spans else "")
         self._framed = checks.framed(reply.headers, reply.status, reply.version)
-        chunks = reply.chunks()
+        whole = Body(reply)
+        chunks: Chunks = whole
         if self._sink is None:
             disk = self._tools.settings.disk
             named = _naming.name_from(reply.headers, reply.url, dotfiles=disk.dotfiles)
             directory, name = checks.place(self.job, disk.dir, named)
-            if seen.length is not None and seen.length <= disk.buffer:
-                head = await _body.first(chunks, seen.length)
-                if sum(map(len, head)) == seen.length and not checks.decodes(seen, name):
-                    return await self._put(directory, name, seen, head, answer)
-                chunks = _body.chain(head, chunks)
+            if seen.length is not None and seen.length <= disk.buffer and not checks.decodes(seen, name):
+                complete = await whole.complete(seen.length)
+                if complete is not None:
+                    return await self._put(directory, name, seen, complete, answer)
             found = await self._claim(directory, name, seen)
             if found is not None:
                 return self._kept(found)
@@ -206,7 +205,7 @@ class Transfer:
             # The length is of the coded body, and no validator is of the bytes that will be in the part.
             self._known, body = replace(seen, length=None), Span(0, UNKNOWN_END)
             most = self._tools.settings.disk.max_size or self._tools.settings.network.max_decoded
-            chunks = _body.decoded(chunks, Decoder(seen.encoding or "", most))
+            chunks = DecodedBody(whole, Decoder(seen.encoding or "", most))
             await self._begin(Resource(seen.url))
         else:
             await self._begin(seen)
@@ -220,15 +219,16 @@ class Transfer:
         self._known = replace(self._known, length=length, ranges=True, digests=dict(seen.digests))
         await self._begin(self._known)
         self._plan("resume", answer.reason, self._known)
-        chunks = reply.chunks()
+        rest = Body(reply)
+        chunks: Chunks = rest
         if answer.body.start < ask.span.start and self._sink is not None:
             before = ask.span.start - answer.body.start
             lead = min(before, self._tools.settings.disk.overlap)
             known = await self._sink.read(Span(ask.span.start - lead, ask.span.start))
-            chunks = _body.trim(chunks, before, known)
+            chunks = TrimmedBody(rest, before, known)
         return await self._stream(chunks, Span(ask.span.start, min(answer.body.stop, ask.span.stop)))
 
-    async def _stream(self, chunks: AsyncIterator[Buffer], body: Span) -> Result | None:
+    async def _stream(self, chunks: Chunks, body: Span) -> Result | None:
         """Pump *chunks* into the part, with as many connections as help; None when holes are left."""
         sink, known = self._sink, self._known
         assert sink is not None and known is not None  # noqa: S101, PT018 - begun before
@@ -256,7 +256,7 @@ class Transfer:
                 raise ChangedError(f"{self._origin.host} has another version of the file now: starting over.")
             if answer.action != "slice" or answer.body is None or answer.body.start != claim.position:
                 raise ProtocolError(f"{self._origin.host} does not serve a second range: {answer.reason}.")
-            await Pump(self._sink, claim, self._tools, self._wrote).run(reply.chunks())
+            await Pump(self._sink, claim, self._tools, self._wrote).run(Body(reply))
         finally:
             await reply.aclose()
 
