@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol, Self
 
 from .._errors import ChangedError, IntegrityError, ProtocolError, TooLargeError
-from .._http import Response
 from .._models import Buffer
+from .context import Reply
 
 __all__ = ["Body", "Chunks", "DecodedBody", "Decoder", "TrimmedBody"]
 
@@ -43,7 +43,7 @@ class Body:
     a gap.
     """
 
-    def __init__(self, reply: Response) -> None:
+    def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._chunks = reply.chunks()
         self._ahead: deque[Buffer] = deque()
@@ -85,6 +85,12 @@ class Body:
             raise
         self._balance(len(chunk))
         return chunk
+
+    async def aclose(self) -> None:
+        """Close the reply, and the iterator that its chunks came from."""
+        await self._reply.aclose()
+        if isinstance(self._chunks, AsyncGenerator):
+            await self._chunks.aclose()
 
     def _balance(self, unused: int) -> None:
         """Compare the bytes used, and the *unused* ones at hand, with those received."""
