@@ -54,9 +54,9 @@ def resumable_method(job: Job) -> bool:
     return job.method.upper() == "GET" and job.content is None and job.json is None and not job.form
 
 
-def continues(known: Resource | None, seen: Resource) -> bool:
+def continues(known: Resource, seen: Resource) -> bool:
     """Whether a part begun with *known*, found only under the server's own name, is of this resource."""
-    return known is not None and not seen.encoding and _ranges.same_resource(known, seen) is not False
+    return not seen.encoding and _ranges.same_resource(known, seen) is not False
 
 
 def splittable(job: Job, known: Resource, queue: Queue) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import _digests, _naming, _ranges, _retry
-from .._disk import Existing, Finished, Identity
+from .. import _ranges, _retry
+from .._disk import Existing, Finished
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
 from .._events import AttemptFailed, Planned
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
@@ -23,6 +22,7 @@ from .pump import Pump
 from .segmented import SegmentedDownload, SegmentError
 from .segments import UNKNOWN_END, SegmentQueue
 from .states import Answered, Begun, Empty, State
+from .target import Target
 
 __all__ = ["Transfer"]
 
@@ -48,7 +48,7 @@ class Transfer:
         self.number = number
         self._context = context
         self._settings = context.settings
-        self._identity = Identity(job.url)
+        self._target = Target(job, context)
         self._mirrors = Mirrors(job, context)
         self._counters = Counters(number, context.observe)
         self._policy = context.settings.retry
@@ -57,7 +57,6 @@ class Transfer:
         self._began = context.clock()
         # What the next request, or the next attempt, starts from; None: it is not known where the bytes go.
         self._state: State | None = None
-        self._name = ""
         self._received: Callable[[], None] = lambda: None
         # Kinds of errors that have restarted the job: each does so once without a pause.
         self._restarted: set[str] = set()
@@ -96,14 +95,17 @@ class Transfer:
     @property
     def name(self) -> str:
         """The target's name, or the best guess before the server has answered."""
-        return self._name or self.job.out or _naming.guess(self.job.url)
+        return self._target.name
 
     # --- find
 
     async def _attempt(self) -> Result:
         self._context.fetcher.check(self.job)
-        if self._state is None and isinstance(found := await self._find(), Existing):
-            return self._kept(found)
+        if self._state is None:
+            found = await self._target.find()
+            if isinstance(found, Existing):
+                return self._kept(found)
+            self._take_over(found)
         for _ in range(MOST_ASKS):
             state = self._state
             if isinstance(state, Begun) and state.complete:
@@ -115,36 +117,11 @@ class Transfer:
                 return result
         raise ProtocolError(f"{self._mirrors.host} gave no usable answer {MOST_ASKS} times.", transient=True)
 
-    async def _find(self) -> Existing | State | None:
-        """Look for the part of an earlier run before anything is asked."""
-        if self._piped:
-            return self._enter(Empty(self._context.pipe()))
-        directory, name = checks.place(self.job, self._settings.disk.dir)
-        if not checks.resumable_method(self.job) or not self._context.parts.left_behind(directory):
-            return None
-        name = name or _naming.guess(self.job.url)
-        found = self._context.parts.peek(directory, name, self._identity)
-        return None if found is None else await self._claim(directory, found, None)
-
-    async def _claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | State:
-        """Lock the part of *name*, and take over what an earlier run has left in it."""
-        part = await self._context.parts.claim(
-            directory,
-            name,
-            self._identity,
-            same=lambda found: checks.same_file(found, seen),
-            digests=checks.digests(self.job, seen),
-            length=seen.length if seen is not None and not seen.encoding else None,
-        )
-        if isinstance(part, Existing):
-            return part
-        self._name = part.name
-        journal = part.journal
-        if journal is None or not part.spans or not checks.resumable_method(self.job):
-            return self._enter(Empty(part))
-        self._counters.found(_ranges.total(part.spans))
-        known = Resource(journal.url, journal.length, journal.etag, journal.last_modified)
-        return self._enter(Begun(part, known))
+    def _take_over(self, state: State | None) -> None:
+        """Go on with the part that was found, and count what an earlier run has left in it."""
+        self._state = state
+        if isinstance(state, Begun):
+            self._counters.found(_ranges.total(state.sink.spans))
 
     # --- ask
 
@@ -164,7 +141,7 @@ class Transfer:
             if isinstance(state, Begun):
                 if ask.span is not None and answer.body is not None:
                     return await self._slice(state, answered, ask.span, answer.body)
-                self._enter(state.after(answer, seen, self._counters.have))
+                self._state = state.after(answer, seen, self._counters.have)
             return None
         finally:
             await body.aclose()
@@ -173,7 +150,7 @@ class Transfer:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
         if not state.sink.spans or state.refused or checks.decodes(state.known, state.sink.name):
             return state, Ask()
-        overlap = 0 if self._piped else self._settings.disk.overlap
+        overlap = 0 if self._target.piped else self._settings.disk.overlap
         ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=state.plain)
         if ask.condition is None and ask.compare == 0:
             return await self._restart(state, "nothing proves that the server still has the same file"), Ask()
@@ -201,35 +178,26 @@ class Transfer:
 
     async def _locate(self, answered: Answered) -> Result | State:
         """Settle the name, and keep a small body there and then."""
-        reply, seen, disk = answered.reply, answered.seen, self._settings.disk
-        named = _naming.name_from(reply.headers, reply.url, dotfiles=disk.dotfiles)
-        directory, name = checks.place(self.job, disk.dir, named)
-        if seen.length is not None and seen.length <= disk.buffer and not checks.decodes(seen, name):
-            chunks = await answered.body.complete(seen.length)
+        seen = answered.seen
+        directory, name = self._target.place(answered.reply)
+        small = seen.length is not None and seen.length <= self._settings.disk.buffer
+        if small and not checks.decodes(seen, name):
+            chunks = await answered.body.complete(seen.length or 0)
             if chunks is not None:
                 return await self._put(directory, name, answered, chunks)
-        found = await self._claim(directory, name, seen)
-        return self._kept(found) if isinstance(found, Existing) else found
+        found = await self._target.claim(directory, name, seen)
+        if isinstance(found, Existing):
+            return self._kept(found)
+        self._take_over(found)
+        return found
 
     async def _put(self, directory: Path, name: str, answered: Answered, chunks: Sequence[Buffer]) -> Result:
-        """Keep a body that arrived whole: one step, no journal."""
-        seen = answered.seen
-        self._name = name
-        await self._context.pace(seen.length or 0)
+        """Keep a body that arrived whole."""
+        seen, size = answered.seen, answered.seen.length or 0
+        await self._context.pace(size)
         self._plan("fresh", answered.answer.reason, seen)
-        file = await self._context.parts.put(
-            directory,
-            name,
-            self._identity,
-            same=lambda found: checks.same_file(found, seen),
-            digests=checks.digests(self.job, seen),
-            chunks=chunks,
-            algorithms=self._algorithms(seen),
-            mtime=_retry.http_date(seen.last_modified),
-            check=partial(self._check, seen),
-            aside=self._received,
-        )
-        self._counters.wrote(seen.length or 0)
+        file = await self._target.put(directory, name, seen, chunks, self._received)
+        self._counters.wrote(size)
         return self._kept(file, seen, framed=checks.framed(answered.reply))
 
     async def _from_zero(self, empty: Empty, answered: Answered, restarts: str) -> Result | None:
@@ -270,37 +238,27 @@ class Transfer:
         segments = SegmentQueue(length, lambda: sink.spans, self._context.clock)
         first = segments.start(span.start, span.stop)
         pumped = Pump(chunks, sink, first, self._context, self._counters.wrote).run()
-        if not self._piped and checks.splittable(self.job, known, self._settings.queue):
+        if not self._target.piped and checks.splittable(self.job, known, self._settings.queue):
             download = SegmentedDownload(begun, segments, self._context, self._mirrors, self._counters)
             await download.run(pumped, first)
         else:
             await pumped
         if known.length is None:
-            begun = begun._replace(known=replace(known, length=first.position))
-            self._enter(begun)
+            self._state = begun = begun._replace(known=replace(known, length=first.position))
         return await self._finish(begun) if begun.complete else None
 
     # --- finish
 
     async def _finish(self, state: Begun) -> Result:
         """Verify, and give the file its name."""
-        known = state.known
-        checks.check_length(self.job, known, self._settings.disk.max_size)
+        checks.check_length(self.job, state.known, self._settings.disk.max_size)
         self._received()
-        finished = await state.sink.finish(
-            size=known.length or 0,
-            mtime=_retry.http_date(known.last_modified),
-            check=partial(self._check, known),
-        )
+        finished = await self._target.finish(state)
         self._state = None
-        return self._kept(finished, known, framed=state.framed)
-
-    def _check(self, seen: Resource, digests: Mapping[str, str]) -> None:
-        name = "standard output" if self._piped else self._name
-        _digests.compare(checks.digests(self.job, seen), digests, name)
+        return self._kept(finished, state.known, framed=state.framed)
 
     def _kept(self, file: Finished | Existing, seen: Resource | None = None, *, framed: bool = True) -> Result:
-        path = None if self._piped else file.path
+        path = None if self._target.piped else file.path
         if isinstance(file, Existing):
             return self._result("skipped", path=path, size=file.size, reason=file.reason)
         verified = "digest" if checks.digests(self.job, seen) else "length" if framed else "nothing"
@@ -330,12 +288,12 @@ class Transfer:
             segment=segment,
             repeated=error.kind in self._restarted,
             mirrors=self._mirrors.others,
-            restartable=not self._piped,
+            restartable=not self._target.piped,
         )
         decision = _retry.decide(error, failure, self._policy, self._context.random)
-        if isinstance(error, ChecksumError) and not self._piped and self._state is not None:
+        if isinstance(error, ChecksumError) and not self._target.piped and self._state is not None:
             await self._state.sink.spoil()
-            self._enter(Empty(self._state.sink))
+            self._state = Empty(self._state.sink)
             self._counters.restarted()
         if decision.kind == "give_up":
             await self.close()
@@ -353,7 +311,7 @@ class Transfer:
         elif decision.kind in {"next_mirror", "drop_mirror"}:
             self._mirrors.turn(drop=decision.kind == "drop_mirror")
             if isinstance(self._state, Begun):
-                self._enter(self._state.elsewhere())
+                self._state = self._state.elsewhere()
 
     async def _restart(self, state: State, reason: str) -> Empty:
         """Begin at the first byte again, in the same part.
@@ -366,28 +324,15 @@ class Transfer:
                 raise ChangedError(f"{out}: {reason.removesuffix('.')}.", transient=False)
             await state.sink.reset()
         self._counters.restarted()
-        empty = Empty(state.sink)
-        self._enter(empty)
+        self._state = empty = Empty(state.sink)
         return empty
 
     # --- small facts
 
-    @property
-    def _piped(self) -> bool:
-        return self.job.out == "-"
-
-    def _enter(self, state: State) -> State:
-        """Keep *state* as the one that the next request, or the next attempt, starts from."""
-        self._state = state
-        return state
-
     async def _begin(self, begun: Begun, noted: Resource) -> None:
         """Enter *begun*, and note in its journal what its bytes are of."""
-        self._enter(begun)
-        await begun.sink.begin(noted, self._algorithms(noted))
-
-    def _algorithms(self, seen: Resource) -> list[str]:
-        return checks.algorithms(self.job, seen, sha256=self._settings.disk.sha256)
+        self._state = begun
+        await self._target.begin(begun.sink, noted)
 
     def _plan(self, kind: PlanKind, reason: str, seen: Resource) -> None:
         resumable = seen.ranges and checks.resumable_method(self.job) and not seen.encoding
