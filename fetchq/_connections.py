@@ -1,4 +1,4 @@
-"""How many connections may be open, in all and to one host; and who may have a spare one."""
+"""How many connections may be open, in all and to one host; and which file gets a spare one."""
 
 from __future__ import annotations
 
@@ -6,41 +6,47 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Borrower", "Budget"]
+__all__ = ["Budget", "Splittable"]
 
 
-class Borrower(Protocol):
-    """A file that may be fetched over more connections than the one of its job."""
+class Splittable(Protocol):
+    """A file that can be fetched over more connections than the one of its job."""
 
     @property
     def host(self) -> str:
         """The host that its connections are counted for."""
 
     @property
-    def staff(self) -> int:
-        """Connections at work."""
+    def connections(self) -> int:
+        """Connections that it has."""
 
     @property
-    def hires(self) -> bool:
-        """Tell whether it may have more."""
+    def may_grow(self) -> bool:
+        """Whether it may have one more."""
 
     @property
     def longest(self) -> float:
-        """Seconds that the longest of its spans that may be divided takes still."""
+        """Seconds that remain for the longest of its segments that can be divided."""
 
     @property
     def work(self) -> float:
-        """Seconds that a single connection would need for it."""
+        """Seconds that a single connection would need for what remains."""
 
-    def hire(self) -> bool:
-        """Put one more connection to work; False where that is worth nothing."""
+    def grow(self, share: float) -> bool:
+        """Take and use one more connection; False if that gains nothing.
+
+        :param share: seconds until all files end, were the connections shared equally.
+        """
 
 
 class Budget:
-    """Counts connections. Jobs come first; a running job may borrow what no job wants.
+    """Counts connections. Jobs come first; a running job may have those that no job waits for.
 
     :param total: connections in all.
     :param per_host: connections to one host.
+    :ivar splittable: files that could use spare connections.
+    :ivar wanted: a job waits for a connection: files return their extra ones at their next step.
+    :ivar freed: called whenever a connection was given back.
     """
 
     def __init__(self, total: int, per_host: int) -> None:
@@ -49,16 +55,17 @@ class Budget:
         self.used = 0
         self._hosts: Counter[str] = Counter()
         self._whole: set[str] = set()
-        # Files that would take what is to spare.
-        self.borrowers: list[Borrower] = []
-        # True while a job waits for a connection: borrowers give theirs back at their next step.
+        self.splittable: list[Splittable] = []
         self.wanted = False
-        # Is called whenever a connection was given back.
         self.freed: Callable[[], None] = lambda: None
 
     def free(self, host: str) -> bool:
-        """Tell whether one more connection to *host* is within both bounds."""
+        """Whether one more connection to *host* is within both bounds."""
         return self.used < self.total and self._hosts[host] < self.per_host
+
+    def spare(self, host: str) -> bool:
+        """Whether one more connection to *host* is free and no job waits for it."""
+        return not self.wanted and self.free(host)
 
     def take(self, host: str) -> bool:
         """Take a connection to *host* if there is one."""
@@ -68,34 +75,6 @@ class Budget:
         self._hosts[host] += 1
         return True
 
-    def lends(self, host: str) -> bool:
-        """Tell whether a connection to *host* is to spare: no job wants it."""
-        return not self.wanted and self.free(host)
-
-    def borrow(self, host: str) -> bool:
-        """Take a connection that is to spare."""
-        return self.lends(host) and self.take(host)
-
-    def lend(self) -> None:
-        """Hand out what is to spare, each connection to the file that would end last."""
-        while not self.wanted and self.used < self.total:
-            last = max(filter(self._open, self.borrowers), key=lambda one: one.longest, default=None)
-            if last is None or not last.hire():
-                break
-
-    def fair(self, host: str) -> float:
-        """Give the seconds after which all files would end together, with equal shares of the connections."""
-        near = [borrower for borrower in self.borrowers if borrower.host == host]
-        return max(self._share(self.borrowers, self.total), self._share(near, self.per_host))
-
-    def _share(self, borrowers: list[Borrower], connections: int) -> float:
-        """Divide the work of those who may have more over the connections that the others leave."""
-        left = connections - sum(one.staff for one in borrowers if not self._open(one))
-        return sum(one.work for one in borrowers if self._open(one)) / max(1, left)
-
-    def _open(self, borrower: Borrower) -> bool:
-        return borrower.hires and self.free(borrower.host)
-
     def give(self, host: str) -> None:
         """Give a connection back."""
         self.used -= 1
@@ -104,10 +83,30 @@ class Budget:
             del self._hosts[host]
         self.freed()
 
+    def distribute(self) -> None:
+        """Give the spare connections to files, each to the one that would end last."""
+        while not self.wanted and self.used < self.total:
+            last = max(filter(self._grows, self.splittable), key=lambda file: file.longest, default=None)
+            if last is None or not last.grow(self._share(last.host)):
+                break
+
+    def _share(self, host: str) -> float:
+        """Return the seconds until all files end, with equal shares of all connections and of the host's."""
+        near = [file for file in self.splittable if file.host == host]
+        return max(self._mean(self.splittable, self.total), self._mean(near, self.per_host))
+
+    def _mean(self, files: list[Splittable], connections: int) -> float:
+        """Divide the work of the files that may grow by the connections that the others leave."""
+        left = connections - sum(file.connections for file in files if not self._grows(file))
+        return sum(file.work for file in files if self._grows(file)) / max(1, left)
+
+    def _grows(self, file: Splittable) -> bool:
+        return file.may_grow and self.free(file.host)
+
     def leave_whole(self, host: str) -> None:
-        """Split no other file of *host*: it has shown that it minds."""
+        """Split no more files of *host*: it has refused a second connection for one."""
         self._whole.add(host)
 
     def splits(self, host: str) -> bool:
-        """Tell whether *host* does not mind several connections for a file, as far as is known."""
+        """Whether *host* has never refused a second connection for a file."""
         return host not in self._whole

@@ -19,6 +19,7 @@
     │   └── TooLargeError     7     larger than ``--max-size`` or another limit of the settings
     ├── StatusError           8     the server answered with an error status
     ├── ChecksumError         9     right length, wrong bytes
+    ├── IntegrityError        1     the bytes stored are not those received: a fault in fetchq
     └── StoppedError        130     the run was stopped before this job ended
 
 *transient* means: another attempt may succeed. A FetchError ends one job; any other exception is a bug and ends
@@ -37,6 +38,7 @@ __all__ = [
     "DiskFullError",
     "ExistsError",
     "FetchError",
+    "IntegrityError",
     "LockedError",
     "NetworkError",
     "ProtocolError",
@@ -175,6 +177,13 @@ class ChecksumError(FetchError):
     """The file is complete, but a digest differs from the expected one."""
 
     exit_code = 9
+
+
+class IntegrityError(FetchError):
+    """The bytes about to be stored are not those that were received, by their count: a fault in fetchq.
+
+    They were not stored, so what is in the part is right, and the same command goes on from there.
+    """
 
 
 class StoppedError(FetchError):

@@ -190,13 +190,13 @@ class Scheduler(Generic[J, R]):
     # --- starting
 
     def _start(self) -> None:
-        """Start every job that the budget allows, then lend spare connections to running ones."""
+        """Start every job that the budget allows, then give spare connections to running ones."""
         self._end_waits()
         full = self._full
         while not full and (job := self._pop()) is not None:
             self._spawn(self._work(job))
         self._budget.wanted = not full and self._ready_count > 0
-        self._budget.lend()
+        self._budget.distribute()
 
     def _end_waits(self) -> None:
         """Move the jobs whose next attempt is due from the waiting to the ready ones."""

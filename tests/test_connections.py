@@ -40,16 +40,16 @@ def test_what_is_to_spare(taken: str, wanted: bool, spare: str) -> None:
     budget = Budget(2, 1)
     budget.wanted = wanted
     assert all(budget.take(host) for host in taken)
-    assert [host for host in "ab" if budget.lends(host)] == [*spare]
+    assert [host for host in "ab" if budget.spare(host)] == [*spare]
 
 
-def test_jobs_come_before_borrowers() -> None:
+def test_a_connection_that_a_job_waits_for_is_not_spare() -> None:
     budget = Budget(2, 2)
     budget.wanted = True
-    assert not budget.borrow("a")
+    assert not budget.spare("a")
     assert budget.take("a")
     budget.wanted = False
-    assert budget.borrow("a")
+    assert budget.spare("a")
 
 
 def test_a_host_that_minds_is_left_whole() -> None:
@@ -60,7 +60,7 @@ def test_a_host_that_minds_is_left_whole() -> None:
     assert budget.take("a")
 
 
-def test_whoever_waits_is_told() -> None:
+def test_a_connection_that_is_given_back_is_announced() -> None:
     budget, told = Budget(1, 1), []
     budget.freed = lambda: told.append("freed")
     budget.take("a")
@@ -70,47 +70,47 @@ def test_whoever_waits_is_told() -> None:
 
 @dataclass
 class File:
-    """A file of so many seconds of work, on *staff* connections of at most *most*."""
+    """A file of *work* seconds, on *connections* of at most *most*."""
 
     work: float
     budget: Budget
     host: str = "a"
     most: int = 4
-    staff: int = 1
+    connections: int = 1
     asked: int = 0
 
     def __post_init__(self) -> None:
         self.budget.take(self.host)
-        self.budget.borrowers.append(self)
+        self.budget.splittable.append(self)
 
     @property
-    def hires(self) -> bool:
-        return self.staff < self.most
+    def may_grow(self) -> bool:
+        return self.connections < self.most
 
     @property
     def longest(self) -> float:
-        return self.work / self.staff
+        return self.work / self.connections
 
-    def hire(self) -> bool:
+    def grow(self, share: float) -> bool:
         self.asked += 1
-        taken = self.longest > self.budget.fair(self.host) and self.budget.borrow(self.host)
-        self.staff += taken
+        taken = self.longest > share and self.budget.take(self.host)
+        self.connections += taken
         return taken
 
 
-def test_what_is_to_spare_goes_to_the_file_that_would_end_last() -> None:
+def test_spare_connections_go_to_the_file_that_would_end_last() -> None:
     budget = Budget(8, 8)
     files = [File(work, budget, most=8) for work in (10.0, 60.0, 10.0)]
-    budget.lend()
-    assert [file.staff for file in files] == [1, 6, 1]
+    budget.distribute()
+    assert [file.connections for file in files] == [1, 6, 1]
 
 
-def test_nothing_is_lent_while_a_job_waits() -> None:
+def test_nothing_is_distributed_while_a_job_waits() -> None:
     budget = Budget(8, 8)
     file = File(60.0, budget)
     budget.wanted = True
-    budget.lend()
-    assert (file.staff, file.asked) == (1, 0)
+    budget.distribute()
+    assert (file.connections, file.asked) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -128,23 +128,23 @@ def test_when_files_with_equal_shares_would_end(
     bounds: tuple[int, int], files: list[tuple[float, str, int, int]], seconds: float
 ) -> None:
     budget = Budget(*bounds)
-    for work, host, most, staff in files:
-        File(work, budget, host, most, staff)
-    assert budget.fair("a") == seconds
+    for work, host, most, connections in files:
+        File(work, budget, host, most, connections)
+    assert budget._share("a") == seconds
 
 
 def test_a_file_that_may_have_no_more_leaves_the_rest_to_the_others() -> None:
     budget = Budget(8, 8)
     files = [File(100.0, budget, most=2), File(10.0, budget, most=8)]
-    budget.lend()
-    assert [file.staff for file in files] == [2, 6]
+    budget.distribute()
+    assert [file.connections for file in files] == [2, 6]
 
 
 def test_a_full_host_does_not_keep_connections_from_another() -> None:
     budget = Budget(8, 2)
     files = [File(100.0, budget), File(10.0, budget, host="b")]
-    budget.lend()
-    assert [file.staff for file in files] == [2, 2]
+    budget.distribute()
+    assert [file.connections for file in files] == [2, 2]
 
 
 @pytest.mark.parametrize(

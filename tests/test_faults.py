@@ -387,6 +387,14 @@ def test_a_dead_mirror_is_left_for_the_next(origin: Origin, tmp_path: Path) -> N
     assert len(origin.asked("/a/f.bin")) == 1
 
 
+def test_a_mirror_whose_bytes_are_wrong_twice_is_left_for_the_next(origin: Origin, tmp_path: Path) -> None:
+    wrong = origin.serve("/a/f.bin", NEWER, repeat=True)
+    job = fetchq.Job(wrong, mirrors=(origin.serve("/b/f.bin", FILE),), checksum=f"sha256:{FILE.sha256}")
+    assert fetch(job, tmp_path).error is None
+    assert (tmp_path / "f.bin").read_bytes() == FILE.data
+    assert (len(origin.asked("/a/f.bin")), len(origin.asked("/b/f.bin"))) == (2, 1)
+
+
 def test_a_page_for_people_is_refused_where_the_size_is_known(origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/f.bin", FILE, error_page, repeat=True)
     result = fetch(fetchq.Job(url, size=SIZE), tmp_path)

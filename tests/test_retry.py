@@ -1,17 +1,34 @@
-"""Error and attempt -> wait how long, or give up."""
+"""Status -> error; error and the facts of its attempt -> what follows."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
-from fetchq._errors import AuthenticationError, DiskError, NetworkError, StatusError
-from fetchq._retry import GOOD, error_for, http_date, retry_after, wait_before
+from fetchq._errors import (
+    AuthenticationError,
+    ChangedError,
+    ChecksumError,
+    DiskError,
+    DiskFullError,
+    FetchError,
+    IntegrityError,
+    NetworkError,
+    ProtocolError,
+    StatusError,
+    TimedOutError,
+    TLSError,
+    TooLargeError,
+    UsageError,
+)
+from fetchq._retry import GOOD, Decision, Failure, decide, error_for, http_date, retry_after
 from fetchq._settings import Retry
 
+POLICY = Retry(retries=5)
 NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 
 
@@ -117,35 +134,128 @@ def test_no_date_is_no_date(text: str | None) -> None:
     assert http_date(text) is None
 
 
-@pytest.mark.parametrize(("failures", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0)])
-def test_backoff_doubles_and_jitters_over_its_full_width(failures: int, bound: float) -> None:
-    error = NetworkError("gone")
-    policy = Retry(retries=10)
-    assert wait_before(error, failures, policy, lambda: 0.0) == 0.0
-    assert wait_before(error, failures, policy, lambda: 0.5) == bound / 2
+# --- what follows from an error
 
 
-def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:
-    assert (
-        wait_before(NetworkError("gone"), 10_000, Retry(retries=math.inf), lambda: 1.0) == Retry().backoff_max
-    )
+def decided(error: FetchError, policy: Retry = POLICY, chance: float = 0.0, **facts: Any) -> Decision:
+    return decide(error, Failure(**facts), policy, lambda: chance)
+
+
+GONE = NetworkError("gone")
+REFUSED = StatusError("no", status=404)
+FORBIDDEN = StatusError("no", status=403)
+CHANGED = ChangedError("new")
+STUCK = ChangedError("out already", transient=False)
+WRONG = ChecksumError("wrong")
+LAST: dict[str, Any] = {"failures": 5}
 
 
 @pytest.mark.parametrize(
-    ("retries", "failures", "again"),
-    [(5, 4, True), (5, 5, False), (1, 1, False), (0, 1, False), (math.inf, 99, True)],
+    ("error", "facts", "kind"),
+    [
+        # Transient: from where it broke off, as long as that brings something.
+        (GONE, {}, "again"),
+        (GONE, {"failures": 4}, "again"),
+        (GONE, LAST, "give_up"),
+        (GONE, {"mirrors": True}, "next_mirror"),
+        (GONE, {**LAST, "mirrors": True}, "give_up"),
+        (TimedOutError("late"), {}, "again"),
+        (StatusError("busy", status=503, transient=True), {}, "again"),
+        # Permanent: another server may do better, the same one will not.
+        (REFUSED, {}, "give_up"),
+        (REFUSED, {"mirrors": True}, "drop_mirror"),
+        (REFUSED, {**LAST, "mirrors": True}, "drop_mirror"),
+        (TLSError("no trust"), {"mirrors": True}, "drop_mirror"),
+        (AuthenticationError("who?"), {"mirrors": True}, "drop_mirror"),
+        (ProtocolError("not HTTP"), {"mirrors": True}, "drop_mirror"),
+        (TooLargeError("5 GB"), {"mirrors": True}, "drop_mirror"),
+        # Permanent, and no server's fault.
+        (FetchError("strange"), {"mirrors": True}, "give_up"),
+        (UsageError("no URL"), {"mirrors": True}, "give_up"),
+        (DiskError("read-only"), {"mirrors": True}, "give_up"),
+        (DiskFullError("full"), {"mirrors": True}, "give_up"),
+        (IntegrityError("miscounted"), {"mirrors": True}, "give_up"),
+        # A segment that was refused says nothing about the file.
+        (REFUSED, {"segment": True}, "again"),
+        (ProtocolError("no second range"), {"segment": True}, "again"),
+        (REFUSED, {"segment": True, **LAST}, "give_up"),
+        (REFUSED, {"segment": True, "mirrors": True}, "next_mirror"),
+        # A signed URL may have expired, once.
+        (FORBIDDEN, {}, "give_up"),
+        (FORBIDDEN, {"redirected": True}, "again"),
+        (FORBIDDEN, {"redirected": True, "failures": 2}, "give_up"),
+        (REFUSED, {"redirected": True}, "give_up"),
+        # The file changed: from its first byte, unless bytes are out that cannot be taken back.
+        (CHANGED, {}, "restart"),
+        (CHANGED, {**LAST, "mirrors": True}, "restart"),
+        (CHANGED, {"repeated": True}, "restart"),
+        (CHANGED, {"repeated": True, **LAST}, "give_up"),
+        (STUCK, {}, "give_up"),
+        (STUCK, {"mirrors": True}, "give_up"),
+        # Wrong bytes: once more, then from elsewhere.
+        (WRONG, {}, "restart"),
+        (WRONG, LAST, "restart"),
+        (WRONG, {"repeated": True}, "give_up"),
+        (WRONG, {"mirrors": True}, "restart"),
+        (WRONG, {"repeated": True, "mirrors": True}, "drop_mirror"),
+        (WRONG, {"restartable": False}, "give_up"),
+        (WRONG, {"restartable": False, "mirrors": True}, "give_up"),
+    ],
 )
-def test_retries_counts_attempts_in_a_row(retries: float, failures: int, again: bool) -> None:
-    assert (
-        wait_before(NetworkError("gone"), failures, Retry(retries=retries), lambda: 0.0) is not None
-    ) is again
+def test_what_follows_from_an_error(error: FetchError, facts: dict[str, Any], kind: str) -> None:
+    decision = decided(error, **facts)
+    assert decision.kind == kind
+    assert decision.reason
+    assert decision.wait == 0.0
 
 
-def test_what_is_not_transient_is_not_tried_again() -> None:
-    assert wait_before(DiskError("full"), 1, Retry(), lambda: 0.0) is None
+@pytest.mark.parametrize(
+    ("error", "facts", "waits"),
+    [
+        (GONE, {}, True),
+        (GONE, {"mirrors": True}, True),
+        (REFUSED, {"segment": True}, True),
+        (CHANGED, {"repeated": True}, True),
+        (CHANGED, {}, False),
+        (WRONG, {}, False),
+        (REFUSED, {"mirrors": True}, False),
+        (REFUSED, {}, False),
+    ],
+)
+def test_what_is_worth_a_pause(error: FetchError, facts: dict[str, Any], waits: bool) -> None:
+    assert decided(error, chance=1.0, **facts).wait == (POLICY.backoff if waits else 0.0)
 
 
-def test_the_servers_wish_is_honoured_up_to_a_bound() -> None:
+def test_the_reason_names_how_often_it_failed() -> None:
+    assert decided(GONE, **LAST).reason == "5 attempts in a row brought nothing"
+
+
+@pytest.mark.parametrize(("failures", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0)])
+def test_backoff_doubles_and_jitters_over_its_full_width(failures: int, bound: float) -> None:
+    policy = Retry(retries=10)
+    assert decided(GONE, policy, 0.0, failures=failures).wait == 0.0
+    assert decided(GONE, policy, 0.5, failures=failures).wait == bound / 2
+
+
+def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:
+    assert decided(GONE, Retry(retries=math.inf), 1.0, failures=10_000).wait == Retry().backoff_max
+
+
+@pytest.mark.parametrize(
+    ("retries", "failures", "kind"),
+    [
+        (5, 4, "again"),
+        (5, 5, "give_up"),
+        (1, 1, "give_up"),
+        (0, 1, "give_up"),
+        (math.inf, 99, "again"),
+    ],
+)
+def test_retries_counts_attempts_in_a_row(retries: float, failures: int, kind: str) -> None:
+    assert decided(GONE, Retry(retries=retries), failures=failures).kind == kind
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(20, 20), (86_400, 60), (0.1, 0.5)])
+def test_what_the_server_asks_for_is_honoured_up_to_a_bound(asked: float, wait: float) -> None:
     policy = Retry(retries=9, retry_after_max=60)
-    assert wait_before(NetworkError("busy", retry_after=20), 1, policy, lambda: 0.0) == 20
-    assert wait_before(NetworkError("busy", retry_after=86_400), 1, policy, lambda: 0.0) == 60
+    assert decided(NetworkError("busy", retry_after=asked), policy, 1.0).wait == wait

@@ -27,9 +27,9 @@ from .. import _digests, _naming
 from .._connections import Budget
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
-from .._events import Event, JobFinished, Observer, RunStarted
+from .._events import Event, JobFinished, JobStarted, Observer, RunStarted
 from .._http import HttpClient
-from .._models import Again, Job, Preview, Result
+from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
@@ -126,7 +126,7 @@ class Downloader:
             base_url=self._base_url,
         )
         context = RunContext(
-            http=http,
+            fetcher=http,
             parts=Parts(settings.disk, threads=_threads(settings)),
             settings=settings,
             budget=budget,
@@ -139,7 +139,7 @@ class Downloader:
             sleep=asyncio.sleep,
             random=random.random,
         )
-        self._session = _Session(context, History(self._store_path), set())
+        self._session = _Session(http, context, History(self._store_path), set())
         return self
 
     async def __aexit__(
@@ -217,6 +217,7 @@ class Downloader:
                 return self._ended(number, earlier)
             transfer = Transfer(job, number, session.context)
             session.transfers.add(transfer)
+            self._observe(JobStarted(number, job.id, redact(job.url), job.source))
         outcome = await transfer.run(scheduled.received)
         if isinstance(outcome, Again):
             return outcome
@@ -233,7 +234,7 @@ class Downloader:
         if isinstance(job, FetchError):
             return "", 0
         try:
-            return self._entered().context.http.host_of(job), job.priority
+            return self._entered().http.host_of(job), job.priority
         except UsageError:
             # The job's attempt will raise the same error and report it.
             return "", job.priority
@@ -255,6 +256,7 @@ class _Session:
     :param transfers: the transfers of jobs that have not ended; each holds the lock on its part.
     """
 
+    http: HttpClient
     context: RunContext
     history: History
     transfers: set[Transfer]
@@ -262,7 +264,7 @@ class _Session:
     def is_valid(self, job: Job) -> bool:
         """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
         try:
-            self.context.http.check(job)
+            self.http.check(job)
             _naming.place(Path(), None if job.out == "-" else job.out)
             if job.checksum is not None:
                 _digests.parse(job.checksum)
@@ -279,7 +281,7 @@ class _Session:
 
     async def close(self) -> None:
         await self.save()
-        await self.context.http.aclose()
+        await self.http.aclose()
         await self.context.parts.aclose()
         await self.history.aclose()
 

@@ -1,55 +1,226 @@
-"""Async iterators over the chunks of a body: look ahead, put back, trim, decode."""
+"""A body's chunks on their way to the disk: look ahead, trim, decode, and count every byte once."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from typing import Protocol, Self
 
-from .._errors import ChangedError
+from .._errors import ChangedError, IntegrityError, ProtocolError, TooLargeError
 from .._models import Buffer
-from .decode import Decoder
+from .context import Reply
 
-__all__ = ["chain", "decoded", "first", "trim"]
+__all__ = ["Body", "Chunks", "DecodedBody", "Decoder", "TrimmedBody"]
 
-
-async def first(chunks: AsyncIterator[Buffer], length: int) -> list[Buffer]:
-    """Read ahead where a body of *length* bytes may come in one piece: to its end if it does."""
-    head: list[Buffer] = []
-    size = 0
-    async for chunk in chunks:
-        head.append(chunk)
-        size += len(chunk)
-        if size < length:
-            break
-    return head
+# Output is handed on in pieces of this size, so that a bomb cannot fill memory before it is noticed.
+PIECE = 1 << 20
+# zlib's spelling for "a gzip or zlib wrapper, whichever is there".
+ANY_WRAPPER = 32 + zlib.MAX_WBITS
 
 
-async def chain(head: Sequence[Buffer], rest: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
-    """Give *head* again, then the *rest*."""
-    for chunk in head:
-        yield chunk
-    async for chunk in rest:
-        yield chunk
+class Chunks(Protocol):
+    """An async iterator over a body's bytes, in whatever form they are to be stored.
 
-
-async def trim(chunks: AsyncIterator[Buffer], before: int, known: bytes) -> AsyncIterator[Buffer]:
-    """Give *chunks* without the *before* bytes that repeat what is here; *known* are the last of these.
-
-    :raises ChangedError: they differ, so the part is of another version.
+    The consumer calls :meth:`use` for each chunk before it asks for the next one.
     """
-    at = -(before - len(known))
-    async for chunk in chunks:
-        lead = bytes(chunk[max(0, -at) : max(0, len(known) - at)]) if at < len(known) else b""
+
+    def use(self, size: int) -> None:
+        """Count *size* bytes that go to the disk, or that are skipped on purpose.
+
+        :raises IntegrityError: more than were received; none of them may be written.
+        """
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Buffer: ...
+
+
+class Body:
+    """A reply's body as it was sent; the bytes used are compared with the bytes received.
+
+    The comparison precedes the write, so a part never holds a byte that was stored twice, or one that follows
+    a gap.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._chunks = reply.chunks()
+        self._ahead: deque[Buffer] = deque()
+        self._used = 0
+
+    async def complete(self, length: int) -> list[Buffer] | None:
+        """Return a body of *length* bytes if it comes in one piece; else None, and it can still be iterated."""
+        size = 0
+        async for chunk in self._chunks:
+            self._ahead.append(chunk)
+            size += len(chunk)
+            if size < length:
+                return None
+        if size != length:
+            return None
+        chunks = list(self._ahead)
+        self._ahead.clear()
+        self.use(size)
+        self._balance(0)
+        return chunks
+
+    def use(self, size: int) -> None:
+        """Count *size* bytes that go to the disk or to a decoder, or that are skipped on purpose."""
+        self._used += size
+        if self._used > self._reply.received:
+            raise self._miscounted()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        self._balance(sum(map(len, self._ahead)))
+        if self._ahead:
+            return self._ahead.popleft()
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self._balance(0)
+            raise
+        self._balance(len(chunk))
+        return chunk
+
+    async def aclose(self) -> None:
+        """Close the reply, and the iterator that its chunks came from."""
+        await self._reply.aclose()
+        if isinstance(self._chunks, AsyncGenerator):
+            await self._chunks.aclose()
+
+    def _balance(self, unused: int) -> None:
+        """Compare the bytes used, and the *unused* ones at hand, with those received."""
+        if self._used + unused != self._reply.received:
+            raise self._miscounted()
+
+    def _miscounted(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self._reply.received} bytes were received and {self._used} used: a fault in fetchq, please"
+            " report it. What is in the .part file is right, and the same command goes on from there."
+        )
+
+
+class TrimmedBody:
+    """A body without its first bytes, which repeat the end of the part.
+
+    :param before: how many bytes to skip.
+    :param known: the last of these as they are in the part.
+    :raises ChangedError: while iterating: they differ, so the part is of another version.
+    """
+
+    def __init__(self, body: Body, before: int, known: bytes) -> None:
+        self._body = body
+        self._known = known
+        # Where the next chunk begins, counted from the first byte that is compared.
+        self._at = len(known) - before
+
+    def use(self, size: int) -> None:
+        """Count *size* bytes that go to the disk, or that are skipped on purpose."""
+        self._body.use(size)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        while True:
+            chunk = await anext(self._body)
+            rest = self._cut(memoryview(chunk))
+            self._body.use(len(chunk) - len(rest))
+            if len(rest):
+                return rest
+
+    def _cut(self, chunk: memoryview) -> memoryview:
+        """Compare what of *chunk* is known, and return what follows it."""
+        known, at = self._known, self._at
+        self._at += len(chunk)
+        lead = chunk[max(0, -at) : max(0, len(known) - at)]
         if lead != known[max(0, at) : max(0, at) + len(lead)]:
             raise ChangedError("The bytes here are not those that the server has now: starting over.")
-        rest = memoryview(chunk)[max(0, len(known) - at) :]
-        at += len(chunk)
-        if len(rest):
-            yield rest
+        return chunk[max(0, len(known) - at) :]
 
 
-async def decoded(chunks: AsyncIterator[Buffer], decoder: Decoder) -> AsyncIterator[Buffer]:
-    """Give what *chunks* decode to, and check that the coding came to its end."""
-    async for chunk in chunks:
-        for piece in decoder.feed(chunk):
-            yield piece
-    decoder.finish()
+class DecodedBody:
+    """What a body decodes to; the coded bytes are those that are counted.
+
+    :raises ProtocolError: while iterating: the coding is damaged, or ends too early.
+    :raises TooLargeError: while iterating: more decoded bytes than allowed.
+    """
+
+    def __init__(self, body: Body, decoder: Decoder) -> None:
+        self._body = body
+        self._decoder = decoder
+        self._pieces: Iterator[bytes] = iter(())
+
+    def use(self, size: int) -> None:
+        """Count nothing: the bytes that were received went to the decoder."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        while (piece := next(self._pieces, None)) is None:
+            try:
+                chunk = await anext(self._body)
+            except StopAsyncIteration:
+                self._decoder.finish()
+                raise
+            self._body.use(len(chunk))
+            self._pieces = self._decoder.feed(chunk)
+        return piece
+
+
+class Decoder:
+    """Decodes one gzip or deflate coding (RFC 9110 section 8.4.1) in bounded pieces.
+
+    A server may apply one although identity was asked for.
+
+    :param encoding: the Content-Encoding, lower case.
+    :param most: decoded bytes to allow.
+    :raises ProtocolError: two codings on top of each other, or an unknown one.
+    """
+
+    def __init__(self, encoding: str, most: int) -> None:
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise ProtocolError(
+                f"The server sent the file as {encoding!r} although the plain file was asked for; "
+                "only a single gzip or deflate coding can be undone."
+            )
+        self._most = most
+        self._size = 0
+        self._inflate = zlib.decompressobj(ANY_WRAPPER)
+
+    def feed(self, chunk: Buffer) -> Iterator[bytes]:
+        """Yield what *chunk* decodes to, piece by piece.
+
+        :raises ProtocolError: the coding is damaged.
+        :raises TooLargeError: more decoded bytes than allowed.
+        """
+        data: Buffer = chunk
+        while len(data):
+            if self._inflate.eof:
+                # RFC 1952 section 2.2: a gzip file may hold several members.
+                self._inflate = zlib.decompressobj(ANY_WRAPPER)
+            try:
+                piece = self._inflate.decompress(data, PIECE)
+            except zlib.error as error:
+                raise ProtocolError("The server's content coding is damaged.") from error
+            data = self._inflate.unused_data or self._inflate.unconsumed_tail
+            yield self._counted(piece)
+
+    def finish(self) -> None:
+        """Check that the coding came to its end.
+
+        :raises ProtocolError: it did not.
+        """
+        if not self._inflate.eof:
+            raise ProtocolError("The server's content coding ends too early.", transient=True)
+
+    def _counted(self, piece: bytes) -> bytes:
+        self._size += len(piece)
+        if self._size > self._most:
+            raise TooLargeError(f"The file decodes to more than {self._most} bytes.")
+        return piece

@@ -12,9 +12,10 @@ from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource, Span
 from .._ranges import Ask
 from .._settings import Queue
+from .context import Reply
+from .segments import UNKNOWN_END
 
 __all__ = [
-    "UNKNOWN_END",
     "algorithms",
     "check_length",
     "continues",
@@ -28,14 +29,12 @@ __all__ = [
     "splittable",
 ]
 
-# A file of unknown length is asked for up to here; the answer says where it really ends.
-UNKNOWN_END = _ranges.MAX_OFFSET
 # Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
 GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
 
 
 def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
-    """Give folder and name of a job's target; *name* is the server's, for a job that has none of its own.
+    """Return folder and name of a job's target; *name* is the server's, for a job that has none of its own.
 
     :raises UsageError: the job's own name would leave its directory.
     """
@@ -51,29 +50,29 @@ def next_ask(known: Resource, spans: tuple[Span, ...], overlap: int, *, plain: b
 
 
 def resumable_method(job: Job) -> bool:
-    """Tell whether a job's answer may be asked for in ranges: a GET without a body."""
+    """Whether a job's answer may be asked for in ranges: a GET without a body."""
     return job.method.upper() == "GET" and job.content is None and job.json is None and not job.form
 
 
-def continues(known: Resource | None, seen: Resource) -> bool:
-    """Tell whether a part begun with *known*, found only under the server's own name, is of this resource."""
-    return known is not None and not seen.encoding and _ranges.same_resource(known, seen) is not False
+def continues(known: Resource, seen: Resource) -> bool:
+    """Whether a part begun with *known*, found only under the server's own name, is of this resource."""
+    return not seen.encoding and _ranges.same_resource(known, seen) is not False
 
 
 def splittable(job: Job, known: Resource, queue: Queue) -> bool:
-    """Tell whether several connections may fetch one file: ranges, and a validator for each of them."""
+    """Whether several connections may fetch one file: ranges, and a validator for each of them."""
     vouched = known.strong_etag is not None and known.length is not None and known.ranges
     return vouched and resumable_method(job) and queue.per_file > 1
 
 
-def framed(headers: Mapping[str, str], status: int, version: str) -> bool:
-    """Tell whether a body says where it ends; one that ends with the connection may be cut short unseen."""
-    told = "content-length" in headers or "transfer-encoding" in headers
-    return told or status == 204 or version.startswith("HTTP/2")
+def framed(reply: Reply) -> bool:
+    """Whether a body says where it ends; one that ends with the connection may be cut short unseen."""
+    told = "content-length" in reply.headers or "transfer-encoding" in reply.headers
+    return told or reply.status == 204 or reply.version.startswith("HTTP/2")
 
 
 def decodes(seen: Resource, name: str) -> bool:
-    """Tell whether a content coding is to be undone, or is the file itself."""
+    """Whether a content coding is to be undone, or is the file itself."""
     return seen.encoding is not None and not name.lower().endswith(GZIP_NAMES)
 
 
@@ -92,7 +91,7 @@ def check_length(job: Job, seen: Resource, most: int | None) -> None:
 
 
 def digests(job: Job, seen: Resource | None) -> dict[str, str]:
-    """Give the digests that the finished file must have: the server's, and before them the caller's.
+    """Return the digests that the finished file must have: the server's, and before them the caller's.
 
     A server's digest is of what it sent (RFC 9530 section 3), so it says nothing of a decoded body.
     """
@@ -104,7 +103,7 @@ def digests(job: Job, seen: Resource | None) -> dict[str, str]:
 
 
 def algorithms(job: Job, seen: Resource, *, sha256: bool) -> list[str]:
-    """Give the digests to compute while streaming: the caller's, and what the server promised.
+    """Return the digests to compute while streaming: the caller's, and what the server promised.
 
     :param sha256: compute that where the caller named none.
     """
@@ -114,7 +113,7 @@ def algorithms(job: Job, seen: Resource, *, sha256: bool) -> list[str]:
 
 
 def same_file(found: os.stat_result, seen: Resource | None) -> bool:
-    """Tell whether a finished file is this very resource: its size, and the server's date as its mtime."""
+    """Whether a finished file is this very resource: its size, and the server's date as its mtime."""
     date = _retry.http_date(seen.last_modified) if seen is not None else None
     return (
         seen is not None

@@ -1,34 +1,100 @@
-"""What every transfer of a run is handed: the edges, the settings, and clock, sleep and chance as values."""
+"""What every transfer of a run is handed: source, disk, settings, and clock, sleep and chance as values."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import BinaryIO, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import BinaryIO, NamedTuple, Protocol
 
 from .._connections import Budget
 from .._disk import Parts, Sink
 from .._errors import UsageError
 from .._events import Observer
-from .._http import HttpClient
+from .._models import Buffer, Job
 from .._settings import Settings
 from .._throttle import Bucket
 
-__all__ = ["RunContext"]
+__all__ = ["Fetcher", "Reply", "RunContext"]
+
+
+class Reply(Protocol):
+    """A final answer in the terms of HTTP (RFC 9110), whatever its status; must be closed."""
+
+    @property
+    def status(self) -> int:
+        """The status code; 206 with a Content-Range for a range, 200 for the whole."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
+
+    @property
+    def url(self) -> str:
+        """The URL that answered."""
+
+    @property
+    def hops(self) -> int:
+        """Redirects that were followed to get here."""
+
+    @property
+    def version(self) -> str:
+        """The protocol, such as ``HTTP/1.1``."""
+
+    @property
+    def received(self) -> int:
+        """Body bytes that :meth:`chunks` has handed over."""
+
+    def chunks(self) -> AsyncIterator[Buffer]:
+        """Iterate over the body, its content coding kept.
+
+        :raises FetchError: it broke off.
+        """
+
+    async def aclose(self) -> None:
+        """Release the connection."""
+
+
+class Fetcher(Protocol):
+    """A source of bytes: HTTP servers, or something that answers like one."""
+
+    def check(self, job: Job) -> None:
+        """Refuse what can never be asked for.
+
+        :raises UsageError: one sentence says what is wrong.
+        """
+
+    def host_of(self, job: Job) -> str:
+        """Return what connections are counted by, the same for all jobs of one server."""
+
+    async def open(
+        self,
+        job: Job,
+        *,
+        url: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        buffer: int | None = None,
+    ) -> Reply:
+        """Make one request, and return once the head of its answer is in.
+
+        :param url: one of the job's mirrors; default: its own URL.
+        :param headers: Range and If-Range.
+        :param buffer: most bytes that a chunk should have.
+        :raises FetchError: no answer.
+        """
 
 
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
-    :param observe: is told every event.
+    :param observe: is called with every event.
     :param bucket: the rate limit that all transfers share, if there is one.
     :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
     :param clock: steady seconds.
     :param now: seconds since the epoch, for what servers date.
     :param sleep: waits that many seconds.
-    :param random: gives a number in [0, 1).
+    :param random: returns a number in [0, 1).
     """
 
-    http: HttpClient
+    fetcher: Fetcher
     parts: Parts
     settings: Settings
     budget: Budget
@@ -41,7 +107,7 @@ class RunContext(NamedTuple):
     random: Callable[[], float]
 
     def pipe(self) -> Sink:
-        """Give standard output in a part's place.
+        """Return standard output in a part's place.
 
         :raises UsageError: there is none.
         """

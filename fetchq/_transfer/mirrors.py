@@ -1,33 +1,34 @@
-"""Who is asked for a job's bytes: its URL and mirrors, one attempt at a time."""
+"""The URLs of a job: its own and its mirrors, asked one at a time; and what an answer means."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 from .. import _digests, _ranges, _retry
-from .._http import Response
 from .._models import Job, Resource
 from .._ranges import Answer, Ask
 from .._throttle import buffer_for
-from .context import RunContext
+from .context import Reply, RunContext
 
-__all__ = ["Mirrors"]
+__all__ = ["Mirrors", "judge"]
 
 
 class Mirrors:
-    """Asks one of a job's URLs, and judges what comes back.
+    """Asks one of a job's URLs, and turns to the next.
 
     :ivar asked: requests made so far.
     :ivar took: seconds that the last answer's head took to come.
+    :ivar redirected: the last answer came from behind a redirect.
     """
 
-    def __init__(self, job: Job, tools: RunContext) -> None:
+    def __init__(self, job: Job, context: RunContext) -> None:
         self._job = job
-        self._tools = tools
+        self._context = context
         self._urls = [job.url, *job.mirrors]
         self._url = job.url
         self.asked = 0
         self.took = 0.0
+        self.redirected = False
 
     @property
     def host(self) -> str:
@@ -40,41 +41,49 @@ class Mirrors:
     @property
     def key(self) -> str:
         """The host that connections are counted for."""
-        return self._tools.http.host_of(self._job)
+        return self._context.fetcher.host_of(self._job)
 
-    async def open(self, ask: Ask) -> Response:
+    @property
+    def others(self) -> bool:
+        """Whether there is another URL to turn to."""
+        return len(self._urls) > 1
+
+    async def open(self, ask: Ask) -> Reply:
         """Make one request, redirects followed; always from the job's own URL, which may sign anew."""
         self.asked += 1
-        settings = self._tools.settings
+        self.redirected = False
+        settings = self._context.settings
         buffer = buffer_for(settings.queue.limit_rate, settings.queue.jobs, settings.disk.buffer)
-        began = self._tools.clock()
-        reply = await self._tools.http.open(self._job, url=self._url, headers=ask.headers(), buffer=buffer)
-        self.took = self._tools.clock() - began
+        began = self._context.clock()
+        reply = await self._context.fetcher.open(self._job, url=self._url, headers=ask.headers(), buffer=buffer)
+        self.took = self._context.clock() - began
+        self.redirected = reply.hops > 0
         return reply
 
-    def judge(
-        self, ask: Ask, known: Resource | None, reply: Response, *, first: bool
-    ) -> tuple[Answer, Resource]:
-        """Turn an error status into its error, and any other answer into what it means.
+    def judge(self, ask: Ask, known: Resource | None, reply: Reply) -> tuple[Answer, Resource]:
+        """Decide what *reply* means for the bytes that are here.
 
-        :param first: no attempt has failed yet: a signed target that says 403 may only have expired.
-        :raises FetchError: what the status means.
+        :raises FetchError: what an error status means.
         """
-        if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
-            policy, now = self._tools.settings.retry, self._tools.now()
-            error = _retry.error_for(reply.status, reply.headers, policy, self.host, now)
-            error.transient |= reply.status == 403 and reply.hops > 0 and first
-            raise error
-        promised = _digests.promised(reply.headers, reply.status)
-        seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
-        return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen
+        return judge(ask, known, reply, self._context, self.host)
 
-    def turn(self, *, dead: bool) -> bool:
-        """Go on with the next of several URLs; a *dead* one is not asked again. False: there is no other."""
-        if len(self._urls) == 1:
-            return False
+    def turn(self, *, drop: bool) -> None:
+        """Go on with the next URL; one that is dropped is not asked again."""
         at = self._urls.index(self._url)
-        if dead:
+        if drop:
             self._urls.pop(at)
-        self._url = self._urls[(at if dead else at + 1) % len(self._urls)]
-        return True
+        self._url = self._urls[(at if drop else at + 1) % len(self._urls)]
+
+
+def judge(
+    ask: Ask, known: Resource | None, reply: Reply, context: RunContext, host: str
+) -> tuple[Answer, Resource]:
+    """Decide what *reply*, the answer of *host* to *ask*, means; *known* is what the bytes here are of.
+
+    :raises FetchError: what an error status means.
+    """
+    if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
+        raise _retry.error_for(reply.status, reply.headers, context.settings.retry, host, context.now())
+    promised = _digests.promised(reply.headers, reply.status)
+    seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
+    return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen

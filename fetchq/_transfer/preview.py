@@ -5,48 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .. import _digests, _naming, _ranges, _retry
+from .. import _naming
 from .._disk import Identity
 from .._errors import FetchError
 from .._models import Job, Preview
+from .._ranges import Ask
 from .checks import check_length, place, resumable_method, same_file
 from .context import RunContext
+from .mirrors import judge
 
 __all__ = ["preview"]
 
 
-async def preview(job: Job, tools: RunContext) -> Preview:
+async def preview(job: Job, context: RunContext) -> Preview:
     """Ask the server about *job* and look at the disk; nothing is written."""
     try:
-        tools.http.check(job)
-        return await _look(job, tools)
+        context.fetcher.check(job)
+        return await _look(job, context)
     except FetchError as error:
         name = job.out or _naming.guess(job.url)
         return Preview(job, name, "failed", error=error)
 
 
-async def _look(job: Job, tools: RunContext) -> Preview:
-    reply = await tools.http.open(job)
+async def _look(job: Job, context: RunContext) -> Preview:
+    reply = await context.fetcher.open(job)
     try:
-        if reply.status not in _retry.GOOD:
-            host = urlsplit(reply.url).hostname or "the server"
-            raise _retry.error_for(reply.status, reply.headers, tools.settings.retry, host, tools.now())
-        promised = _digests.promised(reply.headers, reply.status)
-        seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
-        name = _naming.name_from(reply.headers, reply.url, dotfiles=tools.settings.disk.dotfiles)
+        _, seen = judge(Ask(), None, reply, context, urlsplit(reply.url).hostname or "the server")
+        name = _naming.name_from(reply.headers, reply.url, dotfiles=context.settings.disk.dotfiles)
     finally:
         await reply.aclose()
-    check_length(job, seen, tools.settings.disk.max_size)
+    check_length(job, seen, context.settings.disk.max_size)
     resumable = seen.ranges and resumable_method(job) and not seen.encoding
     if job.out == "-":
         return Preview(job, job.out, "fresh", seen.length, 0, resumable)
-    base = tools.settings.disk.dir
+    base = context.settings.disk.dir
     folder, name = place(job, base, name)
     shown = _shown(folder / name, base)
     final = folder / name
     if final.is_file() and same_file(final.stat(), seen):
         return Preview(job, shown, "done", seen.length, seen.length or 0, resumable)
-    have = tools.parts.trusted(folder, name, Identity(job.url))
+    have = context.parts.trusted(folder, name, Identity(job.url))
     return Preview(job, shown, "resume" if have and resumable else "fresh", seen.length, have, resumable)
 
 

@@ -1,80 +1,93 @@
-"""One connection's body into the part: cut to its claim, coalesced, written while the next bytes come."""
+"""One connection's body into the part: cut to its segment, coalesced, written while the next bytes arrive."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from .._disk import Sink
-from .._errors import NetworkError, TooLargeError, TooSlowError
+from .._errors import IntegrityError, NetworkError, TooLargeError, TooSlowError
 from .._models import Buffer
+from .body import Chunks
 from .context import RunContext
 from .segments import Segment
 from .writer import Writer
 
 __all__ = ["Pump"]
 
-# A slow stream reaches the disk, the journal and the bars at least this often (seconds).
+# A slow stream reaches the disk, the journal and the progress display at least this often (seconds).
 FLUSH_SECONDS = 0.1
 
 
 class Pump:
     """Moves a body to the disk.
 
-    :param claim: what to fetch; its *stop* may move closer at any time.
-    :param wrote: is told how many bytes have reached the disk.
+    :param segment: what to fetch; its *stop* may move closer at any time.
+    :param wrote: is called with the number of bytes that have reached the disk.
     """
 
-    def __init__(self, part: Sink, claim: Segment, tools: RunContext, wrote: Callable[[int], None]) -> None:
-        self._writer = Writer(part, wrote)
-        self._claim = claim
-        self._tools = tools
+    def __init__(
+        self, chunks: Chunks, sink: Sink, segment: Segment, context: RunContext, wrote: Callable[[int], None]
+    ) -> None:
+        self._chunks = chunks
+        self._writer = Writer(sink, self._wrote)
+        self._segment = segment
+        self._context = context
+        self._told = wrote
         self._batch: list[Buffer] = []
         self._size = 0
-        self._at = claim.position
-        self._flushed = tools.clock()
+        self._unwritten = 0
+        self._at = segment.position
+        self._flushed = context.clock()
         self._timer: asyncio.TimerHandle | None = None
-        self._pace = _Pace(tools)
-        self._most = tools.settings.disk.max_size
+        self._pace = _Pace(context)
+        self._most = context.settings.disk.max_size
 
-    async def run(self, chunks: AsyncIterator[Buffer]) -> None:
-        """Pump *chunks* until the claim is filled or the body ends.
+    async def run(self) -> None:
+        """Read chunks until the segment is complete or the body ends.
 
-        :raises NetworkError: the body ended before the claim was filled.
+        :raises NetworkError: the body ended before the segment was complete.
         :raises TooSlowError: below the least speed for a whole window.
+        :raises IntegrityError: the bytes written are not those that were received.
         """
         try:
-            async for chunk in chunks:
+            async for chunk in self._chunks:
                 if await self._take(chunk):
                     break
         finally:
             await self._drain()
-        claim = self._claim
-        if claim.stop is not None and claim.position < claim.stop:
-            raise NetworkError(f"The connection closed {claim.stop - claim.position} bytes too early.")
+        if self._unwritten:
+            raise IntegrityError(
+                f"{self._unwritten} bytes were received and not written: a fault in fetchq, please report it."
+            )
+        if self._segment.left:
+            raise NetworkError(f"The connection closed {self._segment.left} bytes too early.")
 
     async def _take(self, chunk: Buffer) -> bool:
-        """Take one chunk; True when the claim is filled."""
-        claim = self._claim
-        if claim.stop is not None and len(chunk) > claim.stop - claim.position:
-            chunk = memoryview(chunk)[: max(0, claim.stop - claim.position)]
-        claim.position += len(chunk)
-        if self._most is not None and claim.position > self._most:
+        """Store one chunk, without what lies behind the segment; True when the segment is complete."""
+        self._chunks.use(len(chunk))
+        segment = self._segment
+        if segment.position + len(chunk) > segment.stop:
+            chunk = memoryview(chunk)[: max(0, segment.stop - segment.position)]
+        segment.position += len(chunk)
+        if self._most is not None and segment.position > self._most:
             raise TooLargeError(f"The file is larger than the {self._most} bytes allowed by --max-size.")
-        claim.moved = now = self._tools.clock()
+        segment.moved = now = self._context.clock()
         if len(chunk):
-            self._batch.append(chunk)
-            self._size += len(chunk)
-            self._soon()
-        filled = claim.stop is not None and claim.position >= claim.stop
-        if filled or self._size >= self._tools.settings.disk.buffer or now - self._flushed >= FLUSH_SECONDS:
+            self._add(chunk)
+        complete = segment.position >= segment.stop
+        due = self._size >= self._context.settings.disk.buffer or now - self._flushed >= FLUSH_SECONDS
+        if complete or due:
             await self._flush(now)
-        if not filled:
+        if not complete:
             await self._pace.keep(len(chunk), now)
-        return filled
+        return complete
 
-    def _soon(self) -> None:
-        """See to it that the batch reaches the disk also when nothing comes after it."""
+    def _add(self, chunk: Buffer) -> None:
+        """Add *chunk* to the batch, and see to it that it is written even if nothing follows."""
+        self._batch.append(chunk)
+        self._size += len(chunk)
+        self._unwritten += len(chunk)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._late)
 
@@ -84,24 +97,28 @@ class Pump:
             self._writer.put_nowait(*self._cut())
 
     def _cut(self) -> tuple[int, list[Buffer]]:
-        """Give the batch and its offset, and begin the next."""
+        """Return the batch and its offset, and begin the next."""
         at, batch = self._at, self._batch
         self._at += self._size
         self._batch, self._size = [], 0
         return at, batch
 
     async def _flush(self, now: float) -> None:
-        """Hand the batch on to the disk."""
+        """Hand the batch to the writer."""
         self._flushed = now
         if self._batch:
             await self._writer.room()
         if self._batch:
             self._writer.put_nowait(*self._cut())
 
+    def _wrote(self, size: int) -> None:
+        self._unwritten -= size
+        self._told(size)
+
     async def _drain(self) -> None:
-        """Bring to disk whatever has come, also when the body broke off or the job is cancelled."""
+        """Write whatever has arrived, also when the body broke off or the job is cancelled."""
         try:
-            await self._flush(self._tools.clock())
+            await self._flush(self._context.clock())
             await self._writer.drain()
         finally:
             if self._timer is not None:
@@ -111,19 +128,19 @@ class Pump:
 class _Pace:
     """Holds a stream to the rate limit, and notices one that hardly moves."""
 
-    def __init__(self, tools: RunContext) -> None:
-        self._tools = tools
-        network = tools.settings.network
-        limit = tools.settings.queue.limit_rate
-        # A limit of our own making must not look like a slow server.
-        shared = limit / (2 * tools.settings.queue.jobs) if limit else network.min_speed
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        network = context.settings.network
+        limit = context.settings.queue.limit_rate
+        # Our own rate limit must not look like a slow server.
+        shared = limit / (2 * context.settings.queue.jobs) if limit else network.min_speed
         self._least = min(network.min_speed, shared)
         self._window = network.min_speed_window
-        self._since = tools.clock()
+        self._since = context.clock()
         self._seen = 0
 
     async def keep(self, size: int, now: float) -> None:
-        """Count *size* bytes that came at *now*; pause if they came too fast."""
+        """Count *size* bytes that arrived at *now*; pause if they came too fast."""
         self._seen += size
         elapsed = now - self._since
         if elapsed >= self._window:
@@ -132,4 +149,4 @@ class _Pace:
                     f"Only {self._seen / elapsed:.0f} B/s for {elapsed:.0f} s, less than --min-speed."
                 )
             self._since, self._seen = now, 0
-        await self._tools.pace(size)
+        await self._context.pace(size)

@@ -1,183 +1,209 @@
-"""The connections of one large file: spare ones are borrowed, given a share of the work, and given back."""
+"""A large file over several connections: spare ones of the budget fetch segments of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
-from .._errors import ChangedError, DiskError, FetchError, NetworkError
+from .._errors import ChangedError, DiskError, FetchError, IntegrityError, NetworkError, ProtocolError
+from .._models import Span
+from .._ranges import ask_for, same_resource
+from .body import Body
 from .context import RunContext
+from .counters import Counters
 from .mirrors import Mirrors
+from .pump import Pump
 from .segments import Segment, SegmentQueue
+from .states import Begun
 
-__all__ = ["SegmentedDownload"]
+__all__ = ["SegmentError", "SegmentedDownload"]
 
-# Often enough to cut off a tail of two seconds, seldom enough to cost nothing; the first looks come sooner,
-# so that a slow server's large file is split at once.
+# Seconds between two looks at the connections: short enough to cut off a tail of two seconds, long enough to
+# cost nothing. The first intervals are shorter, so that a slow server's large file is split soon.
 TICK = 0.125
 FIRST_TICK = 0.03
 # After a connection broke off, no new one for this long: the server may be at its limit.
 QUIET_SECONDS = 1.0
-# Whoever names a number of connections knows that one alone is slow. So all are at work from the first answer
-# on, as if each brought this many bytes a second: then no piece is worth its while below a megabyte.
+# With an explicit --connections, split at once as if each connection brought this many bytes a second: then
+# nothing below a megabyte is split.
 ASSUMED_RATE = 5e6
 
 
+class SegmentError(Exception):
+    """Holes are left, and the last of several connections failed with *error*."""
+
+    def __init__(self, error: FetchError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class SegmentedDownload:
-    """Runs a file's first connection, and as many more as the budget spares and the file is worth.
+    """Runs a file's first connection, and as many more as the budget has to spare and the file gains from.
 
-    A span that fails goes back to those who are still at work; only when nobody is left does its error
-    end the attempt. A server that refuses a connection is asked for no more than it has accepted.
+    What a failed connection leaves is fetched by the others; only when none is left does its error end the
+    attempt. A server that refuses a connection is asked for no more than it has accepted.
 
-    :param fetch: fetches a claim over a connection of its own.
-    :param staffed: is told how many connections are at work.
+    :param begun: the part, and the resource of which every connection must bring bytes.
     """
 
     def __init__(
         self,
-        claims: SegmentQueue,
-        tools: RunContext,
-        origin: Mirrors,
-        fetch: Callable[[Segment], Coroutine[Any, Any, None]],
-        staffed: Callable[[int], None],
+        begun: Begun,
+        segments: SegmentQueue,
+        context: RunContext,
+        mirrors: Mirrors,
+        counters: Counters,
     ) -> None:
-        self._claims = claims
-        self._connections = tools.budget
-        self._clock = tools.clock
-        if tools.settings.queue.connections is not None:
-            claims.assumed = ASSUMED_RATE
-        self._most = tools.settings.queue.per_file
-        self.host = origin.key
-        self._origin = origin
-        self._fetch = fetch
-        self._staffed = staffed
+        self._begun = begun
+        self._segments = segments
+        self._context = context
+        self._budget = context.budget
+        if context.settings.queue.connections is not None:
+            segments.assumed = ASSUMED_RATE
+        self._most = context.settings.queue.per_file
+        self.host = mirrors.key
+        self._mirrors = mirrors
+        self._counters = counters
         self._tasks: dict[asyncio.Task[None], Segment] = {}
-        self._borrowed = 0
         self._quiet_until = 0.0
         self._refused = False
         self._error: FetchError | None = None
 
-    async def run(self, first: Coroutine[Any, Any, None], claim: Segment) -> None:
-        """Work until nothing is left to fetch, or nobody to fetch it.
+    async def run(self, first: Coroutine[Any, Any, None], segment: Segment) -> None:
+        """Work until nothing is left to fetch, or no connection to fetch it.
 
-        :raises FetchError: the last error, when holes are left.
+        :param first: fetches *segment* over the job's own connection.
+        :raises SegmentError: holes are left.
+        :raises FetchError: the file changed, the disk failed, or bytes were miscounted.
         """
-        self._start(first, claim)
-        self._connections.borrowers.append(self)
+        self._start(first, segment)
+        self._budget.splittable.append(self)
         tick = FIRST_TICK
         try:
-            self._refill()
-            self._connections.lend()
+            self._start_missing()
+            self._budget.distribute()
             while self._tasks:
                 tick = min(TICK, 2 * tick)
                 done, _ = await asyncio.wait(self._tasks, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     self._ended(task)
                 if not done:
-                    self._claims.sample()
-                self._relieve()
-                self._refill()
-                self._connections.lend()
+                    self._segments.sample()
+                self._cancel_some()
+                self._start_missing()
+                self._budget.distribute()
         finally:
-            self._connections.borrowers.remove(self)
-            await self._dismiss()
-        if self._error is not None and self._claims.holes():
-            raise self._error
+            self._budget.splittable.remove(self)
+            await self._cancel_all()
+        if self._error is not None and self._segments.holes():
+            raise SegmentError(self._error)
 
-    # --- what the budget asks
+    # --- what the budget asks (Splittable)
 
     @property
-    def staff(self) -> int:
-        """Connections at work."""
+    def connections(self) -> int:
+        """Connections that it has."""
         return len(self._tasks)
 
     @property
-    def hires(self) -> bool:
-        """Tell whether one more connection would be within bounds, and none has broken off just now."""
-        accepted = self._refused or self._connections.splits(self.host)
-        return 0 < self.staff < self._most and not self._quiet and accepted
+    def may_grow(self) -> bool:
+        """Whether one more connection is within bounds, and none has broken off just now."""
+        accepted = self._refused or self._budget.splits(self.host)
+        return 0 < self.connections < self._most and not self._quiet and accepted
 
     @property
     def longest(self) -> float:
-        """Seconds that the longest of its spans that may be divided takes still."""
-        return self._claims.longest
+        """Seconds that remain for the longest segment that can be divided."""
+        return self._segments.longest
 
     @property
     def work(self) -> float:
-        """Seconds that a single connection would need for it."""
-        return self._claims.work
+        """Seconds that a single connection would need for what remains."""
+        return self._segments.work
 
-    def hire(self) -> bool:
-        """Put one more connection to work; False where that is worth nothing."""
-        fair = max(self._connections.fair(self.host), self.work / self._most)
-        claim = self._claims.take(fair, self._origin.took)
-        if claim is None:
+    def grow(self, share: float) -> bool:
+        """Take one more connection for a part of the longest segment; False if that gains nothing."""
+        segment = self._segments.split(max(share, self.work / self._most), self._mirrors.took)
+        if segment is None:
             return False
-        self._borrowed += self._connections.borrow(self.host)
-        self._start(self._fetch(claim), claim)
+        self._start(self._fetch(segment), segment)
         return True
 
     # --- its connections
 
-    def _start(self, work: Coroutine[Any, Any, None], claim: Segment) -> None:
-        self._tasks[asyncio.create_task(work)] = claim
-        self._staffed(len(self._tasks))
+    def _start(self, work: Coroutine[Any, Any, None], segment: Segment) -> None:
+        """Fetch *segment*; the first connection is the job's own, all others are taken from the budget."""
+        if self._tasks:
+            self._budget.take(self.host)
+        self._tasks[asyncio.create_task(work)] = segment
+        self._counters.connections = len(self._tasks)
+
+    async def _fetch(self, segment: Segment) -> None:
+        """Fetch *segment* over a connection of its own.
+
+        :raises ChangedError: the answer is of another version.
+        :raises ProtocolError: the answer is not exactly the range that was asked for.
+        """
+        known, host = self._begun.known, self._mirrors.host
+        ask = ask_for(Span(segment.position, segment.stop), known, 0)
+        reply = await self._mirrors.open(ask)
+        body = Body(reply)
+        try:
+            answer, seen = self._mirrors.judge(ask, known, reply)
+            if same_resource(known, seen) is False:
+                raise ChangedError(f"{host} has another version of the file now: starting over.")
+            if answer.body is None or answer.body.start != segment.position:
+                raise ProtocolError(f"{host} does not serve a second range: {answer.reason}.")
+            await Pump(body, self._begun.sink, segment, self._context, self._counters.wrote).run()
+        finally:
+            await body.aclose()
+
+    def _start_missing(self) -> None:
+        """Fetch what failed connections left, if a connection is to be had for it."""
+        while not self._quiet and (self._tasks or self._error is None):
+            if self._tasks and not (self.may_grow and self._budget.spare(self.host)):
+                break
+            segment = self._segments.start_missing()
+            if segment is None:
+                break
+            self._start(self._fetch(segment), segment)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Take a finished connection off the list, and judge how it ended."""
-        claim = self._tasks.pop(task)
-        self._claims.release(claim)
+        """Give a finished connection back, and decide what its error means for the others."""
+        segment = self._tasks.pop(task)
+        self._segments.release(segment)
+        if self._tasks:
+            self._budget.give(self.host)
+        self._counters.connections = len(self._tasks)
         error = None if task.cancelled() else task.exception()
-        self._staffed(len(self._tasks))
         if error is None:
             return
-        if isinstance(error, (ChangedError, DiskError)) or not isinstance(error, FetchError):
+        if isinstance(error, (ChangedError, DiskError, IntegrityError)) or not isinstance(error, FetchError):
             raise error
-        self._quiet_until = self._clock() + QUIET_SECONDS
-        if claim.position == claim.first and (self._tasks or not isinstance(error, NetworkError)):
-            self._connections.leave_whole(self.host)
-            self._refused, self._most = True, max(1, self.staff)
-        # A refused span says nothing about the file: the next attempt asks for what is missing.
-        error.transient = True
+        self._quiet_until = self._context.clock() + QUIET_SECONDS
+        if segment.position == segment.first and (self._tasks or not isinstance(error, NetworkError)):
+            self._budget.leave_whole(self.host)
+            self._refused, self._most = True, max(1, len(self._tasks))
         self._error = error
 
-    def _relieve(self) -> None:
-        """Take a span from a connection that stands still, and a connection that a job is waiting for."""
-        stalled = self._claims.stalled()
-        for task, claim in self._tasks.items():
-            if claim is stalled:
+    def _cancel_some(self) -> None:
+        """Cancel a connection that stalls, and one that a job waits for."""
+        stalled = self._segments.stalled()
+        for task, segment in self._tasks.items():
+            if segment is stalled:
                 task.cancel()
-        if self._connections.wanted and self._borrowed and len(self._tasks) > 1:
+        if self._budget.wanted and len(self._tasks) > 1:
             next(reversed(self._tasks)).cancel()
-        self._give_back()
 
     @property
     def _quiet(self) -> bool:
-        return self._clock() < self._quiet_until
+        return self._context.clock() < self._quiet_until
 
-    def _refill(self) -> None:
-        """See to it that every span has somebody, with a connection that has ended or one that is to spare."""
-        while not self._quiet and (self._tasks or self._error is None):
-            extra = len(self._tasks) > self._borrowed
-            if extra and not (self.hires and self._connections.lends(self.host)):
-                break
-            claim = self._claims.fill()
-            if claim is None:
-                break
-            if extra:
-                self._borrowed += self._connections.borrow(self.host)
-            self._start(self._fetch(claim), claim)
-        self._give_back()
-
-    def _give_back(self) -> None:
-        while self._borrowed > max(0, len(self._tasks) - 1):
-            self._borrowed -= 1
-            self._connections.give(self.host)
-
-    async def _dismiss(self) -> None:
+    async def _cancel_all(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(1, len(self._tasks)):
+            self._budget.give(self.host)
         self._tasks.clear()
-        self._give_back()

@@ -1,4 +1,4 @@
-"""Which connection fetches which span of a file: plain bookkeeping, no await."""
+"""Which connection fetches which bytes of a file: plain bookkeeping, no await."""
 
 from __future__ import annotations
 
@@ -6,72 +6,82 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._models import Span
-from .._ranges import merge, missing
+from .._ranges import MAX_OFFSET, merge, missing
 
-__all__ = ["Segment", "SegmentQueue"]
+__all__ = ["UNKNOWN_END", "Segment", "SegmentQueue"]
 
-# What a claim takes longer than its fair share is worth a connection from so many seconds on, and from so many
-# times what opening one took lately: that, and a request, are all that it costs.
+# Where a file of unknown length stops: it is asked for up to here, and the answer says where it really ends.
+UNKNOWN_END = MAX_OFFSET
+# A segment is split if it takes this many seconds longer than its equal share, and this many times as long as
+# opening a connection took lately: a request and a connection are all that a split costs.
 WORTH_SECONDS, WORTH_OPENINGS = 0.2, 2.0
-# A connection this fast (bytes a second) is seldom what holds a file up: splitting must promise more, and the
-# rate must have been seen for a while.
+# A connection this fast (bytes a second) is seldom what limits a file: a split must gain more seconds, and the
+# rate must have been measured for some seconds.
 FAST, FAST_WORTH_SECONDS, FAST_AGE_SECONDS = 50e6, 2.0, 1.0
-# Smaller pieces cost more in requests than they save in time.
+# Smaller segments cost more in requests than they save in time.
 LEAST_SPAN = 128 * 1024
-# No byte for this long while others move: the span is given to another connection.
+# No byte for this long while another connection receives: the segment is given to another connection.
 STALL_SECONDS = 5.0
-# A server that pauses after a burst is slower than its average so far, but hardly more than so many times.
+# Many servers send a burst first: a connection is slower than its average so far, by at most this factor.
 BURST = 4.0
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """The span ``[position, stop)`` that one connection is fetching; *stop* moves when it is split.
+    """The bytes ``[position, stop)`` that one connection is fetching; *stop* moves when it is split.
 
-    :param reach: how far the answer goes; beyond *stop* once it was split.
-    :param first: its first byte, and ``began`` when its connection was opened.
-    :param moved: when the last bytes came.
-    :param base: when and where measuring began, and ``sampled`` when and where it was done last.
-    :param rate: bytes a second lately; None before the first sample.
+    :param reach: where the answer ends: behind *stop* once the segment was split.
+    :param first: its first byte.
+    :param began: when its connection was opened (seconds of the clock).
+    :param moved: when the last bytes arrived.
+    :param base: time and position at which measuring began.
+    :param sampled: time and position of the last measurement.
+    :param waiting: no byte had arrived at the last measurement.
+    :param rate: recent bytes a second; None before the first measurement.
     """
 
     position: int
-    stop: int | None
-    reach: int | None
+    stop: int
+    reach: int
     first: int
     began: float
     moved: float
     base: tuple[float, int]
     sampled: tuple[float, int]
-    waited: bool = False
+    waiting: bool = False
     rate: float | None = None
 
     def sample(self, now: float) -> None:
         """Measure the rate since the last sample, and keep it plausible beside the average."""
-        if self.waited or self.position == self.first:
-            # How long an answer took to come says nothing of its rate.
-            self.waited = self.position == self.first
+        if self.waiting or self.position == self.first:
+            # The time until the first byte says nothing about the rate.
+            self.waiting = self.position == self.first
             self.base = self.sampled = (now, self.position)
             return
         at, position = self.sampled
         if now > at:
             recent = (self.position - position) / (now - at)
             average = (self.position - self.base[1]) / (now - self.base[0])
-            lately = recent if self.rate is None else (self.rate + recent) / 2
-            self.rate = max(lately, average / BURST)
+            smoothed = recent if self.rate is None else (self.rate + recent) / 2
+            self.rate = max(smoothed, average / BURST)
             self.sampled = (now, self.position)
 
     @property
+    def bounded(self) -> bool:
+        """Whether it is known where it stops."""
+        return self.stop < UNKNOWN_END
+
+    @property
     def left(self) -> int:
-        """Bytes still to come."""
-        return 0 if self.stop is None else max(0, self.stop - self.position)
+        """Bytes still to come; 0 where that is unknown."""
+        return max(0, self.stop - self.position) if self.bounded else 0
 
 
 class SegmentQueue:
-    """Hands out the spans of a file, so that every byte has one fetcher at most.
+    """Hands out the segments of a file, so that no byte is fetched by two connections.
 
-    :param length: bytes in all.
-    :param written: gives the spans that are on disk.
+    :param length: bytes in all, or :data:`UNKNOWN_END`.
+    :param written: returns the spans that are on disk.
     :ivar assumed: bytes a second of a connection as long as none was measured; None: wait for that.
     """
 
@@ -84,82 +94,84 @@ class SegmentQueue:
         self.assumed: float | None = None
         self._active: list[Segment] = []
 
-    def start(self, position: int, stop: int | None) -> Segment:
-        """Take ``[position, stop)``."""
+    def start(self, position: int, stop: int) -> Segment:
+        """Return a new segment ``[position, stop)``."""
         now = self._clock()
-        claim = Segment(position, stop, stop, position, now, now, (now, position), (now, position))
-        self._active.append(claim)
-        return claim
+        segment = Segment(position, stop, stop, position, now, now, (now, position), (now, position))
+        self._active.append(segment)
+        return segment
 
-    def release(self, claim: Segment) -> None:
-        """Give up what *claim* has not fetched; an answer that reaches into the hole goes on with it."""
-        self._active.remove(claim)
-        for hole in self.holes():
-            for other in self._active:
-                if other.stop == hole.start and other.left and other.reach is not None:
-                    other.stop = max(other.stop, min(other.reach, hole.stop))
-
-    def holes(self) -> tuple[Span, ...]:
-        """Give what nobody has fetched and nobody is fetching."""
-        busy = [Span(c.first, self.length if c.stop is None else max(c.stop, c.position)) for c in self._active]
-        return missing(merge([*self._written(), *busy]), self.length)
-
-    def fill(self) -> Segment | None:
-        """Take the first hole, if there is one."""
+    def start_missing(self) -> Segment | None:
+        """Return the first hole as a new segment, if there is one."""
         holes = self.holes()
         return self.start(holes[0].start, holes[0].stop) if holes else None
 
-    def take(self, fair: float, opening: float = 0.0) -> Segment | None:
-        """Take the end of what would take longest; None if that is not worth a connection.
+    def split(self, share: float, opening: float = 0.0) -> Segment | None:
+        """Return the end of the segment that takes longest; None if a connection for it gains too little.
 
-        :param fair: seconds after which all would end who had an equal share of all that is left. Pieces are
-            cut to this length, so that they end together and none is divided twice.
-        :param opening: seconds that a new connection needs until it brings bytes.
+        :param share: seconds until all end, were what is left shared equally. Segments are cut to this
+            length, so that they end together and none is split twice.
+        :param opening: seconds until a new connection brings bytes.
         """
-        slowest = max(filter(self._divisible, self._active), key=self._seconds_left, default=None)
-        seconds = 0.0 if slowest is None else self._seconds_left(slowest)
-        excess = seconds - fair
-        if slowest is None or slowest.stop is None or excess < max(WORTH_SECONDS, WORTH_OPENINGS * opening):
+        longest = max(filter(self._divisible, self._active), key=self._seconds_left, default=None)
+        if longest is None:
             return None
-        piece = min(excess, max(fair, min(seconds / 2, WORTH_SECONDS)))
-        size = max(LEAST_SPAN, int(slowest.left * piece / seconds))
-        claim = self.start(slowest.stop - size, slowest.stop)
-        slowest.stop = claim.position
-        return claim
+        seconds = self._seconds_left(longest)
+        excess = seconds - share
+        if excess < max(WORTH_SECONDS, WORTH_OPENINGS * opening):
+            return None
+        piece = min(excess, max(share, min(seconds / 2, WORTH_SECONDS)))
+        size = max(LEAST_SPAN, int(longest.left * piece / seconds))
+        segment = self.start(longest.stop - size, longest.stop)
+        longest.stop = segment.position
+        return segment
+
+    def release(self, segment: Segment) -> None:
+        """Give up what *segment* has not fetched; an answer that extends into the hole continues with it."""
+        self._active.remove(segment)
+        for hole in self.holes():
+            for other in self._active:
+                if other.stop == hole.start and other.left:
+                    other.stop = max(other.stop, min(other.reach, hole.stop))
+
+    def holes(self) -> tuple[Span, ...]:
+        """Return what is neither on disk nor being fetched."""
+        active = [Span(segment.first, max(segment.stop, segment.position)) for segment in self._active]
+        return missing(merge([*self._written(), *active]), self.length)
 
     @property
     def longest(self) -> float:
-        """Seconds that the longest claim that may be divided takes still."""
+        """Seconds that remain for the longest segment that can be divided."""
         return max(map(self._seconds_left, filter(self._divisible, self._active)), default=0.0)
 
     @property
     def work(self) -> float:
-        """Seconds that a single connection would need for all that is left."""
+        """Seconds that a single connection would need for what remains."""
         return sum(map(self._seconds_left, self._active))
 
     def stalled(self) -> Segment | None:
-        """Give a claim that stands still while another one moves, if there is one."""
+        """Return a segment that receives nothing while another one does, if there is one."""
         now = self._clock()
-        moving = any(now - claim.moved < 1 for claim in self._active)
-        still = [c for c in self._active if c.left and now - c.moved > STALL_SECONDS]
+        moving = any(now - segment.moved < 1 for segment in self._active)
+        still = [s for s in self._active if s.left and now - s.moved > STALL_SECONDS]
         return still[0] if moving and still else None
 
     def sample(self) -> None:
         """Measure every connection; to be called at a steady pace."""
         now = self._clock()
-        for claim in self._active:
-            claim.sample(now)
+        for segment in self._active:
+            segment.sample(now)
 
-    def _divisible(self, claim: Segment) -> bool:
-        """Tell whether *claim* is large enough for two, and not so fast that one will do."""
-        seconds = self._seconds_left(claim)
-        if claim.left < 2 * LEAST_SPAN or not seconds:
+    def _divisible(self, segment: Segment) -> bool:
+        """Whether *segment* is large enough for two connections, and slow enough to need them."""
+        seconds = self._seconds_left(segment)
+        if segment.left < 2 * LEAST_SPAN or not seconds:
             return False
-        slow = claim.left < seconds * FAST
-        return slow or (seconds >= FAST_WORTH_SECONDS and self._clock() - claim.began >= FAST_AGE_SECONDS)
+        slow = segment.left < seconds * FAST
+        return slow or (seconds >= FAST_WORTH_SECONDS and self._clock() - segment.began >= FAST_AGE_SECONDS)
 
-    def _seconds_left(self, claim: Segment) -> float:
-        """Judge how long a claim will take; a young one by the rate of the others."""
-        rates = [claim.rate] if claim.rate else [other.rate for other in self._active if other.rate]
+    def _seconds_left(self, segment: Segment) -> float:
+        """Estimate how long *segment* takes; before it was measured, by the rate of the others."""
+        rates = [segment.rate] if segment.rate else [other.rate for other in self._active if other.rate]
         rate = sum(rates) / len(rates) if rates else self.assumed
-        return claim.left / rate if rate else 0.0
+        return segment.left / rate if rate else 0.0

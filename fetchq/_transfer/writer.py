@@ -1,4 +1,4 @@
-"""Batches on their way to the disk: one written, one ready behind it, and nobody waits for the other."""
+"""Batches on their way to the disk: one is written while the next is filled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._models import Buffer
 
 __all__ = ["Writer"]
 
-# One under way and one ready: the disk's thread goes from batch to batch without a turn of the event loop.
+# One being written and one ready: the disk's thread goes from batch to batch without a turn of the event loop.
 MOST_BATCHES = 2
 
 
@@ -20,7 +20,7 @@ class Writer:
 
     A slow disk makes :meth:`room` wait, and with it the reader and the socket, instead of filling memory.
 
-    :param wrote: is told in the loop's thread how many bytes have reached the disk.
+    :param wrote: is called in the loop's thread with the number of bytes that have reached the disk.
     """
 
     def __init__(self, sink: Sink, wrote: Callable[[int], None]) -> None:
@@ -32,7 +32,7 @@ class Writer:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether :meth:`put_nowait` may be called."""
+        """Whether :meth:`put_nowait` may be called."""
         failed = self._task is not None and self._task.done()
         return len(self._batches) < MOST_BATCHES and not failed
 
@@ -48,7 +48,7 @@ class Writer:
         self._raise()
 
     def put_nowait(self, offset: int, batch: list[Buffer]) -> None:
-        """Write *batch* at *offset* soon, behind those that were put before."""
+        """Queue *batch* to be written at *offset*, after those that were put before."""
         self._batches.append((offset, batch))
         if self._task is None:
             self._start()

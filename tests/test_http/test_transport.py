@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import ssl
 from collections.abc import AsyncIterator, Callable

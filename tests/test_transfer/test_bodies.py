@@ -6,16 +6,24 @@ import asyncio
 import gzip
 import hashlib
 import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fetchq
+from fetchq._http import Response
 
 from ..conftest import run
+from ..origin import Behaviour, Origin, Resource, drop, early_start, generated, gzip_anyway, throttle
 
 # One piece that comes with its head, one beyond a connection's own buffer, and one beyond a large buffer.
 SIZES = (0, 6, 60_000, 3_000_000)
+LARGE, CUT = generated(3_000_000), 1_234_567
 DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
@@ -81,3 +89,89 @@ def test_a_body_is_stored_once(tmp_path: Path, size: int, coding: str, framing: 
 
     assert (tmp_path / "f.bin").read_bytes() == data
     assert (result.size, result.sha256) == (size, hashlib.sha256(data).hexdigest())
+
+
+# --- a body loop that is broken on purpose
+
+
+Loop = Callable[[AsyncIterator[Any]], AsyncIterator[Any]]
+
+
+async def first_chunk_twice(chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    first = await anext(chunks)
+    for chunk in (first, first):
+        yield chunk
+    async for chunk in chunks:
+        yield chunk
+
+
+async def first_chunk_lost(chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    await anext(chunks)
+    async for chunk in chunks:
+        yield chunk
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way that a body takes, and the number of the reply whose body is broken."""
+
+    script: Sequence[Behaviour | tuple[Behaviour, ...]] = ()
+    resource: Resource = LARGE
+    reply: int = 1
+    out: str = "f.bin"
+    repeat: bool = False
+    connections: int = 1
+
+
+WAYS = {
+    "put in one piece": Way(resource=generated(10_000)),
+    "streamed": Way(),
+    "a slice": Way([drop(after=CUT)], reply=2),
+    "a slice with a lead that is skipped": Way([drop(after=CUT), early_start(65_536)], reply=2),
+    "a slice that is compared": Way([drop(after=CUT)], replace(LARGE, etag=None, last_modified=None), 2),
+    "decoded": Way([gzip_anyway()]),
+    "a pipe": Way(out="-"),
+    "a segment": Way([throttle(2e6)], reply=2, repeat=True, connections=3),
+}
+
+
+@pytest.mark.parametrize("loop", [first_chunk_twice, first_chunk_lost])
+@pytest.mark.parametrize("name", WAYS)
+def test_a_body_loop_that_miscounts_makes_no_file(
+    name: str, loop: Loop, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = WAYS[name]
+    url = origin.serve("/f.bin", way.resource, *way.script, repeat=way.repeat)
+    replies = count(1)
+    honest = Response.chunks
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Response,
+            "chunks",
+            lambda reply: loop(honest(reply)) if next(replies) == way.reply else honest(reply),
+        )
+        result, out = fetched_by(way, url, tmp_path)
+    assert type(result.error) is fetchq.IntegrityError
+    assert not (tmp_path / "f.bin").exists()
+    assert way.resource.data.startswith(out)
+
+    result, out = fetched_by(way, url, tmp_path)
+    assert result.unwrap().sha256 == way.resource.sha256
+    assert (out if way.out == "-" else (tmp_path / "f.bin").read_bytes()) == way.resource.data
+
+
+def fetched_by(way: Way, url: str, folder: Path) -> tuple[fetchq.Result, bytes]:
+    settings = fetchq.Settings(
+        network=fetchq.Network(env=False),
+        retry=fetchq.Retry(retries=3, backoff=0.0),
+        disk=fetchq.Disk(buffer=65_536),
+        queue=fetchq.Queue(connections=way.connections),
+    )
+
+    async def main() -> fetchq.Result:
+        async with fetchq.Downloader(settings, dir=folder, stdout=stdout) as downloader:
+            (result,) = [result async for result in downloader.run([fetchq.Job(url, way.out)])]
+            return result
+
+    stdout = BytesIO()
+    return run(main()), stdout.getvalue()

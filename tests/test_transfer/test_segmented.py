@@ -72,19 +72,19 @@ def fetch(url: str, folder: Path, settings: fetchq.Settings = SPLITTING) -> tupl
     return run(main()), most[0]
 
 
-def one_claim(clock: Clock, have: int, length: int = 100 * MIB) -> tuple[SegmentQueue, Segment]:
+def one_segment(clock: Clock, have: int, length: int = 100 * MIB) -> tuple[SegmentQueue, Segment]:
     """A file whose first connection has brought *have* bytes in its first second."""
-    claims = SegmentQueue(length, lambda: (), clock)
-    first = claims.start(0, length)
+    segments = SegmentQueue(length, lambda: (), clock)
+    first = segments.start(0, length)
     clock.now, first.position = clock.now + 1, have
-    claims.sample()
-    return claims, first
+    segments.sample()
+    return segments, first
 
 
-def test_whoever_comes_takes_a_fair_share_so_that_all_end_together() -> None:
-    claims, first = one_claim(Clock(), 20 * MIB)
-    taken = [claims.take(fair=1.0) for _ in range(4)]
-    assert [(claim.position, claim.stop) for claim in taken if claim is not None] == [
+def test_each_connection_takes_an_equal_share_so_that_all_end_together() -> None:
+    segments, first = one_segment(Clock(), 20 * MIB)
+    taken = [segments.split(share=1.0) for _ in range(4)]
+    assert [(segment.position, segment.stop) for segment in taken if segment is not None] == [
         (80 * MIB, 100 * MIB),
         (60 * MIB, 80 * MIB),
         (40 * MIB, 60 * MIB),
@@ -92,87 +92,87 @@ def test_whoever_comes_takes_a_fair_share_so_that_all_end_together() -> None:
     assert (first.position, first.stop) == (20 * MIB, 40 * MIB)
 
 
-def test_a_claim_that_is_judged_by_the_others_is_divided_too() -> None:
-    claims, _ = one_claim(Clock(), 20 * MIB)
-    young = claims.take(fair=2.0)
+def test_a_segment_that_is_judged_by_the_others_is_divided_too() -> None:
+    segments, _ = one_segment(Clock(), 20 * MIB)
+    young = segments.split(share=2.0)
     assert young is not None
     assert young.rate is None
-    assert claims.longest == 2.0
-    assert claims.work == 4.0
-    assert claims.take(fair=1.0) is not None
+    assert segments.longest == 2.0
+    assert segments.work == 4.0
+    assert segments.split(share=1.0) is not None
 
 
 def test_nothing_is_divided_before_a_rate_is_known_or_assumed() -> None:
-    claims = SegmentQueue(100 * MIB, lambda: (), Clock())
-    claims.start(0, 100 * MIB)
-    assert claims.take(fair=0.0) is None
-    claims.assumed = RATE
-    assert claims.take(fair=1.0) is not None
+    segments = SegmentQueue(100 * MIB, lambda: (), Clock())
+    segments.start(0, 100 * MIB)
+    assert segments.split(share=0.0) is None
+    segments.assumed = RATE
+    assert segments.split(share=1.0) is not None
 
 
 @pytest.mark.parametrize(
-    ("have", "fair", "opening", "worth"),
+    ("have", "share", "opening", "worth"),
     [
         (20 * MIB, 1.0, 0.0, True),
         (20 * MIB, 4.0 - 0.9 * WORTH_SECONDS, 0.0, False),
         (20 * MIB, 1.0, 3.5 / WORTH_OPENINGS, False),
         (60 * MIB, 0.1, 0.0, False),
     ],
-    ids=["worth it", "a fair share itself", "dear to open", "fast and nearly done"],
+    ids=["worth it", "an equal share itself", "dear to open", "fast and nearly done"],
 )
 def test_what_is_not_worth_a_connection_is_left_alone(
-    have: int, fair: float, opening: float, worth: bool
+    have: int, share: float, opening: float, worth: bool
 ) -> None:
-    claims, _ = one_claim(Clock(), have)
-    assert (claims.take(fair, opening) is not None) == worth
+    segments, _ = one_segment(Clock(), have)
+    assert (segments.split(share, opening) is not None) == worth
 
 
 def test_a_fast_connection_is_divided_once_that_promises_more() -> None:
     clock = Clock()
-    claims, first = one_claim(clock, 60 * MIB, 1000 * MIB)
+    segments, first = one_segment(clock, 60 * MIB, 1000 * MIB)
     first.began = clock.now
-    assert claims.take(fair=1.0) is None, "it has only begun"
+    assert segments.split(share=1.0) is None, "it has only begun"
     first.began = clock.now - 1
-    assert claims.take(fair=1.0) is not None
+    assert segments.split(share=1.0) is not None
 
 
 def test_how_long_an_answer_took_says_nothing_of_its_rate() -> None:
     clock = Clock()
-    claims = SegmentQueue(100 * MIB, lambda: (), clock)
-    claim = claims.start(0, 100 * MIB)
+    segments = SegmentQueue(100 * MIB, lambda: (), clock)
+    segment = segments.start(0, 100 * MIB)
     for have in (0, 1 * MIB, 11 * MIB):
-        clock.now, claim.position = clock.now + 1, have
-        claims.sample()
-    assert claim.rate == 10 * MIB
+        clock.now, segment.position = clock.now + 1, have
+        segments.sample()
+    assert segment.rate == 10 * MIB
 
 
 def test_a_hole_that_a_failed_connection_left_comes_first() -> None:
     clock = Clock()
     written: list[Span] = [Span(0, 10)]
-    claims = SegmentQueue(100, lambda: tuple(written), clock)
-    first = claims.start(10, 60)
-    claims.start(60, 100)
-    claims.release(first)
-    taken = claims.fill()
+    segments = SegmentQueue(100, lambda: tuple(written), clock)
+    first = segments.start(10, 60)
+    segments.start(60, 100)
+    segments.release(first)
+    taken = segments.start_missing()
     assert taken is not None
     assert (taken.position, taken.stop) == (10, 60)
 
 
 def test_a_connection_that_stands_still_is_noticed_while_another_moves() -> None:
     clock = Clock()
-    claims = SegmentQueue(100 * MIB, lambda: (), clock)
-    still = claims.start(0, 50 * MIB)
-    moving = claims.start(50 * MIB, 100 * MIB)
+    segments = SegmentQueue(100 * MIB, lambda: (), clock)
+    still = segments.start(0, 50 * MIB)
+    moving = segments.start(50 * MIB, 100 * MIB)
     clock.now += STALL_SECONDS + 1
-    assert claims.stalled() is None, "all stand still: that is the network, not a connection"
+    assert segments.stalled() is None, "all stand still: that is the network, not a connection"
     moving.moved = clock.now
-    assert claims.stalled() is still
+    assert segments.stalled() is still
 
 
 def test_small_pieces_are_not_split() -> None:
-    claims, _ = one_claim(Clock(), 1, 2 * LEAST_SPAN)
-    assert claims.take(fair=0.0) is None
-    assert claims.longest == 0.0, "so nobody else waits for it"
+    segments, _ = one_segment(Clock(), 1, 2 * LEAST_SPAN)
+    assert segments.split(share=0.0) is None
+    assert segments.longest == 0.0, "so nobody else waits for it"
 
 
 def test_connections_that_were_named_are_all_opened_at_once(origin: Origin, tmp_path: Path) -> None:
@@ -240,14 +240,14 @@ def test_a_server_that_minds_is_left_with_one_connection(
 
 @pytest.mark.parametrize("earlier_first", [True, False])
 def test_what_refused_connections_were_to_fetch_goes_back_to_their_neighbour(earlier_first: bool) -> None:
-    claims, first = one_claim(Clock(), 20 * MIB)
-    second, third = claims.take(fair=1.0), claims.take(fair=1.0)
+    segments, first = one_segment(Clock(), 20 * MIB)
+    second, third = segments.split(share=1.0), segments.split(share=1.0)
     assert second is not None
     assert third is not None
     for refused in (second, third) if earlier_first else (third, second):
-        claims.release(refused)
+        segments.release(refused)
     assert first.stop == 100 * MIB
-    assert not claims.holes()
+    assert not segments.holes()
 
 
 def test_a_limit_of_two_connections_is_lived_with(origin: Origin, tmp_path: Path) -> None:

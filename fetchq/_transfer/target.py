@@ -1,0 +1,119 @@
+"""Where a job's bytes go: its name and its part, or standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from .. import _digests, _naming, _retry
+from .._disk import CompleteBody, Existing, Finished, Identity, Sink
+from .._models import Buffer, Job, Resource
+from . import checks
+from .context import Reply, RunContext
+from .states import Begun, Empty, State
+
+__all__ = ["Target"]
+
+
+class Target:
+    """Finds, locks and finishes what a job's bytes are written to.
+
+    :ivar piped: the bytes go to standard output.
+    """
+
+    def __init__(self, job: Job, context: RunContext) -> None:
+        self._job = job
+        self._parts = context.parts
+        self._pipe = context.pipe
+        self._settings = context.settings.disk
+        self._identity = Identity(job.url)
+        self._name = ""
+        self.piped = job.out == "-"
+
+    @property
+    def name(self) -> str:
+        """The target's name, or the best guess before the server has answered."""
+        return self._name or self._job.out or _naming.guess(self._job.url)
+
+    async def find(self) -> Existing | State | None:
+        """Look for the part of an earlier run, by the name that the job or its URL suggests."""
+        if self.piped:
+            return Empty(self._pipe())
+        directory, name = checks.place(self._job, self._settings.dir)
+        if not checks.resumable_method(self._job) or not self._parts.left_behind(directory):
+            return None
+        found = self._parts.peek(directory, name or _naming.guess(self._job.url), self._identity)
+        return None if found is None else await self.claim(directory, found, None)
+
+    def place(self, reply: Reply) -> tuple[Path, str]:
+        """Settle and return folder and name; the server names a job that has no name of its own.
+
+        :raises UsageError: the job's own name would leave its directory.
+        """
+        named = _naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles)
+        directory, self._name = checks.place(self._job, self._settings.dir, named)
+        return directory, self._name
+
+    async def claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | State:
+        """Lock the part of *name*, with what an earlier run has left in it.
+
+        :raises DiskError: full, refused, or locked by another process.
+        """
+        part = await self._parts.claim(
+            directory,
+            name,
+            self._identity,
+            same=lambda found: checks.same_file(found, seen),
+            digests=checks.digests(self._job, seen),
+            length=seen.length if seen is not None and not seen.encoding else None,
+        )
+        if isinstance(part, Existing):
+            return part
+        self._name = part.name
+        journal = part.journal
+        if journal is None or not part.spans or not checks.resumable_method(self._job):
+            return Empty(part)
+        return Begun(part, Resource(journal.url, journal.length, journal.etag, journal.last_modified))
+
+    async def put(
+        self, directory: Path, name: str, seen: Resource, chunks: Sequence[Buffer], aside: Callable[[], None]
+    ) -> Finished | Existing:
+        """Make the file of a body that arrived whole: one step, no journal.
+
+        :param aside: is called before this begins, so that others can use the network meanwhile.
+        """
+        return await self._parts.put(
+            directory,
+            name,
+            self._identity,
+            CompleteBody(
+                chunks,
+                self._algorithms(seen),
+                _retry.http_date(seen.last_modified),
+                partial(self._check, seen),
+            ),
+            same=lambda found: checks.same_file(found, seen),
+            digests=checks.digests(self._job, seen),
+            aside=aside,
+        )
+
+    async def begin(self, sink: Sink, seen: Resource) -> None:
+        """Note in the journal what is being fetched, before its first byte is written."""
+        await sink.begin(seen, self._algorithms(seen))
+
+    async def finish(self, begun: Begun) -> Finished | Existing:
+        """Verify a complete part, and give the file its name.
+
+        :raises ChecksumError: these are not the bytes that a digest promises.
+        """
+        known = begun.known
+        mtime, check = _retry.http_date(known.last_modified), partial(self._check, known)
+        return await begun.sink.finish(size=known.length or 0, mtime=mtime, check=check)
+
+    def _algorithms(self, seen: Resource) -> list[str]:
+        return checks.algorithms(self._job, seen, sha256=self._settings.sha256)
+
+    def _check(self, seen: Resource, digests: Mapping[str, str]) -> None:
+        name = "standard output" if self.piped else self._name
+        _digests.compare(checks.digests(self._job, seen), digests, name)
