@@ -357,7 +357,7 @@ def test_a_server_name_that_tls_cannot_spell_is_a_connect_error(
 ) -> None:
     async def work() -> None:
         async with site(answering(b""), serving) as server, client(ours(trusting)) as http:
-            with pytest.raises(httpx.ConnectError, match="leading dot"):
+            with pytest.raises(httpx.ConnectError, match="label empty|leading dot"):
                 await http.get(server.url, extensions={"sni_hostname": ".example"})
 
     run(work())
