@@ -226,8 +226,9 @@ def test_what_is_worth_a_pause(error: FetchError, facts: dict[str, Any], waits: 
     assert decided(error, chance=1.0, **facts).wait == (POLICY.backoff if waits else 0.0)
 
 
-def test_the_reason_names_how_often_it_failed() -> None:
+def test_a_reason_is_fit_to_be_shown() -> None:
     assert decided(GONE, **LAST).reason == "5 attempts in a row brought nothing"
+    assert decided(CHANGED).reason == "the file changed on the server"
 
 
 @pytest.mark.parametrize(("failures", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0)])
