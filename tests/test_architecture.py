@@ -25,7 +25,22 @@ ORDER = [noun for nouns in BANDS.values() for noun in nouns]
 STRANGERS = ("edges", "work")
 
 OWNERS = {
-    **dict.fromkeys(("httpx", "httpcore", "h11", "h2", "httptools", "certifi", "anyio", "socksio"), "_http"),
+    **dict.fromkeys(
+        (
+            "httpx",
+            "httpcore",
+            "h11",
+            "h2",
+            "httptools",
+            "certifi",
+            "anyio",
+            "idna",
+            "publicsuffixlist",
+            "socksio",
+            "truststore",
+        ),
+        "_http",
+    ),
     "aiofiles": "_disk",
     "sqlite3": "_store",
     "tqdm": "_progress",

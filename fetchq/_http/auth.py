@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import netrc
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import aclosing
 
 import httpx
 
 from .._errors import UsageError
 from .._settings import Network
 from .headers import encoded
+from .http11.parser import joined
+from .response import Response, drain
 from .url import Origin, ParsedURL
 
 # A run meets few origins that ask for a password; past this many the memory of their challenges starts anew.
@@ -51,24 +54,32 @@ class Login(httpx.Auth):
         # The challenge is the server's text, and httpx trusts it: what cannot be answered stays a 401.
         except (StopIteration, LookupError, ValueError, NotImplementedError, httpx.ProtocolError):
             return
-        response.stream = _Unread(response.stream)
         yield answer
 
 
-class _Unread(httpx.AsyncByteStream):
-    """Stands for a body that nobody wants: httpx reads a challenge's body whole, however long it is."""
+async def authenticate(
+    send: Callable[[httpx.Request], Awaitable[httpx.Response]], request: httpx.Request, auth: httpx.Auth
+) -> httpx.Response:
+    """Send *request*, and what *auth* answers to challenges; return the last answer.
 
-    def __init__(self, stream: object) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        nothing: tuple[bytes, ...] = ()
-        for chunk in nothing:
-            yield chunk
-
-    async def aclose(self) -> None:
-        if isinstance(self._stream, httpx.AsyncByteStream):
-            await self._stream.aclose()
+    httpx's client does so too, and reads the body of a challenge whole, however long it is.
+    """
+    async with aclosing(auth.async_auth_flow(request)) as flow:
+        request = await anext(flow)
+        while True:
+            response = await send(request)
+            try:
+                request = await flow.asend(response)
+            except StopAsyncIteration:
+                return response
+            except BaseException:
+                await response.aclose()
+                raise
+            await drain(
+                Response(
+                    response, joined(response.headers.raw), str(request.url), request.url.netloc.decode("ascii")
+                )
+            )
 
 
 class Credentials:
@@ -84,11 +95,11 @@ class Credentials:
         self._auth = auth
         self._logins: dict[tuple[Origin, str, str], Login] = {}
 
-    def choose(self, address: ParsedURL) -> httpx.Auth | None:
-        """Give the auth for the job at *address*, or None where nothing was given for it."""
-        login = address.login or self._user
+    def choose(self, address: ParsedURL, home: ParsedURL) -> httpx.Auth | None:
+        """Return the auth for *address*, of the origin of the job's own URL *home*, or None."""
+        login = address.login or home.login or self._user
         if login is not None:
-            return self._login(address.origin, *login)
+            return self._login(address.origin, login[0], login[1] or "")
         if self._bearer is not None:
             return self._bearer
         entry = self._netrc.authenticators(address.origin[1]) if self._netrc else None
@@ -96,9 +107,13 @@ class Credentials:
             return self._login(address.origin, entry[0], entry[2])
         return self._auth
 
-    def of_url(self, address: ParsedURL) -> httpx.Auth | None:
-        """Give the auth that the URL itself names, for a mirror: nothing else was given for its origin."""
-        return self._login(address.origin, *address.login) if address.login is not None else None
+    def of_url(self, address: ParsedURL, asked: ParsedURL) -> httpx.Auth | None:
+        """Return the auth that was given for *address*, which is of another origin than the job's own URL.
+
+        :param asked: the URL that the attempt began with: a mirror's may carry a user of its own.
+        """
+        login = address.login or (asked.login if address.origin == asked.origin else None)
+        return self._login(address.origin, login[0], login[1] or "") if login is not None else None
 
     def _login(self, origin: Origin, user: str, password: str) -> Login:
         # Kept per origin, so that a Digest challenge answered once saves every later request a round trip.

@@ -90,7 +90,7 @@ class RequestBuilder:
             fields = without_body_fields(fields)
         given = values(fields, b"cookie")
         if not values(fields, b"host"):
-            fields = [(b"Host", url.url.netloc), *fields]
+            fields = [(b"Host", url.host.encode("ascii")), *fields]
         request = httpx.Request(
             method,
             url.url,

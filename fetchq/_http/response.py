@@ -12,6 +12,7 @@ import httpx
 from .._errors import FetchError
 from .._models import Buffer
 from .errors import FAILURES, translate
+from .headers import values
 
 __all__ = ["Response", "drain"]
 
@@ -47,6 +48,10 @@ class Response:
     def received(self) -> int:
         """Body bytes received so far, transfer coding removed and content coding kept."""
         return self._response.num_bytes_downloaded
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of all fields called *name*, given in lower case, each as it came."""
+        return values(self._response.headers.raw, name)
 
     async def chunks(self) -> AsyncIterator[Buffer]:
         """Read the body, transfer coding removed and content coding kept.

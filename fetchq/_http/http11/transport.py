@@ -233,8 +233,9 @@ def _endpoint_of(request: httpx.Request) -> Endpoint:
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in _PORTS or not host:
         raise httpx.UnsupportedProtocol("only http and https URLs with a host can be requested")
-    server_name = request.extensions.get("sni_hostname")
-    return Endpoint(scheme, host, url.port or _PORTS[scheme], server_name or host)
+    # A certificate is for an address whatever its zone is called here (RFC 6874 section 3).
+    server_name = request.extensions.get("sni_hostname") or host.partition("%")[0]
+    return Endpoint(scheme, host, url.port or _PORTS[scheme], server_name)
 
 
 def _buffer_size(wishes: Mapping[str, Any] | None) -> int:
