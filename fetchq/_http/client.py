@@ -13,8 +13,9 @@ from .._errors import ProtocolError, UsageError
 from .._models import Job
 from .._settings import Network
 from .auth import Credentials, authenticate
+from .cookies import CookieJar, stored_by
 from .errors import FAILURES, translate
-from .headers import Fields, check_method, encoded
+from .headers import Fields, check_method, encoded, values
 from .http11.parser import joined
 from .redirects import REDIRECTS, next_method, next_url
 from .request import RequestBuilder, RequestContext, Timeouts, body_of
@@ -68,7 +69,7 @@ class HttpClient:
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
         self._theirs = client
         self._hooks = event_hooks or {}
-        self._jar = httpx.Cookies()
+        self._jar = CookieJar()
         self._transport = RoutingTransport(network, connections=connections)
         self._requests = RequestBuilder(
             network, None if client is None else functools.partial(_facts_of, client)
@@ -135,7 +136,7 @@ class HttpClient:
         if self._theirs is not None and self._theirs.is_closed:
             raise UsageError("The httpx client has been closed: keep it open while downloads run.")
         request = self._requests.build(
-            context, method, url, with_body=with_body, jar=self._jar_for(context, url)
+            context, method, url, with_body=with_body, cookies=self._cookies_for(context, url)
         )
         auth = self._auth_for(context, url)
         try:
@@ -155,9 +156,8 @@ class HttpClient:
             await hook(request)
         response = await self._transport.handle_async_request(request)
         response.request = request
-        # A look for cookies by httpx costs more than all the rest of this function.
         if "set-cookie" in _headers_of(response):
-            self._jar.extract_cookies(response)
+            self._jar.extract(request.url, values(response.headers.raw, b"set-cookie"))
         try:
             for hook in self._hooks.get("response", ()):
                 await hook(response)
@@ -166,13 +166,15 @@ class HttpClient:
             raise
         return response
 
-    def _jar_for(self, context: RequestContext, url: ParsedURL) -> httpx.Cookies:
-        """Return the cookies that may go to *url*."""
+    def _cookies_for(self, context: RequestContext, url: ParsedURL) -> bytes:
+        """Return the cookies that may go to *url*, as a Cookie field has them."""
         if self._theirs is None:
-            return self._jar
+            return self._jar.header(url.url) if self._jar else b""
         jar = self._theirs.cookies
+        if not jar:
+            return b""
         # A cookie that the caller stored without a domain would go to every host that a redirect names.
-        return jar if url.origin == context.home.origin or not jar else _with_domain(jar)
+        return stored_by(jar if url.origin == context.home.origin else _with_domain(jar), url.url)
 
     def _auth_for(self, context: RequestContext, url: ParsedURL) -> Any:
         """Choose the ``auth`` argument of ``httpx.AsyncClient.send``; None sends no credentials."""

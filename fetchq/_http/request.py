@@ -56,8 +56,7 @@ class RequestBuilder:
         self._theirs = theirs
         self._ours = _ours(network, owned=theirs is None)
         self._secret = _secret(network)
-        self._cookies = "; ".join(f"{name}={value}" for name, value in network.cookies)
-        encoded([("Cookie", self._cookies)])
+        [(_, self._cookies)] = encoded([("Cookie", "; ".join(map("=".join, network.cookies)))])
         self._defaults = layered(_DEFAULTS, self._ours)
         self._own = layered(self._defaults, self._secret)
         self._timeouts = _timeouts(network)
@@ -76,12 +75,12 @@ class RequestBuilder:
         return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions)
 
     def build(
-        self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, jar: httpx.Cookies
+        self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, cookies: bytes
     ) -> httpx.Request:
         """Build the request to *url*.
 
         :param with_body: False once a redirect has taken the body away.
-        :param jar: cookies that servers have set.
+        :param cookies: those that servers have set, as a Cookie field has them.
         """
         at_home = url.origin == context.home.origin
         content, kind = context.body if context.body is not None and with_body else (None, [])
@@ -89,22 +88,20 @@ class RequestBuilder:
         if not with_body:
             fields = without_body_fields(fields)
         given = values(fields, b"cookie")
+        if given or cookies or (at_home and self._cookies):
+            own = [self._cookies, *given] if at_home else []
+            joined = join_cookies(own, cookies)
+            fields = [*without(fields, b"cookie"), *([(b"Cookie", joined)] if joined else [])]
         if not values(fields, b"host"):
             fields = [(b"Host", url.host.encode("ascii")), *fields]
-        request = httpx.Request(
+        return httpx.Request(
             method,
             url.url,
-            headers=without(fields, b"cookie") if given else fields,
+            headers=fields,
             content=content,
             stream=_EMPTY if content is None and method == "GET" else None,
             extensions=dict(context.extensions),
         )
-        if jar:
-            jar.set_cookie_header(request)
-        if at_home and (given or self._cookies):
-            own = join_cookies(self._cookies, b"; ".join(given).decode("latin-1"))
-            request.headers["Cookie"] = join_cookies(own, request.headers.get("Cookie", ""))
-        return request
 
     def names_authorization(self, context: RequestContext) -> bool:
         """Whether the user wrote an Authorization header, which is then sent as it is."""

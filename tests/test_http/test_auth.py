@@ -149,7 +149,7 @@ async def test_cookies_of_the_server_join_the_users_and_renew_them() -> None:
         await (await client.open(Job(server.url + "/own", headers=(("Cookie", "d=4"),)))).aclose()
     assert [seen.get("cookie") for seen in server.seen] == [
         "a=user; b=2",
-        "a=server; b=2",
-        "a=server; b=2; c=3",
-        "a=server; b=2; d=4",
+        "b=2; a=server",
+        "b=2; c=3; a=server",
+        "b=2; d=4; a=server",
     ]
