@@ -116,8 +116,9 @@ class HttpClient:
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer)
         method, with_body, hops = job.method, True, 0
+        referrer: ParsedURL | None = None  # whose redirect led to the origin that is asked
         while True:
-            response = await self._send(context, method, current, with_body=with_body)
+            response = await self._send(context, method, current, referrer, with_body=with_body)
             if response.status not in REDIRECTS:
                 response.hops = hops
                 return response
@@ -130,9 +131,19 @@ class HttpClient:
             following = next_url(current, response.values(b"location"))
             if with_body and context.body is not None:
                 _keep_body_at_home(current, following, context)
+            if following.origin != current.origin:
+                referrer = current
             current = following
 
-    async def _send(self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool) -> Response:
+    async def _send(
+        self,
+        context: RequestContext,
+        method: str,
+        url: ParsedURL,
+        referrer: ParsedURL | None,
+        *,
+        with_body: bool,
+    ) -> Response:
         if self._theirs is not None and self._theirs.is_closed:
             raise UsageError("The httpx client has been closed: keep it open while downloads run.")
         request = self._requests.build(
@@ -147,8 +158,14 @@ class HttpClient:
             else:
                 response = await authenticate(self._exchange, request, auth)
         except FAILURES as error:
-            raise translate(error, url.host) from error
-        return Response(response, _headers_of(response), url.text, url.host)
+            raise translate(error, self._name(url, referrer)) from error
+        return Response(response, _headers_of(response), url.text, self._name(url, referrer))
+
+    def _name(self, url: ParsedURL, referrer: ParsedURL | None) -> str:
+        """Return what messages call the server at *url*, with the hop and the proxy that led there."""
+        name = url.host if referrer is None else f"{url.host} (to which {referrer.host} redirects)"
+        proxy = self._transport.forwarding_proxy(url.url) if self._theirs is None else None
+        return name if proxy is None else f"{name} through the proxy {proxy}"
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         """Send *request* over our transport, with the hooks that were given, and keep the answer's cookies."""

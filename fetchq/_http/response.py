@@ -29,15 +29,15 @@ class Response:
 
     :param headers: names in lower case, repeated fields joined (RFC 9110 section 5.3).
     :param url: the URL that answered, query included: it may be signed, and must not be shown.
-    :param host: names the server in error messages.
+    :param host: names the server in messages, and the hop and the proxy that led there.
     :ivar hops: redirects that were followed to get here.
     """
 
-    __slots__ = ("_host", "_response", "headers", "hops", "status", "url", "version")
+    __slots__ = ("_response", "headers", "hops", "host", "status", "url", "version")
 
     def __init__(self, response: httpx.Response, headers: Mapping[str, str], url: str, host: str) -> None:
         self._response = response
-        self._host = host
+        self.host = host
         self.status = response.status_code
         self.version = response.http_version
         self.headers = headers
@@ -68,7 +68,7 @@ class Response:
                 async for chunk in chunks:
                     yield chunk
         except FAILURES as error:
-            raise translate(error, self._host) from error
+            raise translate(error, self.host) from error
 
     async def aclose(self) -> None:
         """Close within three seconds; errors are ignored. The connection is kept if the body was read whole."""

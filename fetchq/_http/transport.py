@@ -64,6 +64,11 @@ class RoutingTransport(httpx.AsyncBaseTransport):
         """Return the URL of the proxy for *url*; None where the server is reached directly."""
         return None if self._proxies is None else self._proxies.choose(origin_of(url))
 
+    def forwarding_proxy(self, url: httpx.URL) -> str | None:
+        """Return host and port of the proxy that answers for *url* itself: of plain http, not of tunnels."""
+        proxy = None if self._proxies is None or url.scheme != "http" else self.proxy(url)
+        return _host_of(httpx.URL(proxy)) if proxy is not None and proxy.startswith("http") else None
+
     def verifying(self) -> ssl.SSLContext:
         """Return the context that verifies servers; made once, since that takes about 40 ms."""
         if self._context is None:

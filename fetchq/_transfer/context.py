@@ -32,6 +32,10 @@ class Reply(Protocol):
         """The URL that answered."""
 
     @property
+    def host(self) -> str:
+        """The server that answered, for messages, with the hop that led to it."""
+
+    @property
     def hops(self) -> int:
         """Redirects that were followed to get here."""
 

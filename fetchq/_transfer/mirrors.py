@@ -65,7 +65,7 @@ class Mirrors:
 
         :raises FetchError: what an error status means.
         """
-        return judge(ask, known, reply, self._context, self.host)
+        return judge(ask, known, reply, self._context)
 
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""
@@ -75,15 +75,13 @@ class Mirrors:
         self._url = self._urls[(at if drop else at + 1) % len(self._urls)]
 
 
-def judge(
-    ask: Ask, known: Resource | None, reply: Reply, context: RunContext, host: str
-) -> tuple[Answer, Resource]:
-    """Decide what *reply*, the answer of *host* to *ask*, means; *known* is what the bytes here are of.
+def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -> tuple[Answer, Resource]:
+    """Decide what *reply*, the answer to *ask*, means; *known* is what the bytes here are of.
 
     :raises FetchError: what an error status means.
     """
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
-        raise _retry.error_for(reply.status, reply.headers, context.settings.retry, host, context.now())
+        raise _retry.error_for(reply.status, reply.headers, context.settings.retry, reply.host, context.now())
     promised = _digests.promised(reply.headers, reply.status)
     seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
     return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen

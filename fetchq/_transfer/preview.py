@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from .. import _naming
 from .._disk import Identity
@@ -30,7 +29,7 @@ async def preview(job: Job, context: RunContext) -> Preview:
 async def _look(job: Job, context: RunContext) -> Preview:
     reply = await context.fetcher.open(job)
     try:
-        _, seen = judge(Ask(), None, reply, context, urlsplit(reply.url).hostname or "the server")
+        _, seen = judge(Ask(), None, reply, context)
         name = _naming.name_from(reply.headers, reply.url, dotfiles=context.settings.disk.dotfiles)
     finally:
         await reply.aclose()

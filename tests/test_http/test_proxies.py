@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pproxy  # type: ignore[import-untyped]  # it has no types
 import pytest
 
@@ -148,6 +149,31 @@ async def test_a_proxy_that_wants_a_password_over_connect() -> None:
         with pytest.raises(AuthenticationError, match="proxy") as caught:
             await client.open(Job("https://h.example/"))
     assert (caught.value.status, caught.value.exit_code) == (407, 6)
+
+
+@runs
+async def test_a_proxy_that_may_have_answered_itself_is_named() -> None:
+    async with serving(lambda _: answer(403)) as proxying:
+        network = Network(proxy=proxying.url.replace("//", "//me:s3cret@"), env=False)
+        async with opened(network) as client:
+            reply = await client.open(Job("http://h.example:81/"))
+            await reply.aclose()
+    assert reply.host == f"h.example:81 through the proxy {proxying.host}"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "url", "named"),
+    [
+        ("p", "http://h/", "p:80"),
+        ("https://p", "http://h/", "p:443"),
+        # Through a tunnel the server itself answers.
+        ("http://p", "https://h/", None),
+        ("socks5://p", "http://h/", None),
+    ],
+)
+def test_which_proxies_may_answer_themselves(proxy: str, url: str, named: str | None) -> None:
+    transport = RoutingTransport(Network(proxy=proxy, env=False), connections=1)
+    assert transport.forwarding_proxy(httpx.URL(url)) == named
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])

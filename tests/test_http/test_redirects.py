@@ -171,6 +171,25 @@ async def test_a_redirect_to_nowhere_is_a_protocol_error(location: str) -> None:
 
 
 @runs
+async def test_the_server_that_answered_is_named_with_the_hop_that_led_there() -> None:
+    async with two(lambda seen, away: redirect(away.replace("127.0.0.1", "localhost") + seen.target)) as (
+        home,
+        away,
+    ):
+        async with opened() as client:
+            reply = await client.open(Job(home.url + "/x"))
+            await reply.aclose()
+            assert reply.host == f"localhost:{away.port} (to which {home.host} redirects)"
+            reply = await client.open(Job(away.url))
+            await reply.aclose()
+            assert reply.host == away.host
+    async with opened() as client, serving(lambda _: redirect("http://localhost:1/")) as home:
+        with pytest.raises(NetworkError) as caught:
+            await client.open(Job(home.url))
+    assert f"Cannot connect to localhost:1 (to which {home.host} redirects): it refuses" in str(caught.value)
+
+
+@runs
 async def test_a_redirect_without_location_is_a_protocol_error() -> None:
     async with serving(lambda _: answer(302)) as server, opened() as client:
         with pytest.raises(ProtocolError, match="without saying where"):

@@ -32,6 +32,7 @@ class MemoryReply:
     body: bytes
     most: int
     url: str = "memory:f.bin"
+    host: str = "the archive"
     hops: int = 0
     version: str = "memory"
     received: int = 0
