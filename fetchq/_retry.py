@@ -28,7 +28,7 @@ GOOD = frozenset({200, 201, 203, 204, 206})
 
 _PHRASES = {
     400: "bad request",
-    401: "user and password wanted",
+    401: "unauthorized",
     403: "forbidden",
     404: "not found",
     407: "the proxy wants a user and password",
@@ -65,15 +65,19 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None if date is None else max(0.0, date - now)
 
 
-def error_for(status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float) -> FetchError:
+def error_for(
+    status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float, hint: str = ""
+) -> FetchError:
     """Give the error that a *status* which is none of :data:`GOOD` means.
 
     :param now: seconds since the epoch; the server's own Date goes before it, so that clocks need not agree.
+    :param hint: what a 401 means here, as the end of a sentence.
     """
     phrase = _PHRASES.get(status)
     told = f"{host} answered {status}" + (f" ({phrase})" if phrase else "")
     if status == 401:
-        return AuthenticationError(f"{told}: give -u NAME:PASSWORD or --bearer TOKEN.", status=status)
+        hint = hint or "give -u NAME:PASSWORD or --bearer TOKEN."
+        return AuthenticationError(f"{told}: {hint}", status=status)
     if status == 407:
         return AuthenticationError(f"{told}: put them into the proxy's URL.", status=status)
     return StatusError(

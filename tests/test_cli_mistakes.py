@@ -45,6 +45,8 @@ MISTAKES = [
     ("-i - -i -", "stdin can be read once"),
     (f"-H nocolon {URL}", "'Name: value'"),
     (f"-u bob {URL}", "NAME:PASSWORD"),
+    (f"-u h.example=bob {URL}", "NAME:PASSWORD"),
+    (f"-u bob:a -u bob:b {URL}", "HOST=NAME:PASSWORD"),
     (f"--form a {URL}", "NAME=VALUE"),
     (f"--data a --json 1 {URL}", "one body"),
     (f"--json {{ {URL}", "not JSON"),

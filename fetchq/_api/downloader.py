@@ -27,7 +27,7 @@ from .. import _digests, _naming
 from .._connections import Budget
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
-from .._events import Event, JobFinished, JobStarted, Observer, RunStarted
+from .._events import Event, JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
@@ -113,6 +113,7 @@ class Downloader:
         self._stdout = stdout
         self._session: _Session | None = None
         self._scheduler: Scheduler[Job | FetchError, Result] | None = None
+        self._warnings: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
         settings = self.settings
@@ -139,6 +140,7 @@ class Downloader:
             sleep=asyncio.sleep,
             random=random.random,
         )
+        self._warnings = http.warnings
         self._session = _Session(http, context, History(self._store_path), set())
         return self
 
@@ -171,6 +173,8 @@ class Downloader:
         totals = Totals(session.context.clock())
         known = len(jobs) if isinstance(jobs, Sized) else None
         self._observe(RunStarted(known, str(self.settings.disk.dir)))
+        for message in self._warnings:
+            self._observe(Warned(0, message))
         try:
             async with aclosing(scheduler.run(_items(jobs))) as results:
                 async for result in results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import stat
 import sys
@@ -32,7 +33,7 @@ from .._report import (
     format_failure,
     is_broken_pipe,
 )
-from .._settings import Settings
+from .._settings import Network, Settings
 from .._units import size
 from .jobs import RunRequest, from_files, patiently, request
 from .options import STORE, settings
@@ -55,7 +56,7 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
     """
     _check(urls, given)
     chosen = settings(given)
-    chosen = replace(chosen, network=replace(chosen.network, user=_user(given["user"])))
+    chosen = replace(chosen, network=_with_users(chosen.network, given["user"]))
     place(chosen.disk.dir, None if given["output"] == "-" else given["output"])
     run = Run(chosen, given)
     with ExitStack() as closing:
@@ -81,10 +82,27 @@ def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
         raise UsageError("stdin can be read once: give -i - once.")
 
 
-def _user(text: str | None) -> tuple[str, str] | None:
-    """Return name and password of ``NAME[:PASSWORD]``; a missing password is asked for on a terminal."""
-    if text is None:
-        return None
+# A name before the sign is a host where no user is called so; a password comes after a colon.
+_NAMED = re.compile(r"([^:=@/\s]+\.[^:=@/\s]+|localhost|\[[0-9A-Fa-f:.]+\])=(.*)", re.DOTALL)
+
+
+def _with_users(network: Network, texts: Sequence[str]) -> Network:
+    """Return *network* with the users of ``-u``, of which several may be for hosts of their own."""
+    user: tuple[str, str] | None = None
+    logins: list[tuple[str, str, str]] = []
+    for text in texts:
+        named = _NAMED.fullmatch(text)
+        if named is not None:
+            logins.append((named[1].strip("[]"), *_user(named[2])))
+        elif user is not None:
+            raise UsageError("-u NAME:PASSWORD is given twice: write HOST=NAME:PASSWORD for other hosts.")
+        else:
+            user = _user(text)
+    return replace(network, user=user, logins=tuple(logins))
+
+
+def _user(text: str) -> tuple[str, str]:
+    """Return name and password; a missing password is asked for on a terminal."""
     name, colon, password = text.partition(":")
     if colon:
         return name, password

@@ -12,7 +12,7 @@ import httpx
 from .._errors import ProtocolError, UsageError
 from .._models import Job
 from .._settings import Network
-from .auth import Credentials, authenticate
+from .auth import Credentials, authenticate, refusal
 from .cookies import CookieJar, stored_by
 from .errors import FAILURES, translate
 from .headers import Fields, check_method, encoded, values
@@ -27,6 +27,7 @@ __all__ = ["HttpClient"]
 
 # A job's URL is parsed when it is checked, queued by host and sent: twice the scheduler's look-ahead of 1000.
 _PARSED_URLS = 2048
+_UNAUTHORIZED = 401
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
 
@@ -48,6 +49,7 @@ class HttpClient:
     :param auth: for jobs that nothing more specific was given for.
     :param event_hooks: httpx's ``{"request": [...], "response": [...]}``, each an ``async def``.
     :param base_url: what relative URLs are appended to.
+    :ivar warnings: sentences about settings that are odd and can be used.
     :raises UsageError: a setting cannot be used.
     """
 
@@ -67,6 +69,7 @@ class HttpClient:
         self._credentials = Credentials(network, auth)
         # None: no auth. With the caller's client, that client's own auth.
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
+        self.warnings = self._credentials.warnings
         self._theirs = client
         self._hooks = event_hooks or {}
         self._jar = CookieJar()
@@ -159,7 +162,10 @@ class HttpClient:
                 response = await authenticate(self._exchange, request, auth)
         except FAILURES as error:
             raise translate(error, self._name(url, referrer)) from error
-        return Response(response, _headers_of(response), url.text, self._name(url, referrer))
+        answer = Response(response, _headers_of(response), url.text, self._name(url, referrer))
+        if answer.status == _UNAUTHORIZED:
+            answer.hint = self._refusal(context, url, response)
+        return answer
 
     def _name(self, url: ParsedURL, referrer: ParsedURL | None) -> str:
         """Return what messages call the server at *url*, with the hop and the proxy that led there."""
@@ -196,10 +202,17 @@ class HttpClient:
     def _auth_for(self, context: RequestContext, url: ParsedURL) -> Any:
         """Choose the ``auth`` argument of ``httpx.AsyncClient.send``; None sends no credentials."""
         if url.origin != context.home.origin:
-            return self._credentials.of_url(url, context.asked)
+            return self._credentials.elsewhere(url, context.home, context.asked)
         if self._requests.names_authorization(context):
             return None
-        return self._credentials.choose(url, context.home) or self._default_auth
+        return self._credentials.at_home(url, context.home) or self._default_auth
+
+    def _refusal(self, context: RequestContext, url: ParsedURL, response: httpx.Response) -> str:
+        home = context.home
+        given = url.origin != home.origin and (
+            self._requests.names_authorization(context) or self._credentials.at_home(home, home) is not None
+        )
+        return refusal(response, withheld=url.origin[1] if given else "")
 
 
 def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: RequestContext) -> None:

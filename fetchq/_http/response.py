@@ -31,9 +31,10 @@ class Response:
     :param url: the URL that answered, query included: it may be signed, and must not be shown.
     :param host: names the server in messages, and the hop and the proxy that led there.
     :ivar hops: redirects that were followed to get here.
+    :ivar hint: what a 401 means and what can be done about it, as the end of a sentence.
     """
 
-    __slots__ = ("_response", "headers", "hops", "host", "status", "url", "version")
+    __slots__ = ("_response", "headers", "hint", "hops", "host", "status", "url", "version")
 
     def __init__(self, response: httpx.Response, headers: Mapping[str, str], url: str, host: str) -> None:
         self._response = response
@@ -43,6 +44,7 @@ class Response:
         self.headers = headers
         self.url = url
         self.hops = 0
+        self.hint = ""
 
     @property
     def received(self) -> int:

@@ -36,6 +36,10 @@ class Reply(Protocol):
         """The server that answered, for messages, with the hop that led to it."""
 
     @property
+    def hint(self) -> str:
+        """What a 401 means and what can be done about it, as the end of a sentence; else empty."""
+
+    @property
     def hops(self) -> int:
         """Redirects that were followed to get here."""
 

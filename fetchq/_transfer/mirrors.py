@@ -81,7 +81,8 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
     :raises FetchError: what an error status means.
     """
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
-        raise _retry.error_for(reply.status, reply.headers, context.settings.retry, reply.host, context.now())
+        policy, now = context.settings.retry, context.now()
+        raise _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)
     promised = _digests.promised(reply.headers, reply.status)
     seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
     return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen

@@ -172,17 +172,16 @@ async def test_a_redirect_to_nowhere_is_a_protocol_error(location: str) -> None:
 
 @runs
 async def test_the_server_that_answered_is_named_with_the_hop_that_led_there() -> None:
-    async with two(lambda seen, away: redirect(away.replace("127.0.0.1", "localhost") + seen.target)) as (
-        home,
-        away,
-    ):
-        async with opened() as client:
-            reply = await client.open(Job(home.url + "/x"))
-            await reply.aclose()
-            assert reply.host == f"localhost:{away.port} (to which {home.host} redirects)"
-            reply = await client.open(Job(away.url))
-            await reply.aclose()
-            assert reply.host == away.host
+    def first(seen: Seen, away: str) -> bytes:
+        return redirect(away.replace("127.0.0.1", "localhost") + seen.target)
+
+    async with two(first) as (home, away), opened() as client:
+        reply = await client.open(Job(home.url + "/x"))
+        await reply.aclose()
+        assert reply.host == f"localhost:{away.port} (to which {home.host} redirects)"
+        reply = await client.open(Job(away.url))
+        await reply.aclose()
+        assert reply.host == away.host
     async with opened() as client, serving(lambda _: redirect("http://localhost:1/")) as home:
         with pytest.raises(NetworkError) as caught:
             await client.open(Job(home.url))

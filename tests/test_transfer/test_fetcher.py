@@ -33,6 +33,7 @@ class MemoryReply:
     most: int
     url: str = "memory:f.bin"
     host: str = "the archive"
+    hint: str = ""
     hops: int = 0
     version: str = "memory"
     received: int = 0
