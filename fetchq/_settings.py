@@ -62,11 +62,17 @@ class Network:
     )
     insecure: bool = _setting(False, "Do not verify TLS certificates.")
     cacert: Path | None = _setting(None, "PEM file of the certificate authorities to trust.")
+    add_cacert: tuple[Path, ...] = _setting((), "PEM file of authorities to trust beside the others; repeats.")
+    ca_native: bool = _setting(False, "Trust the authorities of the system; needs fetchq[native].")
     cert: Path | None = _setting(None, "PEM file of a client certificate.")
     key: Path | None = _setting(None, "PEM file of the client certificate's key.")
-    tls_min: Literal["1.2", "1.3"] = _setting("1.2", "Oldest TLS version to accept.")
+    tls_min: Literal["1.0", "1.1", "1.2", "1.3"] = _setting(
+        "1.2", "Oldest TLS version to accept; 1.0 and 1.1, for old devices, can be broken."
+    )
     proxy: str | None = _setting(None, "Proxy for all requests: http, https or socks5 URL.", secret=True)
-    env: bool = _setting(True, "Take proxies from the environment.")
+    env: bool = _setting(
+        True, "Take proxies, certificate authorities and the netrc's place from the environment."
+    )
     http2: bool = _setting(False, "Offer HTTP/2 to servers; needs fetchq[http2].")
     # As in browsers; curl follows 50.
     max_redirects: int = 20

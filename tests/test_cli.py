@@ -141,6 +141,8 @@ def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str
         ("--no-env", "network", "env", False),
         ("-k", "network", "insecure", True),
         ("--tls-min 1.3", "network", "tls_min", "1.3"),
+        ("--tls-min 1.0", "network", "tls_min", "1.0"),
+        ("--ca-native", "network", "ca_native", True),
         ("--http2", "network", "http2", True),
         ("--if-exists skip", "disk", "if_exists", "skip"),
         ("--max-size 1.5G", "disk", "max_size", 3 * 1024**3 // 2),
@@ -165,6 +167,13 @@ def test_files_of_tls_must_be_there(engine: Engine, option: str) -> None:
     assert main([f"--{option}", "none.pem", URL]) == 2
 
 
+def test_authorities_are_added_one_by_one(engine: Engine) -> None:
+    for name in ("x.pem", "y.pem"):
+        Path(name).write_text("")
+    chosen = settings(engine, "--add-cacert", "x.pem", "--add-cacert", "y.pem")
+    assert chosen.network.add_cacert == (Path("x.pem"), Path("y.pem"))
+
+
 def test_an_option_that_sets_a_field_shows_its_help(run_fetchq: RunFetchq) -> None:
     text = " ".join(run_fetchq("-h").stdout.split())
     setting = [option for option in _options.OPTIONS if option.group is not None]
@@ -178,7 +187,8 @@ def test_every_option_of_the_contract_is_there() -> None:
     wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
         --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
         --header
-        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --cert --key
+        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
+        --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --checksums --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run"""

@@ -20,6 +20,7 @@ from .http11.parser import joined
 from .redirects import REDIRECTS, next_method, next_url
 from .request import RequestBuilder, RequestContext, Timeouts, body_of
 from .response import Response, drain
+from .tls import OLD_VERSIONS
 from .transport import RoutingTransport
 from .url import ParsedURL, parse
 
@@ -69,7 +70,7 @@ class HttpClient:
         self._credentials = Credentials(network, auth)
         # None: no auth. With the caller's client, that client's own auth.
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
-        self.warnings = self._credentials.warnings
+        self.warnings = (*self._credentials.warnings, *_warnings(network))
         self._theirs = client
         self._hooks = event_hooks or {}
         self._jar = CookieJar()
@@ -227,6 +228,14 @@ def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: Reques
             f"{current.host} redirects the request's body to {following.host}, which it was not given"
             " for: name that URL yourself if it is right."
         )
+
+
+def _warnings(network: Network) -> list[str]:
+    if network.tls_min not in OLD_VERSIONS:
+        return []
+    return [
+        f"TLS {network.tls_min} is accepted, which can be broken: use it for devices that speak nothing newer."
+    ]
 
 
 def _headers_of(response: httpx.Response) -> Mapping[str, str]:

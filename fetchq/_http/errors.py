@@ -86,10 +86,7 @@ def _local_protocol(error: Exception, host: str) -> FetchError:
 def _network(error: Exception, host: str) -> FetchError:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return TLSError(
-                f"The certificate of {host} is not trusted: {cause.verify_message}; "
-                "name its authority with --cacert FILE, or trust anything with -k."
-            )
+            return TLSError(f"The certificate of {host} is not trusted: {_distrust(cause)}.")
         if isinstance(cause, ssl.SSLError) and _refuses_tls(cause, error):
             return TLSError(f"No TLS session with {host}: {_words(cause)}.")
         if isinstance(cause, socket.gaierror):
@@ -157,6 +154,24 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Exception, str], FetchError]], ..
 )
 
 
+# OpenSSL's X509_V_ERR_ codes -> what helps.
+_DISTRUST = {
+    **dict.fromkeys((9, 10), "check this computer's clock, else its owner must renew it"),
+    **dict.fromkeys((62, 64), "check the host in the URL, or ask for the name that the certificate is for"),
+    **dict.fromkeys(
+        (2, 18, 19, 20, 21),
+        "name its authority with --cacert FILE or --add-cacert FILE, or trust anything with -k",
+    ),
+}
+
+
+def _distrust(cause: ssl.SSLCertVerificationError) -> str:
+    # truststore's errors, on systems other than Linux, may lack both.
+    words = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
+    hint = _DISTRUST.get(getattr(cause, "verify_code", 0))
+    return f"{words}; {hint}" if hint else words
+
+
 def _refuses_tls(cause: ssl.SSLError, error: Exception) -> bool:
     """Whether the peer refuses the session, rather than that the connection broke within a record."""
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
@@ -165,7 +180,7 @@ def _refuses_tls(cause: ssl.SSLError, error: Exception) -> bool:
 
 
 def _words(cause: ssl.SSLError) -> str:
-    words = (cause.reason or "unknown reason").lower().replace("_", " ")
+    words = _reason(cause)
     hints = {
         "wrong version number": "perhaps this port is for http, not for https",
         "record layer failure": "perhaps this port is for http, not for https",
@@ -174,6 +189,11 @@ def _words(cause: ssl.SSLError) -> str:
         "handshake failure": "it may want a client certificate (--cert FILE)",
     }
     return words + next((f"; {hint}" for sign, hint in hints.items() if sign in words), "")
+
+
+def _reason(cause: ssl.SSLError) -> str:
+    """Return OpenSSL's word for what happened, without the names of its files."""
+    return (cause.reason or "unknown reason").lower().replace("_", " ")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -187,7 +207,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _system(error: Exception) -> str:
-    said = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    said = [
+        _reason(cause) if isinstance(cause, ssl.SSLError) else str(cause.strerror)
+        for cause in _causes(error)
+        if isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and cause.strerror)
+    ]
     if not said and any(isinstance(cause, ConnectionError) for cause in _causes(error)):
         return "the connection was reset"
     return said[-1].lower() if said else "no reason given"

@@ -56,7 +56,7 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
         if network.proxy is not None:
             _proxy(network.proxy if "://" in network.proxy else f"http://{network.proxy}", None)
-        if network.cacert or network.cert or network.key:
+        if network.cacert or network.add_cacert or network.ca_native or network.cert or network.key:
             # A file that was named and cannot be used is an error at once, even if no https URL comes.
             self.verifying()
 

@@ -216,8 +216,11 @@ async def test_credentials_of_a_name_do_not_leave_tls(tmp_path: Path, monkeypatc
     def handle(request: httpx.Request) -> httpx.Response:
         requests.append(request)
         to = {
-            **{"/": "http://h.example/1", "/1": "https://other.example/2", "/2": "https://h.example/3"},
-            **{"/u": "https://h.example/v", "/v": "https://h.example:8443/w"},
+            "/": "http://h.example/1",
+            "/1": "https://other.example/2",
+            "/2": "https://h.example/3",
+            "/u": "https://h.example/v",
+            "/v": "https://h.example:8443/w",
         }
         location = to.get(request.url.path)
         return httpx.Response(302, headers={"Location": location}) if location else httpx.Response(200)

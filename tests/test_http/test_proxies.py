@@ -231,7 +231,11 @@ def test_a_proxy_that_cannot_be_used_is_refused_at_once(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "settings", "extra"),
-    [("socksio", {"proxy": "socks5://h:1"}, "fetchq[socks]"), ("h2", {"http2": True}, "fetchq[http2]")],
+    [
+        ("socksio", {"proxy": "socks5://h:1"}, "fetchq[socks]"),
+        ("h2", {"http2": True}, "fetchq[http2]"),
+        ("truststore", {"ca_native": True}, "fetchq[native]"),
+    ],
 )
 def test_a_missing_package_is_named(
     missing: str, settings: dict[str, Any], extra: str, monkeypatch: pytest.MonkeyPatch
