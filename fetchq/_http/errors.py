@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 
@@ -21,7 +22,7 @@ from .._errors import (
 )
 from .._settings import RETRY_ON
 
-__all__ = ["FAILURES", "translate"]
+__all__ = ["FAILURES", "refused_by_proxy", "translate"]
 
 # All that a client, a transport or a response may raise: InvalidURL, CookieConflict and StreamError are no
 # HTTPError, and a host name that cannot be encoded is a UnicodeError of the resolver's.
@@ -61,12 +62,36 @@ def _timed_out(error: Exception, host: str) -> FetchError:
 
 
 def _proxy(error: Exception, host: str) -> FetchError:
-    if "407" in str(error) or "password" in str(error):
-        return AuthenticationError(
-            "The proxy wants other credentials: give them as --proxy http://USER:PASSWORD@HOST:PORT.",
-            status=407,
-        )
-    return NetworkError(f"The proxy could not reach {host}: {_safe(error)}.")
+    # Met where a client of the caller's goes through a proxy of its own.
+    return refused_by_proxy(str(error), host, "", [], given=False)
+
+
+def refused_by_proxy(words: str, host: str, proxy: str, wanted: Sequence[str], *, given: bool) -> FetchError:
+    """Return the FetchError for a proxy that does not let *host* be reached.
+
+    :param words: httpcore's: the status and phrase of its answer to CONNECT, or what SOCKS says.
+    :param proxy: its host and port, where they are known.
+    :param wanted: the schemes of its Proxy-Authenticate fields.
+    :param given: credentials were sent to it.
+    """
+    name = f"The proxy {proxy}".rstrip()
+    found = re.match(r"([0-9]{3})\b", words)
+    status = int(found[1]) if found else 0
+    if status == 407 or "password" in words.lower():
+        return AuthenticationError(f"{name} {_wants(wanted, given=given)}", status=407)
+    if 400 <= status < 500 and status not in RETRY_ON:
+        return NetworkError(f"{name} refuses {host} ({status}).", transient=False)
+    return NetworkError(
+        f"{name} could not reach {host}: {words.partition(':')[0][:100].lower() or 'no reason given'}."
+    )
+
+
+def _wants(wanted: Sequence[str], *, given: bool) -> str:
+    if wanted and not any(scheme.lower() == "basic" for scheme in wanted):
+        return f"wants {wanted[0]}, which fetchq does not speak to proxies."
+    if given:
+        return "refused these credentials: they are the user and password of --proxy or of the environment."
+    return "wants a user and password: give them as --proxy http://USER:PASSWORD@HOST:PORT."
 
 
 def _remote_protocol(error: Exception, host: str) -> FetchError:
