@@ -28,7 +28,7 @@ GOOD = frozenset({200, 201, 203, 204, 206})
 
 _PHRASES = {
     400: "bad request",
-    401: "unauthorized",
+    401: "user and password wanted",
     403: "forbidden",
     404: "not found",
     407: "the proxy wants a user and password",
@@ -76,8 +76,8 @@ def error_for(
     phrase = _PHRASES.get(status)
     told = f"{host} answered {status}" + (f" ({phrase})" if phrase else "")
     if status == 401:
-        hint = hint or "give -u NAME:PASSWORD or --bearer TOKEN."
-        return AuthenticationError(f"{told}: {hint}", status=status)
+        told = f"{host} answered 401: {hint}" if hint else f"{told}: give -u NAME:PASSWORD or --bearer TOKEN."
+        return AuthenticationError(told, status=status)
     if status == 407:
         return AuthenticationError(f"{told}: put them into the proxy's URL.", status=status)
     return StatusError(

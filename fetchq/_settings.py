@@ -53,7 +53,7 @@ class Network:
     )
     user: tuple[str, str] | None = _setting(None, "User and password for the job's own origin.", secret=True)
     logins: tuple[tuple[str, str, str], ...] = _setting(
-        (), "With HOST: for that host only, also after a redirect; repeats.", secret=True
+        (), "HOST=NAME[:PW] is for that host only, also after a redirect; repeats.", secret=True
     )
     bearer: str | None = _setting(None, "Bearer token for the job's own origin.", secret=True)
     netrc: bool = _setting(False, "Take users and passwords from the netrc file.")

@@ -143,7 +143,7 @@ OPTIONS: tuple[Option, ...] = (
            help="Parameter to add to the URL's query; repeats."),
     Option("--base-url", heading=REQUEST, metavar="URL", type=types.URL,
            help="What relative URLs are relative to."),
-    Option("-u", "--user", heading=SECRETS, metavar="[HOST=]NAME[:PASSWORD]", multiple=True, type=types.URL,
+    Option("-u", "--user", heading=SECRETS, metavar="NAME[:PW]", multiple=True, type=types.URL,
            help=f"{help_of(Network, 'user')} {help_of(Network, 'logins')} Asks for a missing password."),
     _set(Network, "--bearer", heading=SECRETS, metavar="TOKEN"),
     _set(Network, "--netrc", heading=SECRETS, is_flag=True),

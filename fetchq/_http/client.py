@@ -13,7 +13,7 @@ from .._errors import ProtocolError, UsageError
 from .._models import Job
 from .._settings import Network
 from .auth import Credentials, authenticate, refusal
-from .cookies import CookieJar, stored_by
+from .cookies import CookieJar, renew_cookies, stored_by
 from .errors import FAILURES, translate
 from .headers import Fields, check_method, encoded, values
 from .http11.parser import joined
@@ -182,6 +182,9 @@ class HttpClient:
         response.request = request
         if "set-cookie" in _headers_of(response):
             self._jar.extract(request.url, values(response.headers.raw, b"set-cookie"))
+            if response.status_code == _UNAUTHORIZED:
+                # The same request answers the challenge.
+                renew_cookies(request, self._jar.header(request.url))
         try:
             for hook in self._hooks.get("response", ()):
                 await hook(response)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from .headers import join_cookies, values, without
 from .hostnames import ascii_host
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
-__all__ = ["CookieJar", "stored_by"]
+__all__ = ["CookieJar", "renew_cookies", "stored_by"]
 
 # What browsers accept of name and value together, and of an attribute (RFC 6265bis section 5.6).
 _LONGEST, _LONGEST_ATTRIBUTE = 4096, 1024
@@ -151,6 +152,13 @@ def stored_by(jar: httpx.Cookies, url: httpx.URL) -> bytes:
     request = urllib.request.Request(str(url))  # noqa: S310 - never opened
     jar.jar.add_cookie_header(request)
     return (request.get_header("Cookie") or "").encode("utf-8", "surrogateescape")
+
+
+def renew_cookies(request: httpx.Request, stored: bytes) -> None:
+    """Replace the cookies of *request* that servers have set by those *stored* since it was built."""
+    fields = request.headers.raw
+    joined = join_cookies(values(fields, b"cookie"), stored)
+    request.headers = httpx.Headers([*without(fields, b"cookie"), *([(b"Cookie", joined)] if joined else [])])
 
 
 def _attributes(parts: Sequence[bytes]) -> _Attributes:

@@ -484,7 +484,7 @@ async def test_what_a_401_says(settings: dict[str, Any], challenge: str | None, 
         await reply.aclose()
     assert reply.hint == hint
     error = error_for(reply.status, reply.headers, Retry(), reply.host, 0.0, reply.hint)
-    assert str(error) == f"{server.host} answered 401 (unauthorized): {hint}"
+    assert str(error) == f"{server.host} answered 401: {hint}"
 
 
 @pytest.mark.parametrize(

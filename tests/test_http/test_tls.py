@@ -321,35 +321,30 @@ async def test_an_old_device(authority: trustme.CA, cacert: Path) -> None:
     assert HttpClient(Network(env=False), connections=1).warnings == ()
 
 
-NOW = datetime.now(UTC)
-
-
 @pytest.mark.parametrize(
-    ("issued", "hint", "wrong"),
+    ("name", "days", "known", "hint", "wrong"),
     [
-        (
-            {"not_before": NOW - timedelta(9), "not_after": NOW - timedelta(2)},
-            "expired; check this computer's clock",
-            "--cacert",
-        ),
-        (
-            {"not_before": NOW + timedelta(2), "not_after": NOW + timedelta(9)},
-            "not yet valid; check this computer's clock",
-            "--cacert",
-        ),
-        ({"name": "other.example"}, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
-        ({"name": "127.0.0.2"}, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
-        ({"authority": True}, "name its authority with --cacert FILE", "clock"),
+        ("127.0.0.1", (-9, -2), True, "expired; check this computer's clock", "--cacert"),
+        ("127.0.0.1", (2, 9), True, "not yet valid; check this computer's clock", "--cacert"),
+        ("other.example", (-9, 9), True, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
+        ("127.0.0.2", (-9, 9), True, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
+        ("127.0.0.1", (-9, 9), False, "name its authority with --cacert FILE", "clock"),
     ],
-    ids=str,
 )
 @runs
 async def test_a_certificate_that_is_not_trusted_has_a_hint_by_cause(
-    issued: dict[str, Any], hint: str, wrong: str, authority: trustme.CA, cacert: Path
+    name: str,
+    days: tuple[int, int],
+    known: bool,
+    hint: str,
+    wrong: str,
+    authority: trustme.CA,
+    cacert: Path,
 ) -> None:
-    issuer = trustme.CA() if issued.pop("authority", False) else authority
+    issuer = authority if known else trustme.CA()
+    start, end = (datetime.now(UTC) + timedelta(day) for day in days)
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    issuer.issue_cert(issued.pop("name", "127.0.0.1"), **issued).configure_cert(made)
+    issuer.issue_cert(name, not_before=start, not_after=end).configure_cert(made)
     async with (
         serving(lambda _: answer(), tls=made) as server,
         opened(Network(env=False, cacert=cacert)) as client,
