@@ -221,12 +221,14 @@ async def test_credentials_of_a_name_do_not_leave_tls(tmp_path: Path, monkeypatc
             "/2": "https://h.example/3",
             "/u": "https://h.example/v",
             "/v": "https://h.example:8443/w",
+            "/y": "http://h.example/z",
         }
         location = to.get(request.url.path)
         return httpx.Response(302, headers={"Location": location}) if location else httpx.Response(200)
 
     async with mocked(handle) as theirs, opened(Network(netrc=True), client=theirs) as client:
-        for url in ("https://h.example/", "http://other.example/1", "http://h.example/9", "http://h.example/u"):
+        first = ("https://h.example/", "http://other.example/1", "http://h.example/9", "http://h.example/u")
+        for url in (*first, "https://other.example/y"):
             await (await client.open(Job(url))).aclose()
     assert ["authorization" in request.headers for request in requests] == [
         *(True, False, False, True),
@@ -234,6 +236,7 @@ async def test_credentials_of_a_name_do_not_leave_tls(tmp_path: Path, monkeypatc
         True,
         # To TLS at its own port, and not to another one.
         *(True, True, False),
+        *(False, False),
     ]
 
 

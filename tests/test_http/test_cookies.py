@@ -182,7 +182,7 @@ def test_a_cookie_comes_back(fields: list[str | bytes], expected: str) -> None:
         ("http://127.0.0.1/", "a=b; Domain=127.0.0.1", "http://127.0.0.1/", True),
         ("http://127.0.0.1/", "a=b", "http://x.127.0.0.1/", False),
         ("http://127.1/", "a=b; Domain=1", "http://10.1/", False),
-        ("http://127.0x1/", "a=b; Domain=0x1", "http://10.0x1/", False),
+        ("http://127.0.0x1/", "a=b; Domain=0.0x1", "http://10.0.0x1/", False),
         ("http://[::1]/", "a=b", "http://[::1]/", True),
         ("http://[::1]/", "a=b", "http://[::2]/", False),
         # Names below which anyone may register.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -84,8 +85,14 @@ async def test_names_that_resolvers_take_are_asked(settings: dict[str, Any]) -> 
 
 
 @runs
-async def test_the_zone_of_an_address_is_for_the_resolver_only() -> None:
+async def test_the_zone_of_an_address_is_for_the_resolver_only(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bytes] = []
+    names: list[Any] = []
+    resolve = socket.getaddrinfo
+
+    def resolving(name: Any, *rest: Any, **options: Any) -> Any:
+        names.append(name)
+        return resolve(name, *rest, **options)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await reader.readuntil(b"\r\n\r\n"))
@@ -94,8 +101,10 @@ async def test_the_zone_of_an_address_is_for_the_resolver_only() -> None:
 
     async with await asyncio.start_server(serve, "::1") as server, opened() as client:
         port = server.sockets[0].getsockname()[1]
+        monkeypatch.setattr(socket, "getaddrinfo", resolving)
         assert await body_of(await client.open(Job(f"http://[::1%251]:{port}/x"))) == b"there"
     assert f"\r\nHost: [::1]:{port}\r\n".encode() in seen[0]
+    assert names == [b"::1%1"]
 
 
 @runs
