@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fetchq._errors import UsageError
-from fetchq._http import HttpClient, netrc
+from fetchq._http import HttpClient, digest, netrc
 from fetchq._models import Job
 from fetchq._retry import error_for
 from fetchq._settings import Network, Retry
@@ -318,20 +318,20 @@ def digest_matches(seen: Seen, user: bytes, password: bytes, algorithm: str, has
     """Whether the answer to a challenge is what RFC 7616 section 3.4.1 says."""
     told = seen.get("authorization") or ""
 
-    def digest(*parts: bytes) -> bytes:
+    def hashing(*parts: bytes) -> bytes:
         return hashlib.new(hashed, b":".join(parts)).hexdigest().encode()
 
     def value(name: str) -> bytes:
         return (field(told, name) or "").encode("latin-1")
 
-    secret = digest(user, value("realm"), password)
+    secret = hashing(user, value("realm"), password)
     if algorithm.endswith("-sess"):
-        secret = digest(secret, value("nonce"), value("cnonce"))
-    request = digest(seen.method.encode(), seen.target.encode())
+        secret = hashing(secret, value("nonce"), value("cnonce"))
+    request = hashing(seen.method.encode(), seen.target.encode())
     if field(told, "qop") is None:
-        return value("response") == digest(secret, value("nonce"), request)
+        return value("response") == hashing(secret, value("nonce"), request)
     middle = (value("nonce"), value("nc"), value("cnonce"), value("qop"))
-    return value("response") == digest(secret, *middle, request)
+    return value("response") == hashing(secret, *middle, request)
 
 
 @pytest.mark.parametrize(
@@ -391,6 +391,30 @@ async def test_digest_challenges(fields: list[str], algorithm: str, hashed: str,
     assert all(f'username="{quoted}"' in each for each in told)
     if "qop=auth" in told[0]:
         assert [field(each, "nc") for each in told] == ["00000001", "00000002"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "response"),
+    [
+        ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+        ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+    ],
+)
+def test_the_example_of_rfc_7616_section_3_9_1(
+    algorithm: str, response: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+    monkeypatch.setattr("secrets.token_hex", lambda _: cnonce)
+    challenge = (
+        'Digest realm="http-auth@example.org", qop="auth, auth-int", '
+        f'algorithm={algorithm}, nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", '
+        'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
+    )
+    known = digest.offered([challenge.encode()])
+    assert known is not None
+    told = known.answer(b"Mufasa", b"Circle of Life", b"GET", b"/dir/index.html").decode()
+    assert field(told, "response") == response
+    assert field(told, "opaque") == "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
 
 
 HASHED_USER = hashlib.sha256("J\u00e4s\u00f8n:r".encode()).hexdigest()
