@@ -172,19 +172,22 @@ def _is_told_by_name(origin: Origin, home: Origin) -> bool:
 _SPOKEN = frozenset({"basic", "bearer", "digest"})
 
 
-def refusal(response: httpx.Response, *, withheld: str) -> str:
+def refusal(response: httpx.Response, *, behind: str, withheld: bool) -> str:
     """Return what a 401 means, as the end of a sentence, and what can be done about it.
 
-    :param withheld: the host after a redirect to which what was given for another is not sent; else empty.
+    :param behind: the host that answered, where it is another origin than the job's own; else empty.
+    :param withheld: what was given for the job's own origin was not sent to it.
     """
     wanted = [each.scheme for each in challenges(values(response.headers.raw, b"www-authenticate"))]
     if wanted and not any(scheme.lower() in _SPOKEN for scheme in wanted):
         return f"it wants {wanted[0]}, which fetchq does not speak."
     if "authorization" in response.request.headers:
         return "it refused these credentials."
+    if not behind:
+        return "give -u NAME:PASSWORD, --bearer TOKEN or --netrc."
+    # What stands before the sign of -u is read as a host where it cannot be a user's name.
+    option = f"-u {behind}=NAME:PASSWORD or " if "." in behind or behind == "localhost" else ""
+    wish = f"give {option}a netrc entry for it (--netrc)."
     if withheld:
-        return (
-            f"the credentials were not sent to {withheld} after the redirect: if it may have them, give "
-            f"-u {withheld}=NAME:PASSWORD or a netrc entry for it."
-        )
-    return "give -u NAME:PASSWORD, --bearer TOKEN or --netrc."
+        return f"the credentials were not sent to {behind} after the redirect: if it may have some, {wish}"
+    return wish

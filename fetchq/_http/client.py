@@ -213,10 +213,8 @@ class HttpClient:
 
     def _refusal(self, context: RequestContext, url: ParsedURL, response: httpx.Response) -> str:
         home = context.home
-        given = url.origin != home.origin and (
-            self._requests.names_authorization(context) or self._credentials.at_home(home, home) is not None
-        )
-        return refusal(response, withheld=url.origin[1] if given else "")
+        given = self._requests.names_authorization(context) or self._credentials.at_home(home, home) is not None
+        return refusal(response, behind="" if url.origin == home.origin else url.origin[1], withheld=given)
 
 
 def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: RequestContext) -> None:
