@@ -11,7 +11,7 @@ import httpx
 from .._settings import Network
 from . import netrc
 from .challenges import challenges
-from .digest import Digest, offered
+from .digest import DigestChallenge, offered
 from .headers import encoded, values, without
 from .http11.parser import joined
 from .response import Response, drain
@@ -46,7 +46,7 @@ class Login(httpx.Auth):
     def __init__(self, user: str, password: str) -> None:
         self._user, self._password = (text.encode("utf-8", "surrogateescape") for text in (user, password))
         self._basic = b"Basic " + b64encode(self._user + b":" + self._password)
-        self._digest: Digest | None = None
+        self._digest: DigestChallenge | None = None
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Try Basic, or the Digest challenge of an earlier answer; answer a new challenge."""
@@ -66,7 +66,7 @@ class Login(httpx.Auth):
             _authorize(request, self._answer(digest, request))
         yield request
 
-    def _answer(self, digest: Digest, request: httpx.Request) -> bytes:
+    def _answer(self, digest: DigestChallenge, request: httpx.Request) -> bytes:
         return digest.answer(self._user, self._password, request.method.encode(), request.url.raw_path)
 
 

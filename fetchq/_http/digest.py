@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from .challenges import Challenge, challenges
 
-__all__ = ["Digest", "offered"]
+__all__ = ["DigestChallenge", "offered"]
 
 # RFC 7616 section 3.2, the strongest first; the last but one and the one before are what some servers say.
 _ALGORITHMS = {
@@ -28,7 +28,7 @@ _SESSION = "-SESS"
 
 
 @dataclass(slots=True)
-class Digest:
+class DigestChallenge:
     """A challenge that can be answered, request by request.
 
     :param algorithm: as the server wrote it.
@@ -85,14 +85,14 @@ class Digest:
         return [b'username="%b"' % user.replace(b"\\", b"\\\\").replace(b'"', b'\\"')]
 
 
-def offered(fields: Iterable[bytes]) -> Digest | None:
+def offered(fields: Iterable[bytes]) -> DigestChallenge | None:
     """Return the strongest Digest challenge of the WWW-Authenticate *fields* that can be answered."""
     known = filter(None, map(_readable, challenges(fields)))
     strength = list(_ALGORITHMS)
     return min(known, key=lambda digest: strength.index(_split(digest.algorithm)[0]), default=None)
 
 
-def _readable(challenge: Challenge) -> Digest | None:
+def _readable(challenge: Challenge) -> DigestChallenge | None:
     given = challenge.parameters
     algorithm = given.get("algorithm", b"MD5").decode("latin-1")
     name, _ = _split(algorithm)
@@ -102,7 +102,7 @@ def _readable(challenge: Challenge) -> Digest | None:
         return None
     qops = [qop.strip().lower() for qop in given.get("qop", b"").split(b",") if qop.strip()]
     # What is left is auth-int, which hashes bodies too: not seen in use.
-    return Digest(given, algorithm, bool(qops)) if not qops or b"auth" in qops else None
+    return DigestChallenge(given, algorithm, bool(qops)) if not qops or b"auth" in qops else None
 
 
 def _split(algorithm: str) -> tuple[str, bool]:

@@ -28,7 +28,7 @@ _SHARED = 0o077
 
 
 @dataclass(slots=True)
-class _Entry:
+class _NetrcEntry:
     machine: str
     login: str | None = None
     password: str | None = None
@@ -41,7 +41,7 @@ class Netrc:
     :ivar warnings: sentences that name the file and the line, and no word of it: words may be passwords.
     """
 
-    entries: list[_Entry] = field(default_factory=list)
+    entries: list[_NetrcEntry] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def login(self, host: str, user: str | None = None, *, default: bool = False) -> tuple[str, str] | None:
@@ -83,7 +83,7 @@ def read(environ: bool) -> Netrc:
 def _parse(text: str, path: str) -> Netrc:
     found = Netrc()
     words = _words(text)
-    entry = _Entry(_NONE)  # takes what stands before the first machine
+    entry = _NetrcEntry(_NONE)  # takes what stands before the first machine
     odd = 0
     for line, word in words:
         match word.lower():
@@ -91,7 +91,7 @@ def _parse(text: str, path: str) -> Netrc:
                 continue
             case "machine" | "default":
                 name = _ANY if word.lower() == "default" else _value(words)
-                entry = _Entry(_NONE if name is None else name.lower())
+                entry = _NetrcEntry(_NONE if name is None else name.lower())
                 found.entries.append(entry)
             case "macdef":
                 _skip_macro(words)

@@ -55,7 +55,7 @@ class NetworkStream:
         return self._info.get(info)
 
 
-class _Failure(NamedTuple):
+class _PendingError(NamedTuple):
     """Why an exchange failed.
 
     Not the exception itself: once raised, its traceback refers to frames that refer to the connection.
@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tls: ssl.SSLObject | None = None
         self._poll = select.poll()
         self._closed = self._reading_paused = self._writing_paused = False
-        self._failure: _Failure | None = None
+        self._failure: _PendingError | None = None
         self.reused = False
         self.lost: asyncio.Future[None] = loop.create_future()
         self.when_unusable: Callable[[Connection], None] | None = None
@@ -217,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
     def fail(self, kind: type[httpx.TransportError], message: str, cause: BaseException | None = None) -> None:
         """Close, and raise *kind* from the step of the exchange that is under way or comes next."""
         if self._failure is None:
-            self._failure = _Failure(kind, message, cause)
+            self._failure = _PendingError(kind, message, cause)
         self.abort()
         self._wake()
 
