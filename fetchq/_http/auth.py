@@ -118,6 +118,11 @@ class Credentials:
         self._auth = auth
         self._logins: dict[tuple[Origin, str, str], Login] = {}
         self.warnings = tuple(self._netrc.warnings)
+        self._given = bool(self._user or self._named or self._bearer or network.netrc or auth is not None)
+
+    def __bool__(self) -> bool:
+        """Whether credentials were given apart from those in URLs."""
+        return self._given
 
     def at_home(self, url: ParsedURL, home: ParsedURL) -> httpx.Auth | None:
         """Return the auth for *url*, of the origin of the job's own URL *home*, or None."""

@@ -205,6 +205,9 @@ class HttpClient:
 
     def _auth_for(self, context: RequestContext, url: ParsedURL) -> Any:
         """Choose the ``auth`` argument of ``httpx.AsyncClient.send``; None sends no credentials."""
+        logins = url.login or context.home.login or context.asked.login
+        if not (logins or self._credentials or self._default_auth):
+            return None
         if url.origin != context.home.origin:
             return self._credentials.elsewhere(url, context.home, context.asked)
         if self._requests.names_authorization(context):

@@ -21,6 +21,7 @@ __all__ = [
 
 Fields = list[tuple[bytes, bytes]]
 
+_BREAKS_LINE = re.compile(rb"[ \r\n\0]")
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([^\n]*))?")  # RFC 9112 section 4
 # A line may end in LF alone (RFC 9112 section 2.2), so an empty line has two spellings.
@@ -83,22 +84,32 @@ def request_head(method: bytes, target: bytes, fields: Fields) -> RequestHead:
     :raises httpx.LocalProtocolError: a method, target, field name or value that would break the framing, a body
         that is framed in two ways, or not exactly one Host (RFC 9112 section 3.2).
     """
+    if not TOKEN.fullmatch(method) or _BREAKS_LINE.search(target):
+        raise httpx.LocalProtocolError("the request's method or target holds what HTTP forbids")
+    lines, length, chunked, keep_alive, expects = _field_lines(tuple(fields))
+    data = b"%b %b HTTP/1.1\r\n%b" % (method, target, lines)
+    return RequestHead(method, data, length, chunked, keep_alive, expects)
+
+
+# The requests to one server differ in their target only.
+@lru_cache(64)
+def _field_lines(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int, bool, bool, bool]:
+    """Return the fields and the empty line as bytes, and what RequestHead says about the framing."""
     names = [_lowered(name) for name, _ in fields]
     lines = [b"%b: %b\r\n" % field for field in fields]
-    data = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
+    data = b"".join([*lines, b"\r\n"])
     # Each line ends in one CR and one LF, so a further one came with a value.
-    count = len(lines) + 2
-    breaks = data.count(b"\n") != count or data.count(b"\r") != count or b"\0" in data
-    if breaks or "" in names or b" " in target or not TOKEN.fullmatch(method):
-        raise httpx.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
+    count = len(lines) + 1
+    if "" in names or data.count(b"\n") != count or data.count(b"\r") != count or b"\0" in data:
+        raise httpx.LocalProtocolError("a header of the request holds what HTTP forbids")
     framing: dict[str, list[str]] = {}
     for name, (_, value) in zip(names, fields, strict=True):
         if name in _FRAMING:
             framing.setdefault(name, []).append(value.decode("latin-1").lower())
-    return _framed(method, data, framing)
+    return data, *_framed(framing)
 
 
-def _framed(method: bytes, data: bytes, framing: Mapping[str, list[str]]) -> RequestHead:
+def _framed(framing: Mapping[str, list[str]]) -> tuple[int, bool, bool, bool]:
     if len(framing.get("host", ())) != 1:
         raise httpx.LocalProtocolError("a request needs exactly one Host header")
     length, coding = framing.get("content-length"), framing.get("transfer-encoding")
@@ -106,9 +117,7 @@ def _framed(method: bytes, data: bytes, framing: Mapping[str, list[str]]) -> Req
         raise httpx.LocalProtocolError(
             "a request's body is framed by Content-Length or by Transfer-Encoding: chunked, and nothing else"
         )
-    return RequestHead(
-        method,
-        data,
+    return (
         0 if length is None else _length_of(",".join(length), httpx.LocalProtocolError),
         coding is not None,
         not any("close" in value for value in framing.get("connection", ())),
