@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event as Flag
 from typing import TypeAlias
 
-from .._digests import Hasher, parse
-from .._errors import ChecksumError, DiskError, FetchError, StoppedError, UsageError
+from .._digests import Checksum, ChecksumPolicy, Hasher, Manifest, algorithms, compare
+from .._errors import DiskError, FetchError, StoppedError, UsageError
 from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted, Warned
 from .._models import Job, Result
-from .._naming import printable
+from .._naming import printable, sanitise
 from .._report import TICK, Reporter, ReportOptions, ReportStreams
-from .._settings import ProgressKind
+from .._settings import ProgressKind, Settings
 from .._store import Store
-from .jobs import digests
+from .jobs import manifest
 from .options import STORE
 
 __all__ = ["verify"]
@@ -36,52 +37,80 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file and the digests that it should have; none where nothing is known of it.
+    """A file and what it must hash to; nothing where no digest is known.
 
-    :param named: by the user, who must hear it when nothing is known of this very file.
+    :param error: why it fails unread: the user named it, and nothing is known, or the manifest contradicts
+        itself.
     """
 
     path: Path
-    digests: Mapping[str, str]
-    named: bool = False
+    checksums: Sequence[Checksum] = ()
+    error: UsageError | None = None
 
 
 Known: TypeAlias = Callable[[Path], Iterator[ExpectedFile]]
 
 
-def verify(paths: Sequence[Path], *, checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
-    """Compare files with what is known of them; give the exit code of the first that differs.
+def verify(
+    paths: Sequence[Path],
+    *,
+    checksums: str | None,
+    allow_unlisted: bool,
+    store: Path | None,
+    progress: ProgressKind,
+) -> int:
+    """Compare files with what is known of them; return the exit code of the first that differs.
 
     :param paths: files, or directories that stand for all that is known below them.
+    :param checksums: a manifest's path or URL.
+    :param allow_unlisted: pass over files that it does not list.
     :raises FetchError: there is nothing to compare with.
     """
-    known = _manifest(checksums) if checksums is not None else _remembered(store)
     options = ReportOptions(progress=progress, slots=WORKERS)
     reporter = Reporter(options, ReportStreams(stderr=sys.stderr, stdout=sys.stdout))
     try:
+        if checksums is None:
+            known = _remembered(store)
+        else:
+            for_one = len(paths) == 1 and not paths[0].is_dir()
+            warn = partial(_warn, reporter)
+            known = _listed(manifest(checksums, Settings(), warn, for_one=for_one), allow_unlisted)
         return Verification(reporter).run(claim for path in paths or [Path()] for claim in known(path))
     finally:
         reporter.close()
 
 
-def _manifest(checksums: Path) -> Known:
-    named = digests(checksums)
+def _warn(reporter: Reporter, message: str) -> None:
+    reporter(Warned(0, message))
+
+
+def _listed(manifest: Manifest, allow_unlisted: bool) -> Known:
+    policy = ChecksumPolicy(manifest, unlisted=allow_unlisted)
+
+    def expected(path: Path, name: str) -> ExpectedFile:
+        try:
+            checksum = manifest.find(name)
+            if checksum is None:
+                policy.unknown(str(path))
+        except UsageError as error:
+            return ExpectedFile(path, error=error)
+        return ExpectedFile(path, () if checksum is None else (checksum,))
 
     def known(path: Path) -> Iterator[ExpectedFile]:
         if path.is_dir():
-            for name, text in named.items():
-                yield ExpectedFile(path / name, _pair(text))
+            for name in manifest.names:
+                yield expected(_below(path, name), name)
         else:
-            yield ExpectedFile(path, _pair(named.get(str(path)) or named.get(path.name)), named=True)
+            yield expected(path, str(path))
 
     return known
 
 
-def _pair(checksum: str | None) -> dict[str, str]:
-    if checksum is None:
-        return {}
-    digest = parse(checksum)
-    return {digest.algorithm: digest.hex}
+def _below(directory: Path, name: str) -> Path:
+    """Return where the file that is listed as *name* lies: where the list says, or as a download names it."""
+    listed = directory / name
+    kept = directory / sanitise(name, dotfiles=True)
+    return kept if kept.exists() and not listed.exists() else listed
 
 
 def _remembered(store: Path | None) -> Known:
@@ -97,11 +126,19 @@ def _remembered(store: Path | None) -> Known:
                 at = remembers.path_of(record)
                 if at is not None and (whole or at == wanted):
                     found = True
-                    yield ExpectedFile(_near(at), record.digests, named=not whole)
+                    checksums = [Checksum(value, (name,)) for name, value in record.digests.items()]
+                    unknown = not whole and not checksums
+                    yield ExpectedFile(_near(at), checksums, _unknown(path) if unknown else None)
         if not whole and not found:
-            yield ExpectedFile(path, {}, named=True)
+            yield ExpectedFile(path, error=_unknown(path))
 
     return known
+
+
+def _unknown(path: Path) -> UsageError:
+    return UsageError(
+        f"{printable(str(path))}: no digest of it is known: name a manifest with --checksums FILE."
+    )
 
 
 def _near(path: Path) -> Path:
@@ -147,7 +184,7 @@ class Verification:
     def _known(self, claims: Iterable[ExpectedFile]) -> Iterator[ExpectedFile]:
         """Pass over the files that were there before the first run, and so were hashed by nobody."""
         for claim in claims:
-            if claim.digests or claim.named:
+            if claim.checksums or claim.error is not None:
                 yield claim
             else:
                 self._unknown += 1
@@ -189,10 +226,10 @@ class Verification:
         began = time.monotonic()
         self._events.put(JobStarted(number, None, name, ""))
         try:
-            if not claim.digests:
-                raise UsageError(f"{name}: no digest of it is known: name a manifest with --checksums FILE.")
+            if claim.error is not None:
+                raise claim.error
             size, actual = self._hash(number, claim, name)
-            _compare(claim.digests, actual, name)
+            compare(claim.checksums, actual, name)
             result = Result(
                 Job(""), "done", claim.path, size, size, actual, "digest", time.monotonic() - began, 1
             )
@@ -201,7 +238,7 @@ class Verification:
         self._events.put(JobFinished(number, name, result))
 
     def _hash(self, number: int, claim: ExpectedFile, name: str) -> tuple[int, dict[str, str]]:
-        hasher, have = Hasher(claim.digests), 0
+        hasher, have = Hasher(algorithms(claim.checksums)), 0
         try:
             with claim.path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -213,9 +250,3 @@ class Verification:
         except OSError as error:
             raise DiskError(f"{name} cannot be read: {error.strerror}.") from error
         return have, hasher.hexdigests()
-
-
-def _compare(expected: Mapping[str, str], actual: Mapping[str, str], name: str) -> None:
-    for algorithm, value in expected.items():
-        if actual[algorithm] != value:
-            raise ChecksumError(f"{name}: its {algorithm} should be {value}, and it is {actual[algorithm]}.")

@@ -7,11 +7,12 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from .._digests import Checksum
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
@@ -108,7 +109,7 @@ class Parts:
         identity: Identity,
         *,
         same: Same,
-        digests: Mapping[str, str] | None = None,
+        checksums: Sequence[Checksum] = (),
         length: int | None = None,
     ) -> Part | Existing:
         """Lock the part of *name*, or of the next name that is free.
@@ -116,11 +117,11 @@ class Parts:
         Its content is left as it is until :meth:`Part.begin`.
 
         :param same: whether a finished file of this stat is the download.
-        :param digests: algorithm to hex that such a file must have besides; it is read for them.
+        :param checksums: what such a file must hash to besides; it is read for them.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
-        policy = ExistingPolicy(identity, same, digests or {})
+        policy = ExistingPolicy(identity, same, checksums)
         pending = _PendingPart()
         try:
             found = await self._threads.run(self._claim, pending, directory, name, policy, length)
@@ -139,7 +140,7 @@ class Parts:
         body: CompleteBody,
         *,
         same: Same,
-        digests: Mapping[str, str] | None = None,
+        checksums: Sequence[Checksum] = (),
         aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
         """Store a complete body under its final name, in one step and without a journal.
@@ -148,7 +149,7 @@ class Parts:
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        policy = ExistingPolicy(identity, same, digests or {})
+        policy = ExistingPolicy(identity, same, checksums)
         aside()
         short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
         run = self._threads.run_short if short else self._threads.run
