@@ -264,6 +264,45 @@ def test_a_file_that_is_too_large_is_no_manifest(
     assert capsys.readouterr().err.endswith("fetchq: SUMS is larger than 100 B: it is no manifest.\n")
 
 
+# --- a digest is asked of the disk first
+
+
+@pytest.mark.parametrize(
+    "words",
+    [f"--checksum sha256:{RIGHT}", f"--checksum {RIGHT_MD5}", "--checksums SUMS", "-o f.bin --checksums SUMS"],
+)
+def test_a_file_that_has_the_checksum_is_not_asked_for(
+    origin: Origin, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    Path("SUMS").write_text(f"{RIGHT}  f.bin")
+    Path("f.bin").write_bytes(BODY)
+    assert main([*words.split(), origin.serve("/f.bin", FILE)]) == 0
+    assert origin.requests == []
+    assert capsys.readouterr().err == "skipped  f.bin (has the checksum)\n"
+    assert Path("f.bin").read_bytes() == BODY
+
+
+def test_a_file_that_has_another_checksum_is_fetched(origin: Origin) -> None:
+    Path("f.bin").write_bytes(BODY[:-1] + b"x")
+    assert main(["--checksum", RIGHT, "--if-exists", "overwrite", origin.serve("/f.bin", FILE)]) == 0
+    assert Path("f.bin").read_bytes() == BODY
+
+
+def test_a_name_that_is_no_file_has_no_checksum(origin: Origin) -> None:
+    Path("real").write_bytes(BODY)
+    Path("f.bin").symlink_to("real")
+    assert main(["--checksum", RIGHT, origin.serve("/f.bin", FILE)]) == 0
+    assert len(origin.requests) == 1
+    Path("g.bin").mkdir()
+    assert main(["--checksum", RIGHT, origin.serve("/g.bin", FILE)]) == 3
+
+
+def test_a_request_with_a_body_is_made_all_the_same(origin: Origin) -> None:
+    Path("f.bin").write_bytes(BODY)
+    assert main(["--checksum", RIGHT, "--data", "a=1", origin.serve("/f.bin", FILE)]) == 0
+    assert len(origin.requests) == 1
+
+
 # --- verify
 
 

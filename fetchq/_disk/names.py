@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from .._digests import Checksum, algorithms, matches
+from .._digests import Checksum
 from .._errors import DiskError, ExistsError, LockedError
 from .._naming import candidates, printable
 from .._settings import Disk
 from .entry import Entry
 from .files import Files
 from .folders import Folders
-from .hashing import PrefixHasher
+from .hashing import has_digests
 from .journal import Identity, Journal
 from .lock import LockedPart, open_part
 
@@ -238,14 +238,8 @@ class _Candidate:
 
     def _has_digests(self, size: int) -> bool:
         """Whether a finished file has the known digests; its size and date may agree by chance."""
-        if not self.policy.checksums:
-            return True
-        fd = self.entry.files.open(self.entry.name, os.O_RDONLY | os.O_NONBLOCK, self.entry.dir_fd)
-        try:
-            found = PrefixHasher(self.entry.files, fd, algorithms(self.policy.checksums)).digests(size)
-            return all(matches(checksum, found) for checksum in self.policy.checksums)
-        finally:
-            self.entry.files.close(fd)
+        checksums, entry = self.policy.checksums, self.entry
+        return not checksums or has_digests(entry.files, entry.name, entry.dir_fd, size, checksums)
 
     def _own_part(self, fd: int, size: int) -> LockedPart | None:
         """Return the part, now locked; None when it is another download's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from .complete import CompleteBody
 from .context import DiskContext
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
+from .hashing import has_digests
 from .journal import Identity, journal_of, load, part_of
 from .lock import LockedPart, require_room
 from .names import Existing, ExistingPolicy, NameRegistry, Same
@@ -86,6 +88,16 @@ class Parts:
             if journal is None and not self._exists(directory / candidate):
                 return None
         return None
+
+    async def holds(self, directory: Path, name: str, checksum: Checksum) -> Existing | None:
+        """Return the finished file of that *name* if, read once, it has the *checksum*."""
+        path = directory / name
+        if not self._exists(path):
+            return None
+        try:
+            return await self._threads.run(self._holds, path, checksum)
+        except OSError:
+            return None  # the download itself meets the same error, and reports it
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
@@ -171,6 +183,13 @@ class Parts:
         await self._threads.aclose()
 
     # --- in a thread
+
+    def _holds(self, path: Path, checksum: Checksum) -> Existing | None:
+        found = self._files.stat(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return None
+        right = has_digests(self._files, path, None, found.st_size, [checksum])
+        return Existing(path, "has the checksum", found.st_size) if right else None
 
     def _claim(
         self,

@@ -45,7 +45,7 @@ class Target:
         return self._name or self._job.out or _naming.guess(self._job.url)
 
     async def find(self) -> Existing | State | None:
-        """Look for the part of an earlier run, by the name that the job or its URL suggests.
+        """Look for the file or an earlier run's part of it, by the name that the job or its URL suggests.
 
         :raises UsageError: the checksum is malformed, or it is not known and must be.
         """
@@ -54,9 +54,16 @@ class Target:
         if self.piped:
             return Empty(self._pipe())
         directory, name = checks.place(self._job, self._settings.dir)
-        if not checks.resumable_method(self._job) or not self._parts.left_behind(directory):
+        if not checks.resumable_method(self._job):
             return None
-        found = self._parts.peek(directory, name or _naming.guess(self._job.url), self._identity)
+        name = name or _naming.guess(self._job.url)
+        if self._checksum is not None:
+            held = await self._parts.holds(directory, name, self._checksum)
+            if held is not None:
+                return held
+        if not self._parts.left_behind(directory):
+            return None
+        found = self._parts.peek(directory, name, self._identity)
         if found is None:
             return None
         if not self._settled:
