@@ -19,8 +19,8 @@ __all__ = ["ChecksumPolicy", "Manifest"]
 
 Parts = tuple[str, ...]
 
-# A URL's path, behind scheme and authority where there are any (RFC 3986 appendix B).
-_URL_PATH = r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)"
+# Scheme and authority of a URL (RFC 3986 appendix B).
+_BEFORE_PATH = r"\A(?:[^:/]+:)?//[^/]*"
 # Suffixes of a file that holds another one's digest, besides those that name an algorithm.
 _OF_DIGESTS = frozenset({"asc", "checksum", "digest", "hash", "sum", "sums", "txt"})
 
@@ -101,7 +101,7 @@ class Manifest:
             paths = " and ".join("/".join(parts) for parts in list(by_path)[:2])
             raise UsageError(
                 f"{printable(self.source)} lists several files called {printable(base)}, {printable(paths)}:"
-                " give the digest with --checksum."
+                " give the right one with --checksum."
             )
         return first
 
@@ -118,8 +118,8 @@ def _agreement(listed: Parts, wanted: Parts) -> tuple[int, bool]:
 
 def _url_path(url: str) -> str:
     """Return the path of *url*, percent-decoded, as a target for :meth:`Manifest.find`."""
-    path = re.match(_URL_PATH, url)
-    return _decoded_line(unquote_to_bytes(path[1].encode("utf-8", "replace"))) if path else ""
+    path = re.sub(_BEFORE_PATH, "", re.split("[?#]", url, maxsplit=1)[0])
+    return _decoded_line(unquote_to_bytes(path.encode("utf-8", "replace")))
 
 
 class ChecksumPolicy(NamedTuple):
@@ -144,8 +144,7 @@ class ChecksumPolicy(NamedTuple):
             return parse(job.checksum)
         if self.manifest is None:
             return None
-        out = "" if job.out is None or job.out == "-" else job.out
-        return self.manifest.find(_url_path(job.url), out, name)
+        return self.manifest.find(_url_path(job.url), job.out or "", name)
 
     def unknown(self, name: str) -> str:
         """Return the warning about a file whose checksum is not known; empty where none was to be expected.
