@@ -75,8 +75,8 @@ def spelled(word: str, hints: Hints = ()) -> Checksum | None:
     if named and canonical(named[1]):
         return of(named[2], algorithm=named[1])
     # Subresource Integrity's form; base64's own alphabet has no "-".
-    name, dash, value = word.rpartition("-")
-    return of(value, algorithm=name) if dash else None
+    name, _, value = word.rpartition("-")
+    return of(value, algorithm=name)
 
 
 def strongest(found: Iterable[Checksum], where: str) -> Checksum | None:

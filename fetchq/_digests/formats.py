@@ -129,9 +129,7 @@ def _unarmoured(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         if line.startswith("-----"):
             armour = line.strip("- \t")
-        elif armour == "BEGIN PGP SIGNATURE" or (armour and line.startswith("Hash: ")):
-            continue
-        elif line.strip():
+        elif line.strip() and not (armour and line.startswith("Hash: ")) and armour != "BEGIN PGP SIGNATURE":
             yield number, line.removeprefix("- ") if armour else line
 
 
@@ -203,7 +201,7 @@ def _grouped(line: str, hints: Hints) -> Entry | None:
     if count < 2:
         return None
     digits = "".join(words[-count:])
-    head = line.strip().rsplit(None, count)[0] if count < len(words) else ""
+    head = line.rsplit(None, count)[0].strip() if count < len(words) else ""
     if head.endswith("="):
         name, _, algorithm = head[:-1].rpartition(":")
         return _labelled(name, digits, of(digits, algorithm=algorithm))
