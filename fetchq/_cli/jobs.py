@@ -1,4 +1,4 @@
-"""Words of the command line and lines of queue files -> Jobs; the manifest of their checksums."""
+"""The command line and queue files as jobs; the manifest of their checksums."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .._naming import printable
 from .._settings import Settings
 from .._units import size
 
-__all__ = ["RunRequest", "from_files", "manifest", "patiently", "request"]
+__all__ = ["RunRequest", "from_files", "manifest", "read_in_thread", "request"]
 
-# Lines that wait between the reader and the scheduler, which has a look-ahead of its own; about 1 KiB each.
+# Jobs between the reader thread and the scheduler, which has a look-ahead of its own; about 1 KiB each.
 READ_AHEAD = 256
 # Half a million lines of SHA-512; Debian's largest Release file has a few hundred KiB.
 MAX_MANIFEST = 64 << 20
@@ -33,7 +33,7 @@ FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 
 
 class RunRequest(NamedTuple):
-    """What the command line asks of every job that does not say otherwise itself.
+    """The request that the command line describes, for jobs that do not have one of their own.
 
     :param warn: is called with each warning about a queue file.
     """
@@ -46,8 +46,8 @@ class RunRequest(NamedTuple):
     form: Pairs = ()
     warn: Callable[[str], None] = lambda _: None
 
-    def dress(self, job: Job) -> Job:
-        """Give *job* with what it leaves open filled in."""
+    def complete(self, job: Job) -> Job:
+        """Return *job* with what it leaves open filled in."""
         changes: dict[str, Any] = {}
         bare = job.method == "GET" and job.content is None and job.json is None and not job.form
         if bare and (self.method != "GET" or self.params):
@@ -79,7 +79,7 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
 
 
 def _body(option: str, text: str) -> bytes:
-    """Give the body as curl's ``--data-binary`` does: the text itself, or the file behind ``@``."""
+    """Return the body as curl's ``--data-binary`` does: the text itself, or the file behind ``@``."""
     if not text.startswith("@"):
         return text.encode("utf-8", "surrogateescape")
     try:
@@ -151,14 +151,14 @@ class _ManifestStream(BytesIO):
 def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | FetchError]:
     """Read queue files one after another, line by line.
 
-    Each is opened, and its first line read, before the first job is given: a mistyped name ends the run
-    before it has begun.
+    All are opened, and their first lines read, before the first job is returned, so that a mistyped name ends
+    the run before it begins.
 
-    :raises UsageError: a file cannot be opened or is none.
+    :raises UsageError: a file cannot be opened or is no queue file.
     """
-    from .._queue_files import read  # a run of URLs alone reads no file
+    from .._queue_files import read  # not needed for a run of URLs alone
 
-    # A reader of its own: one that waits in sys.stdin's when the process ends would hold up its end.
+    # Not sys.stdin: a thread blocked in its read holds its lock, which the interpreter takes when it exits.
     stdin = open(0, "rb", closefd=False) if "-" in paths else None  # noqa: SIM115 - read to the process's end
     return _in_turn([read(path, warn=wanted.warn, stdin=stdin) for path in paths], wanted)
 
@@ -166,34 +166,34 @@ def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | Fetch
 def _in_turn(files: list[Iterator[Job | QueueFileError]], wanted: RunRequest) -> Iterator[Job | FetchError]:
     for lines in files:
         for item in lines:
-            yield wanted.dress(item) if isinstance(item, Job) else item
+            yield wanted.complete(item) if isinstance(item, Job) else item
 
 
-async def patiently(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
-    """Give *items* as they come, read by a thread: a pipe that pauses must not pause the transfers."""
+async def read_in_thread(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
+    """Yield *items*, which a thread reads: a pipe without data must not block the event loop."""
     loop = asyncio.get_running_loop()
-    come: deque[list[Job | FetchError]] = deque()
-    bell, room = asyncio.Event(), threading.Semaphore(READ_AHEAD)
+    blocks: deque[list[Job | FetchError]] = deque()
+    available, free = asyncio.Event(), threading.Semaphore(READ_AHEAD)
 
     def put(block: list[Job | FetchError]) -> None:
-        room.acquire()
-        come.append(block)
+        free.acquire()
+        blocks.append(block)
         with suppress(RuntimeError):  # the run has ended and its loop is closed
-            loop.call_soon_threadsafe(bell.set)
+            loop.call_soon_threadsafe(available.set)
 
-    def fetch() -> None:
+    def read() -> None:
         for item in items:
             put([item])
         put([])
 
-    # A daemon, since nothing can call a thread back from a read that never ends.
-    threading.Thread(target=fetch, name="fetchq-queue", daemon=True).start()
+    # A daemon: a blocking read cannot be interrupted, and must not keep the process alive.
+    threading.Thread(target=read, name="fetchq-queue", daemon=True).start()
     while True:
-        await bell.wait()
-        bell.clear()
-        while come:
-            block = come.popleft()
-            room.release()
+        await available.wait()
+        available.clear()
+        while blocks:
+            block = blocks.popleft()
+            free.release()
             if not block:
                 return
             yield block[0]

@@ -36,7 +36,7 @@ from .._report import (
 )
 from .._settings import Network, Settings
 from .._units import size
-from .jobs import RunRequest, from_files, manifest, patiently, request
+from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
 
 __all__ = ["get"]
@@ -158,11 +158,11 @@ class Run:
         if given["checksums"] is not None:
             for_one = len(urls) == 1 and not given["input"]
             self._manifest = manifest(given["checksums"], self._settings, self._warn, for_one=for_one)
-        named = [self._request.dress(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
+        named = [self._request.complete(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
         if not given["input"]:
             return named
         items = chain(named, from_files(given["input"], self._request))
-        return items if all(map(_regular, given["input"])) else patiently(items)
+        return items if all(map(_regular, given["input"])) else read_in_thread(items)
 
     def _warn(self, message: str) -> None:
         self._reporter(Warned(0, message))
