@@ -15,7 +15,7 @@ from .._naming import printable
 from .checksum import Checksum, Hints, of, spelled
 from .hashing import SIZES, canonical, mentioned
 
-__all__ = ["Entry", "parse", "read"]
+__all__ = ["ManifestEntry", "parse", "read"]
 
 # A path has at most 4096 bytes on Linux, and up to twice as many when escaped: longer lines hold no digest.
 MAX_LINE = 10_000
@@ -32,7 +32,7 @@ _COMMENT = ("#", "//", ";")
 _UNNAMED = ("-", "stdin")
 
 
-class Entry(NamedTuple):
+class ManifestEntry(NamedTuple):
     """A digest and the file that it is of.
 
     :param name: as written; empty where the digest stands alone.
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     checksum: Checksum
 
 
-Format: TypeAlias = Callable[[str, Hints], Entry | None]
+Format: TypeAlias = Callable[[str, Hints], ManifestEntry | None]
 
 
 def parse(text: str) -> Checksum:
@@ -81,7 +81,7 @@ def _shown(text: str) -> str:
     return repr(printable(text if len(text) <= 140 else f"{text[:140]}..."))
 
 
-def read(text: str, source: str) -> tuple[list[Entry], list[str]]:
+def read(text: str, source: str) -> tuple[list[ManifestEntry], list[str]]:
     """Read a manifest.
 
     :param source: its file name, which may name the algorithm.
@@ -90,7 +90,7 @@ def read(text: str, source: str) -> tuple[list[Entry], list[str]]:
     named = mentioned(source)
     if text.lstrip().startswith("{") and (members := _members(text)) is not None:
         return _read_members(members, (named,))
-    found: list[Entry] = []
+    found: list[ManifestEntry] = []
     skipped: list[str] = []
     section = False
     hints: Hints = (named,)
@@ -143,13 +143,13 @@ def _label(text: str) -> str | None:
     return bare if not bare or canonical(bare) else None
 
 
-def _entry(line: str, hints: Hints) -> Entry | None:
+def _entry(line: str, hints: Hints) -> ManifestEntry | None:
     if not line or len(line) > MAX_LINE:
         return None
     return next((entry for form in FORMATS if (entry := form(line, hints)) is not None), None)
 
 
-def _tagged(line: str, hints: Hints) -> Entry | None:
+def _tagged(line: str, hints: Hints) -> ManifestEntry | None:
     """``ALGORITHM (NAME) = HEX`` of BSD and coreutils' --tag, ``SHA2-256(NAME)= HEX`` of OpenSSL."""
     end = _tag_end(line)
     if end < 0:
@@ -165,7 +165,7 @@ def _tag_end(line: str) -> int:
     return max(line.rfind(")="), line.rfind(") ="))
 
 
-def _digest_first(line: str, hints: Hints) -> Entry | None:
+def _digest_first(line: str, hints: Hints) -> ManifestEntry | None:
     r"""``HEX  NAME`` and ``HEX *NAME`` of coreutils, behind a ``\`` if the name is escaped; HEX alone."""
     body = line.strip()
     escaped = body.startswith("\\")
@@ -177,14 +177,14 @@ def _digest_first(line: str, hints: Hints) -> Entry | None:
     return _named(rest[2:] if rest.startswith(" *") else rest.lstrip(), checksum, escaped=escaped)
 
 
-def _table_row(line: str, hints: Hints) -> Entry | None:  # noqa: ARG001 - a Format's
+def _table_row(line: str, hints: Hints) -> ManifestEntry | None:  # noqa: ARG001 - a Format's
     """``SHA256    HEX    PATH`` of PowerShell's Get-FileHash; ``SHA256 HEX``."""
     words = line.split(None, 2)
     checksum = of(words[1], algorithm=words[0].rstrip(":")) if len(words) > 1 else None
-    return None if checksum is None else Entry("".join(words[2:]), checksum)
+    return None if checksum is None else ManifestEntry("".join(words[2:]), checksum)
 
 
-def _name_first(line: str, hints: Hints) -> Entry | None:
+def _name_first(line: str, hints: Hints) -> ManifestEntry | None:
     """``NAME HEX``, ``NAME: HEX``, ``NAME = HEX``; ``SHA256 checksum: HEX``."""
     name, *value = line.strip().rsplit(None, 1)
     if not value or _tag_end(line) >= 0:
@@ -192,7 +192,7 @@ def _name_first(line: str, hints: Hints) -> Entry | None:
     return _labelled(name, value[0], spelled(value[0], hints))
 
 
-def _grouped(line: str, hints: Hints) -> Entry | None:
+def _grouped(line: str, hints: Hints) -> ManifestEntry | None:
     """``NAME: 0123 4567 ...`` of gpg --print-md, ``NAME: SHA256 = 01234567 ...`` of --print-mds."""
     words = line.split()
     count = 0
@@ -208,33 +208,33 @@ def _grouped(line: str, hints: Hints) -> Entry | None:
     return _labelled(head, digits, of(digits, hints=hints)) if not head or head.endswith(":") else None
 
 
-def _debian(line: str, hints: Hints) -> Entry | None:
+def _debian(line: str, hints: Hints) -> ManifestEntry | None:
     """``HEX SIZE PATH``, indented below a heading, of Debian's Release, .dsc and .changes."""
     words = line.split(None, 2)
     if len(words) < 3 or not words[1].isdigit():
         return None
     checksum = of(words[0], hints=hints)
-    return None if checksum is None else Entry(words[2], checksum)
+    return None if checksum is None else ManifestEntry(words[2], checksum)
 
 
 # In this order, since a name may look like a digest and an algorithm like a name.
 FORMATS: tuple[Format, ...] = (_tagged, _digest_first, _table_row, _name_first, _grouped)
 
 
-def _named(name: str, checksum: Checksum, *, escaped: bool) -> Entry:
+def _named(name: str, checksum: Checksum, *, escaped: bool) -> ManifestEntry:
     if escaped:
         name = re.sub(_ESCAPE, lambda found: _ESCAPES[found[1]], name)
-    return Entry("" if name in _UNNAMED else name, checksum)
+    return ManifestEntry("" if name in _UNNAMED else name, checksum)
 
 
-def _labelled(name: str, value: str, checksum: Checksum | None) -> Entry | None:
+def _labelled(name: str, value: str, checksum: Checksum | None) -> ManifestEntry | None:
     """Return the entry of a *value* behind a file's name, or behind a label that may name the algorithm."""
     label = _label(name)
     if label:
         checksum = of(value, algorithm=label)
     if checksum is None:
         return None
-    return Entry(name.rstrip(":= \t") if label is None else "", checksum)
+    return ManifestEntry(name.rstrip(":= \t") if label is None else "", checksum)
 
 
 def _members(text: str) -> list[tuple[str, object]] | None:
@@ -248,8 +248,8 @@ def _members(text: str) -> list[tuple[str, object]] | None:
     return members
 
 
-def _read_members(members: list[tuple[str, object]], hints: Hints) -> tuple[list[Entry], list[str]]:
-    found: list[Entry] = []
+def _read_members(members: list[tuple[str, object]], hints: Hints) -> tuple[list[ManifestEntry], list[str]]:
+    found: list[ManifestEntry] = []
     skipped: list[str] = []
     for name, value in members:
         text = value.strip() if isinstance(value, str) else ""
