@@ -124,6 +124,8 @@ class Disk:
     # Measured on loopback: it takes a quarter of the time of a large file. The command line turns it off where
     # neither a store nor JSON events would show it.
     sha256: bool = True
+    require_checksum: bool = _setting(False, "Fail a file whose checksum is not known.")
+    allow_unlisted: bool = _setting(False, "Take a file that the manifest does not list, unverified.")
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
 

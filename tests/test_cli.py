@@ -144,6 +144,8 @@ def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str
         ("--tls-min 1.0", "network", "tls_min", "1.0"),
         ("--ca-native", "network", "ca_native", True),
         ("--http2", "network", "http2", True),
+        ("--require-checksum", "disk", "require_checksum", True),
+        ("--allow-unlisted", "disk", "allow_unlisted", True),
         ("--if-exists skip", "disk", "if_exists", "skip"),
         ("--max-size 1.5G", "disk", "max_size", 3 * 1024**3 // 2),
         ("--min-free 0", "disk", "min_free", 0),
@@ -190,7 +192,8 @@ def test_every_option_of_the_contract_is_there() -> None:
         -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
-        --checksums --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
+        --checksums --require-checksum --allow-unlisted
+        --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run"""
     assert names == set(wanted.split())
 
@@ -203,6 +206,7 @@ def test_every_option_of_the_contract_is_there() -> None:
     [
         (["-o", "b.iso"], {"out": "b.iso"}),
         (["--checksum", "MD5:" + "AB" * 16], {"checksum": "md5:" + "ab" * 16}),
+        (["--checksum", "AB" * 32 + "  a.iso"], {"checksum": "ab" * 32}),
         (["-X", "post"], {"method": "POST"}),
         (
             ["--data", "a=1"],
@@ -256,11 +260,41 @@ def test_a_base_url_lets_words_be_relative(engine: Engine) -> None:
     assert engine.last.kept["base_url"] == "https://host/"
 
 
-def test_a_manifest_gives_each_job_its_checksum(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("SUMS").write_text(f"{'ab' * 32}  a.iso\n{'cd' * 32} *sub/b.iso\n")
-    assert main(["--checksums", "SUMS", URL, "https://h/b.iso", "https://h/c.iso"]) == 0
-    assert [job.checksum for job in engine.jobs] == ["sha256:" + "ab" * 32, None, None]
-    assert "warning  b.iso is not in the manifest" in capsys.readouterr().err
+def test_a_manifest_goes_to_the_engine(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("SHA256SUMS").write_text(f"{'ab' * 32}  a.iso\nsignature\n{'cd' * 32} *sub/b.iso\n")
+    assert main(["--checksums", "SHA256SUMS", URL]) == 0
+    assert engine.job.checksum is None
+    found = engine.last.kept["manifest"].find("b.iso")
+    assert (found.hex, found.algorithms) == ("cd" * 32, ("sha256",))
+    assert (
+        capsys.readouterr().err.count("warning  SHA256SUMS: line 2 holds no digest that is understood.\n") == 1
+    )
+
+
+def test_a_lone_digest_is_of_the_one_job(engine: Engine) -> None:
+    Path("sum").write_text("ab" * 32)
+    Path("q.txt").write_text("https://h/1\n")
+    for words, known in (
+        ([URL], True),
+        ([URL, URL], False),
+        (["-i", "q.txt"], False),
+        ([URL, "-i", "q.txt"], False),
+    ):
+        assert main(["--checksums", "sum", *words]) == 0
+        assert bool(engine.last.kept["manifest"].find("a.iso")) is known
+
+
+def test_a_manifest_may_stand_in_environment_and_file(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("SUMS").write_text(f"{'ab' * 32}  a.iso\n")
+    Path("fetchq.toml").write_text("checksums = 'SUMS'\nallow-unlisted = true\n")
+    assert settings(engine).disk.allow_unlisted
+    assert engine.last.kept["manifest"].source == "SUMS"
+    monkeypatch.setenv("FETCHQ_REQUIRE_CHECKSUM", "1")
+    monkeypatch.setenv("FETCHQ_ALLOW_UNLISTED", "0")
+    monkeypatch.setenv("FETCHQ_CHECKSUMS", "other")
+    Path("other").write_text(f"{'ab' * 32}  a.iso\n")
+    assert settings(engine).disk.require_checksum
+    assert engine.last.kept["manifest"].source == "other"
 
 
 # --- environment and files

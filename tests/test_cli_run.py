@@ -377,7 +377,7 @@ def test_verify_compares_with_what_the_store_remembers(run_fetchq: RunFetchq, do
     wrong = run_fetchq("verify", "out")
     assert wrong.returncode == 9
     assert re.search(
-        r"^failed +out/b\.bin: its sha256 should be \w{64}, and it is \w{64}\.$", wrong.stderr, re.MULTILINE
+        r"^failed +out/b\.bin: the sha256 should be \w{64}, and it is \w{64}\.$", wrong.stderr, re.MULTILINE
     )
     assert run_fetchq("verify", "out/a.bin", "out/c.bin").returncode == 0
     assert run_fetchq("verify", "out/b.bin").returncode == 9

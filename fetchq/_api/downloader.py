@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from .. import _digests, _naming
 from .._connections import Budget
+from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
 from .._events import Event, JobFinished, JobStarted, Observer, RunStarted, Warned
@@ -70,6 +71,7 @@ class Downloader:
     :param observers: called with every event, in the event loop's thread.
     :param store: SQLite file of the jobs that ended, so that a later run skips finished ones; None for no file.
     :param base_url: joined with jobs whose URL is relative.
+    :param manifest: checksums, found by file name, for jobs without one of their own.
     :param stdout: binary stream for a job with ``out="-"``; default: the process's standard output.
     :raises UsageError: on construction for invalid settings, on entering for ones that cannot be applied.
     """
@@ -87,6 +89,7 @@ class Downloader:
         observers: Sequence[Observer] = (),
         store: str | Path | None = None,
         base_url: str | None = None,
+        manifest: Manifest | None = None,
         stdout: BinaryIO | None = None,
     ) -> None:
         settings = settings or Settings()
@@ -110,6 +113,8 @@ class Downloader:
         self._observers = tuple(observers)
         self._store_path = None if store is None else Path(store)
         self._base_url = base_url
+        disk = self.settings.disk
+        self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
         self._stdout = stdout
         self._session: _Session | None = None
         self._scheduler: Scheduler[Job | FetchError, Result] | None = None
@@ -130,6 +135,7 @@ class Downloader:
             fetcher=http,
             parts=Parts(settings.disk, threads=_threads(settings)),
             settings=settings,
+            checksums=self._checksums,
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             observe=self._observe,
@@ -141,7 +147,7 @@ class Downloader:
             random=random.random,
         )
         self._warnings = http.warnings
-        self._session = _Session(http, context, History(self._store_path), set())
+        self._session = _Session(http, context, History(self._store_path, self._checksums), set())
         return self
 
     async def __aexit__(

@@ -80,13 +80,14 @@ def demo(keep: Path | None, progress: ProgressKind) -> int:
 @_commands.command(context_settings=CONTEXT, short_help="Hash files again, and compare.")
 @click.argument("paths", nargs=-1, metavar="FILE|DIR...", type=click.Path(path_type=Path))
 @click.option(
-    "--checksums", metavar="FILE", type=GIVEN_FILE, help="Manifest in the form of SHA256SUMS; names below DIR."
+    "--checksums", metavar="FILE|URL", help="Manifest such as SHA256SUMS, in any usual form; names below DIR."
 )
+@click.option("--allow-unlisted", is_flag=True, help="Pass over a FILE that the manifest does not list.")
 @click.option(
     "--store", metavar="FILE", type=GIVEN_FILE, help=f"What the runs remembered.  [default: DIR/{STORE}]"
 )
 @PROGRESS_OPTION
-def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
+def verify(paths: tuple[Path, ...], **given: Any) -> int:
     """Hash files again and compare with a manifest, or with what the store remembers of their download.
 
     A DIR stands for all its files that the manifest or the store names; without any, the current one.
@@ -94,7 +95,7 @@ def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, 
     """
     from .verify import verify
 
-    return verify(paths, checksums=checksums, store=store, progress=progress)
+    return verify(paths, **given)
 
 
 @_commands.command(context_settings=CONTEXT, short_help="Show what a directory's store remembers.")

@@ -18,6 +18,7 @@ from typing import Any, TextIO, TypeAlias
 import click
 
 from .._api import Downloader
+from .._digests import Manifest
 from .._errors import DiskError, FetchError, UsageError
 from .._events import Warned
 from .._models import Job, Preview
@@ -35,7 +36,7 @@ from .._report import (
 )
 from .._settings import Network, Settings
 from .._units import size
-from .jobs import RunRequest, from_files, patiently, request
+from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
 
 __all__ = ["get"]
@@ -78,6 +79,8 @@ def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
         raise UsageError("-o - and --progress json both want stdout: choose one of them.")
     if given["quiet"] and given["verbose"]:
         raise UsageError("-q and -v contradict each other.")
+    if given["require_checksum"] and given["allow_unlisted"]:
+        raise UsageError("--require-checksum and --allow-unlisted contradict each other.")
     if given["input"].count("-") > 1:
         raise UsageError("stdin can be read once: give -i - once.")
 
@@ -122,6 +125,7 @@ class Run:
         self._given = given
         self._reporter: Reporter
         self._request: RunRequest
+        self._manifest: Manifest | None = None
         self._downloader: Downloader
         self._signal = 0
         self._broken_pipe = False
@@ -146,16 +150,22 @@ class Run:
         streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=stream)
         self._reporter = Reporter(options, streams, on_closed=self._pipe_closed, on_error=self._events_failed)
         closing.callback(self._reporter.close)
-        self._request = request(given, lambda message: self._reporter(Warned(0, message)))
+        self._request = request(given, self._warn)
 
     def jobs(self, urls: Sequence[str]) -> Jobs:
-        """Return the jobs: a list if there are no queue files, else an iterator that reads them."""
+        """Read the manifest; return the jobs, a list if there are no queue files, else an iterator."""
         given = self._given
-        named = [self._request.dress(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
+        if given["checksums"] is not None:
+            for_one = len(urls) == 1 and not given["input"]
+            self._manifest = manifest(given["checksums"], self._settings, self._warn, for_one=for_one)
+        named = [self._request.complete(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
         if not given["input"]:
             return named
         items = chain(named, from_files(given["input"], self._request))
-        return items if all(map(_regular, given["input"])) else patiently(items)
+        return items if all(map(_regular, given["input"])) else read_in_thread(items)
+
+    def _warn(self, message: str) -> None:
+        self._reporter(Warned(0, message))
 
     async def fetch(self, jobs: Jobs) -> int:
         """Download *jobs* until all have ended or a signal arrives; return the exit code."""
@@ -187,7 +197,11 @@ class Run:
         sha256 = store is not None or self._given["progress"] == "json"
         settings = replace(self._settings, disk=replace(self._settings.disk, sha256=sha256))
         self._downloader = Downloader(
-            settings, observers=self._reporter.observers, store=store, base_url=self._given["base_url"]
+            settings,
+            observers=self._reporter.observers,
+            store=store,
+            base_url=self._given["base_url"],
+            manifest=self._manifest,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,19 +6,20 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from .._digests import Checksum
 from .._errors import DiskError, ExistsError, LockedError
 from .._naming import candidates, printable
 from .._settings import Disk
 from .entry import Entry
 from .files import Files
 from .folders import Folders
-from .hashing import PrefixHasher
+from .hashing import has_digests
 from .journal import Identity, Journal
 from .lock import LockedPart, open_part
 
@@ -47,12 +48,12 @@ class ExistingPolicy(NamedTuple):
     """Which part a download may go on with, and which finished file makes it needless.
 
     :param same: whether a finished file of this stat is the download.
-    :param digests: algorithm to lower-case hex that such a file must have besides.
+    :param checksums: what such a file must hash to besides.
     """
 
     identity: Identity
     same: Same
-    digests: Mapping[str, str]
+    checksums: Sequence[Checksum]
 
 
 class NameRegistry:
@@ -237,14 +238,8 @@ class _Candidate:
 
     def _has_digests(self, size: int) -> bool:
         """Whether a finished file has the known digests; its size and date may agree by chance."""
-        expected = dict(self.policy.digests)
-        if not expected:
-            return True
-        fd = self.entry.files.open(self.entry.name, os.O_RDONLY | os.O_NONBLOCK, self.entry.dir_fd)
-        try:
-            return PrefixHasher(self.entry.files, fd, list(expected)).digests(size) == expected
-        finally:
-            self.entry.files.close(fd)
+        checksums, entry = self.policy.checksums, self.entry
+        return not checksums or has_digests(entry.files, entry.name, entry.dir_fd, size, checksums)
 
     def _own_part(self, fd: int, size: int) -> LockedPart | None:
         """Return the part, now locked; None when it is another download's."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from .._digests import Checksum
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
@@ -19,6 +21,7 @@ from .complete import CompleteBody
 from .context import DiskContext
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
+from .hashing import has_digests
 from .journal import Identity, journal_of, load, part_of
 from .lock import LockedPart, require_room
 from .names import Existing, ExistingPolicy, NameRegistry, Same
@@ -86,6 +89,16 @@ class Parts:
                 return None
         return None
 
+    async def holds(self, directory: Path, name: str, checksum: Checksum) -> Existing | None:
+        """Return the finished file of that *name* if, read once, it has the *checksum*."""
+        path = directory / name
+        if not self._exists(path):
+            return None
+        try:
+            return await self._threads.run(self._holds, path, checksum)
+        except OSError:
+            return None  # the download itself meets the same error, and reports it
+
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
         found = self.peek(directory, name, identity)
@@ -108,7 +121,7 @@ class Parts:
         identity: Identity,
         *,
         same: Same,
-        digests: Mapping[str, str] | None = None,
+        checksums: Sequence[Checksum] = (),
         length: int | None = None,
     ) -> Part | Existing:
         """Lock the part of *name*, or of the next name that is free.
@@ -116,11 +129,11 @@ class Parts:
         Its content is left as it is until :meth:`Part.begin`.
 
         :param same: whether a finished file of this stat is the download.
-        :param digests: algorithm to hex that such a file must have besides; it is read for them.
+        :param checksums: what such a file must hash to besides; it is read for them.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
-        policy = ExistingPolicy(identity, same, digests or {})
+        policy = ExistingPolicy(identity, same, checksums)
         pending = _PendingPart()
         try:
             found = await self._threads.run(self._claim, pending, directory, name, policy, length)
@@ -139,7 +152,7 @@ class Parts:
         body: CompleteBody,
         *,
         same: Same,
-        digests: Mapping[str, str] | None = None,
+        checksums: Sequence[Checksum] = (),
         aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
         """Store a complete body under its final name, in one step and without a journal.
@@ -148,7 +161,7 @@ class Parts:
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        policy = ExistingPolicy(identity, same, digests or {})
+        policy = ExistingPolicy(identity, same, checksums)
         aside()
         short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
         run = self._threads.run_short if short else self._threads.run
@@ -170,6 +183,13 @@ class Parts:
         await self._threads.aclose()
 
     # --- in a thread
+
+    def _holds(self, path: Path, checksum: Checksum) -> Existing | None:
+        found = self._files.stat(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return None
+        right = has_digests(self._files, path, None, found.st_size, [checksum])
+        return Existing(path, "has the checksum", found.st_size) if right else None
 
     def _claim(
         self,

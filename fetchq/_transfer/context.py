@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .._connections import Budget
+from .._digests import ChecksumPolicy
 from .._disk import Parts, Sink
 from .._errors import UsageError
 from .._events import Observer
@@ -100,6 +101,7 @@ class RunContext(NamedTuple):
     :param now: seconds since the epoch, for what servers date.
     :param sleep: waits that many seconds.
     :param random: returns a number in [0, 1).
+    :param checksums: what is known of the files besides their jobs' own checksums.
     """
 
     fetcher: Fetcher
@@ -113,6 +115,7 @@ class RunContext(NamedTuple):
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
+    checksums: ChecksumPolicy = ChecksumPolicy()
 
     def pipe(self) -> Sink:
         """Return standard output in a part's place.

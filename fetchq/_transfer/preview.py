@@ -34,6 +34,8 @@ async def _look(job: Job, context: RunContext) -> Preview:
     finally:
         await reply.aclose()
     check_length(job, seen, context.settings.disk.max_size)
+    if context.checksums.find(job, name) is None:
+        context.checksums.unknown(name if job.out in {None, "-"} else str(job.out))
     resumable = seen.ranges and resumable_method(job) and not seen.encoding
     if job.out == "-":
         return Preview(job, job.out, "fresh", seen.length, 0, resumable)

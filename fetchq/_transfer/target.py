@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from .. import _digests, _naming, _retry
+from .._digests import Checksum
 from .._disk import CompleteBody, Existing, Finished, Identity, Sink
+from .._events import Warned
 from .._models import Buffer, Job, Resource
 from . import checks
 from .context import Reply, RunContext
@@ -22,8 +24,14 @@ class Target:
     :ivar piped: the bytes go to standard output.
     """
 
-    def __init__(self, job: Job, context: RunContext) -> None:
+    def __init__(self, job: Job, number: int, context: RunContext) -> None:
         self._job = job
+        self._number = number
+        self._observe = context.observe
+        self._policy = context.checksums
+        self._checksum: Checksum | None = None
+        # No further name of the file can tell more of its checksum.
+        self._settled = False
         self._parts = context.parts
         self._pipe = context.pipe
         self._settings = context.settings.disk
@@ -37,14 +45,47 @@ class Target:
         return self._name or self._job.out or _naming.guess(self._job.url)
 
     async def find(self) -> Existing | State | None:
-        """Look for the part of an earlier run, by the name that the job or its URL suggests."""
+        """Look for the file or an earlier run's part of it, by the name that the job or its URL suggests.
+
+        :raises UsageError: the checksum is malformed, or it is not known and must be.
+        """
+        if not self._settled:
+            self._look_up("")
         if self.piped:
             return Empty(self._pipe())
         directory, name = checks.place(self._job, self._settings.dir)
-        if not checks.resumable_method(self._job) or not self._parts.left_behind(directory):
+        if not checks.resumable_method(self._job):
             return None
-        found = self._parts.peek(directory, name or _naming.guess(self._job.url), self._identity)
-        return None if found is None else await self.claim(directory, found, None)
+        name = name or _naming.guess(self._job.url)
+        if self._checksum is not None:
+            held = await self._parts.holds(directory, name, self._checksum)
+            if held is not None:
+                return held
+        if not self._parts.left_behind(directory):
+            return None
+        found = self._parts.peek(directory, name, self._identity)
+        if found is None:
+            return None
+        if not self._settled:
+            self._look_up(found)
+        return await self.claim(directory, found, None)
+
+    def settle(self, reply: Reply) -> None:
+        """Find out what the file must hash to: the manifest may list it by the name that the server gives it.
+
+        :raises UsageError: that is not known, and must be.
+        """
+        if not self._settled:
+            self._look_up(_naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles))
+
+    def _look_up(self, name: str) -> None:
+        self._checksum = self._policy.find(self._job, name)
+        self._settled = bool(name) or self._job.checksum is not None or self._policy.manifest is None
+        if self._settled and self._checksum is None:
+            own = "" if self.piped else self._job.out
+            warning = self._policy.unknown(own or name or _naming.guess(self._job.url))
+            if warning:
+                self._observe(Warned(self._number, warning))
 
     def place(self, reply: Reply) -> tuple[Path, str]:
         """Settle and return folder and name; the server names a job that has no name of its own.
@@ -65,7 +106,7 @@ class Target:
             name,
             self._identity,
             same=lambda found: checks.same_file(found, seen),
-            digests=checks.digests(self._job, seen),
+            checksums=self.checksums(seen),
             length=seen.length if seen is not None and not seen.encoding else None,
         )
         if isinstance(part, Existing):
@@ -94,7 +135,7 @@ class Target:
                 partial(self._check, seen),
             ),
             same=lambda found: checks.same_file(found, seen),
-            digests=checks.digests(self._job, seen),
+            checksums=self.checksums(seen),
             aside=aside,
         )
 
@@ -111,9 +152,13 @@ class Target:
         mtime, check = _retry.http_date(known.last_modified), partial(self._check, known)
         return await begun.sink.finish(size=known.length or 0, mtime=mtime, check=check)
 
+    def checksums(self, seen: Resource | None) -> list[Checksum]:
+        """Return what the finished file must hash to."""
+        return checks.checksums(self._checksum, seen)
+
     def _algorithms(self, seen: Resource) -> list[str]:
-        return checks.algorithms(self._job, seen, sha256=self._settings.sha256)
+        return checks.algorithms(self._checksum, seen, sha256=self._settings.sha256)
 
     def _check(self, seen: Resource, digests: Mapping[str, str]) -> None:
         name = "standard output" if self.piped else self._name
-        _digests.compare(checks.digests(self._job, seen), digests, name)
+        _digests.compare(self.checksums(seen), digests, name)

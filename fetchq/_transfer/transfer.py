@@ -48,7 +48,7 @@ class Transfer:
         self.number = number
         self._context = context
         self._settings = context.settings
-        self._target = Target(job, context)
+        self._target = Target(job, number, context)
         self._mirrors = Mirrors(job, context)
         self._counters = Counters(number, context.observe)
         self._policy = context.settings.retry
@@ -162,6 +162,7 @@ class Transfer:
         """Receive the complete representation, from its first byte."""
         seen, answer = answered.seen, answered.answer
         checks.check_length(self.job, seen, self._settings.disk.max_size)
+        self._target.settle(answered.reply)
         restarts = ""
         if state is not None:
             refused = state.refused if isinstance(state, Begun) else ""
@@ -261,7 +262,7 @@ class Transfer:
         path = None if self._target.piped else file.path
         if isinstance(file, Existing):
             return self._result("skipped", path=path, size=file.size, reason=file.reason)
-        verified = "digest" if checks.digests(self.job, seen) else "length" if framed else "nothing"
+        verified = "digest" if self._target.checksums(seen) else "length" if framed else "nothing"
         facts = {"path": path, "size": file.size, "digests": file.digests, "verified": verified}
         if self._counters.before:
             reason = f"{self._counters.before} bytes from an earlier run"
