@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -189,7 +189,7 @@ def test_every_option_of_the_contract_is_there() -> None:
     wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
         --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
         --header
-        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
+        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert --config --no-config
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --checksums --require-checksum --allow-unlisted
@@ -346,6 +346,66 @@ def test_a_wrong_line_of_a_file_names_file_and_key(
     assert main(["-h"]) == 0, "help is there all the same"
 
 
+@pytest.mark.parametrize(
+    ("text", "ignored"),
+    [
+        ("insecure = true", "insecure"),
+        ("proxy = 'http://p:1'", "proxy"),
+        ("cacert = 'ca.pem'\ncert = 'c.pem'\nkey = 'k.pem'", "cacert, cert, key"),
+        ("tls-min = '1.0'", "tls-min"),
+        ("netrc = true", "netrc"),
+        ("user = ['me:pw']", "user"),
+        ("bearer = 'token'", "bearer"),
+        ("log = 'log.txt'", "log"),
+        ("store = 'store.db'", "store"),
+        ("output = '/tmp/x'", "output"),
+        ("dir = '/tmp'", "dir"),
+        ("dir = '../up'", "dir"),
+        ("dir = '~/bin'", "dir"),
+    ],
+)
+def test_a_file_of_the_folder_cannot_weaken_or_leak(
+    engine: Engine, capsys: pytest.CaptureFixture[str], text: str, ignored: str
+) -> None:
+    plain = settings(engine)
+    Path("fetchq.toml").write_text(f"{text}\njobs = 3\n")
+    for file in ("ca.pem", "c.pem", "k.pem"):
+        Path(file).touch()
+    capsys.readouterr()
+    chosen = settings(engine, "-q")
+    assert chosen == replace(plain, queue=replace(plain.queue, jobs=3))
+    said = capsys.readouterr().err
+    assert said.startswith(f"fetchq: ./fetchq.toml may not set {ignored}: ignored.")
+    assert said.count("\n") == 1
+
+
+def test_the_use_of_a_file_of_the_folder_is_announced(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("fetchq.toml").write_text("jobs = 3\ndir = 'below'\n")
+    assert settings(engine).disk.dir == Path("below")
+    assert capsys.readouterr().err == "fetchq: Using ./fetchq.toml of this folder; --no-config ignores it.\n"
+
+
+def test_a_named_file_is_trusted_and_no_config_reads_none(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("fetchq.toml").write_text("jobs = 3\ninsecure = true\n")
+    Path("other.toml").write_text("retries = 2\n")
+    chosen = settings(engine, "--config", "fetchq.toml")
+    assert (chosen.queue.jobs, chosen.network.insecure) == (3, True)
+    chosen = settings(engine, "--config", "other.toml")
+    assert (chosen.queue.jobs, chosen.retry.retries) == (8, 2)
+    assert settings(engine, "--no-config").queue.jobs == 8
+    monkeypatch.setenv("FETCHQ_NO_CONFIG", "1")
+    assert settings(engine).queue.jobs == 8
+    assert capsys.readouterr().err == ""
+    assert main(["--config", "other.toml", "--no-config", URL]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    monkeypatch.delenv("FETCHQ_NO_CONFIG")
+    assert main(["--config", "missing.toml", URL]) == 2
+
+
 def test_a_wrong_secret_in_a_file_is_not_repeated(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     Path("fetchq.toml").write_text("header = ['hunter2']\n")
     assert main([URL]) == 2
@@ -367,7 +427,9 @@ def test_a_home_that_is_closed_or_unknown_holds_no_file(
         assert settings(engine) == Settings(disk=Disk(sha256=False))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", closed)
-        assert _config.defaults(get) == {}
+        found = _config.Configuration()
+        found.read_all(get, os.environ)
+        assert found.values == {}
 
 
 # --- help and version

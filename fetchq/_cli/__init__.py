@@ -29,6 +29,7 @@ import click
 from .._errors import DiskError, FetchError
 from .._settings import ProgressKind
 from .._version import VERSION
+from .config import notes_of
 from .help import Get, Verbs, check_word, show_help
 from .options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
 
@@ -57,6 +58,9 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
     if not given["base_url"]:
         for word in urls:
             check_word(word, _commands.commands)
+    notes = notes_of(click.get_current_context())
+    for note in [*([] if given["quiet"] else notes.used), *notes.warnings]:
+        click.echo(f"fetchq: {note}", err=True)
     from .run import get
 
     return get(urls, given)

@@ -12,6 +12,7 @@ import click
 
 from .._settings import Disk, Network, ProgressKind, Queue, Retry, Settings, help_of
 from . import types
+from .config import load
 
 __all__ = ["HEADINGS", "OPTIONS", "PROGRESS", "STORE", "Option", "settings"]
 
@@ -163,6 +164,10 @@ OPTIONS: tuple[Option, ...] = (
            help="Manifest such as SHA256SUMS, in any usual form; each file is looked up by its name."),
     _set(Disk, "--require-checksum", heading=INTEGRITY, is_flag=True),
     _set(Disk, "--allow-unlisted", heading=INTEGRITY, is_flag=True),
+    Option("--no-config", heading=OUTPUT, is_flag=True, is_eager=True, help="Read no configuration file."),
+    Option("--config", heading=OUTPUT, metavar="FILE", type=GIVEN_FILE, is_eager=True, callback=load,
+           help="Take options from this file, all of them, and from no other.",
+           default_text="./fetchq.toml, then the user's"),
     Option("--progress", heading=OUTPUT, metavar="WORD", type=PROGRESS,
            help="auto, bar, plain (a line now and then), json (all events, on stdout) or none.",
            default="auto", default_text="auto"),

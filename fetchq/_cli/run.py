@@ -77,6 +77,8 @@ def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
         raise UsageError("--checksum belongs to one file: give it with one URL, or use --checksums FILE.")
     if given["output"] == "-" and given["progress"] == "json":
         raise UsageError("-o - and --progress json both want stdout: choose one of them.")
+    if given["config"] and given["no_config"]:
+        raise UsageError("--config names a file and --no-config reads none: give one of them.")
     if given["quiet"] and given["verbose"]:
         raise UsageError("-q and -v contradict each other.")
     if given["require_checksum"] and given["allow_unlisted"]:
