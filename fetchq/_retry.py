@@ -22,9 +22,10 @@ from ._settings import Retry
 
 __all__ = ["GOOD", "Decision", "Failure", "decide", "error_for", "http_date", "retry_after"]
 
-# Each 2xx whose body is the representation asked for (RFC 9110 section 15.3); 206 is judged by its range.
-# 202 says that the thing is not ready, 205 and 208 say nothing of a file.
-GOOD = frozenset({200, 201, 203, 204, 206})
+# Each 2xx whose body is the representation asked for, and those that nobody knows, which count as 200 (RFC 9110
+# section 15); 206 is judged by its range. 202 says that the thing is not ready, 207 and 208 come with a report
+# of several (RFC 4918), 226 with a difference (RFC 3229).
+GOOD = frozenset(range(200, 300)) - {202, 207, 208, 226}
 
 _PHRASES = {
     400: "bad request",

@@ -34,7 +34,7 @@ from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
-from .._transfer import RunContext, Transfer, preview
+from .._transfer import RunContext, Transfer, Warnings, preview
 from .history import History
 from .totals import Totals
 
@@ -139,6 +139,7 @@ class Downloader:
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             observe=self._observe,
+            warnings=Warnings(self._observe),
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
             clock=asyncio.get_running_loop().time,

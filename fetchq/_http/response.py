@@ -51,6 +51,12 @@ class Response:
         """Body bytes received so far, transfer coding removed and content coding kept."""
         return self._response.num_bytes_downloaded
 
+    @property
+    def skipped(self) -> bytes:
+        """The first line of the head that is no field and was left out; else empty."""
+        ours = self._response.extensions.get("fetchq")
+        return ours["skipped"] if ours else b""
+
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all fields called *name*, given in lower case, each as it came."""
         return values(self._response.headers.raw, name)

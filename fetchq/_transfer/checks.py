@@ -20,7 +20,6 @@ __all__ = [
     "check_length",
     "checksums",
     "continues",
-    "decodes",
     "framed",
     "next_ask",
     "place",
@@ -28,9 +27,6 @@ __all__ = [
     "same_file",
     "splittable",
 ]
-
-# Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
-GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
 
 
 def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
@@ -71,18 +67,13 @@ def framed(reply: Reply) -> bool:
     return told or reply.status == 204 or reply.version.startswith("HTTP/2")
 
 
-def decodes(seen: Resource, name: str) -> bool:
-    """Whether a content coding is to be undone, or is the file itself."""
-    return seen.encoding is not None and not name.lower().endswith(GZIP_NAMES)
-
-
 def check_length(job: Job, seen: Resource, most: int | None) -> None:
     """Refuse a length that the caller has ruled out.
 
     :raises TooLargeError: more than *most* bytes.
     :raises ProtocolError: not the size that the job announces.
     """
-    if seen.length is None or seen.encoding:
+    if seen.length is None:
         return
     if most is not None and seen.length > most:
         raise TooLargeError(f"The file has {seen.length} bytes, more than the {most} allowed by --max-size.")

@@ -9,12 +9,16 @@ from .._connections import Budget
 from .._digests import ChecksumPolicy
 from .._disk import Parts, Sink
 from .._errors import UsageError
-from .._events import Observer
+from .._events import Observer, Warned
 from .._models import Buffer, Job
+from .._naming import printable
 from .._settings import Settings
 from .._throttle import Bucket
 
-__all__ = ["Fetcher", "Reply", "RunContext"]
+__all__ = ["Fetcher", "Reply", "RunContext", "Warnings"]
+
+# Beyond so many warnings of a run the next says nothing that helps.
+MOST_WARNINGS = 200
 
 
 class Reply(Protocol):
@@ -47,6 +51,10 @@ class Reply(Protocol):
     @property
     def version(self) -> str:
         """The protocol, such as ``HTTP/1.1``."""
+
+    @property
+    def skipped(self) -> bytes:
+        """The first line of the head that is no field and was left out; else empty."""
 
     @property
     def received(self) -> int:
@@ -91,10 +99,28 @@ class Fetcher(Protocol):
         """
 
 
+class Warnings:
+    """Tells of what is odd about a server and does no harm: once per host and kind in a run.
+
+    :param observe: is called with every event.
+    """
+
+    def __init__(self, observe: Observer) -> None:
+        self._observe = observe
+        self._told: set[tuple[str, str]] = set()
+
+    def tell(self, host: str, kind: str, predicate: str) -> None:
+        """Warn that *host* does what *predicate* says, the rest of a sentence, unless it was told before."""
+        if (host, kind) not in self._told and len(self._told) < MOST_WARNINGS:
+            self._told.add((host, kind))
+            self._observe(Warned(0, printable(f"{host} {predicate}.")))
+
+
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
     :param observe: is called with every event.
+    :param warnings: what is odd about servers is told there.
     :param bucket: the rate limit that all transfers share, if there is one.
     :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
     :param clock: steady seconds.
@@ -110,6 +136,7 @@ class RunContext(NamedTuple):
     budget: Budget
     bucket: Bucket | None
     observe: Observer
+    warnings: Warnings
     stdout: BinaryIO | None
     clock: Callable[[], float]
     now: Callable[[], float]

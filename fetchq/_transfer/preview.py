@@ -33,7 +33,8 @@ async def _look(job: Job, context: RunContext) -> Preview:
         name = _naming.name_from(reply.headers, reply.url, dotfiles=context.settings.disk.dotfiles)
     finally:
         await reply.aclose()
-    check_length(job, seen, context.settings.disk.max_size)
+    if not seen.encoding:
+        check_length(job, seen, context.settings.disk.max_size)
     if context.checksums.find(job, name) is None:
         context.checksums.unknown(name if job.out in {None, "-"} else str(job.out))
     resumable = seen.ranges and resumable_method(job) and not seen.encoding

@@ -14,7 +14,7 @@ import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
 from fetchq._models import Again
-from fetchq._transfer import RunContext, Transfer
+from fetchq._transfer import RunContext, Transfer, Warnings
 
 from ..conftest import run
 from ..origin import generated
@@ -36,6 +36,7 @@ class MemoryReply:
     hint: str = ""
     hops: int = 0
     version: str = "memory"
+    skipped: bytes = b""
     received: int = 0
     closed: bool = False
 
@@ -103,6 +104,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         budget=Budget(8, 8),
         bucket=None,
         observe=lambda event: None,
+        warnings=Warnings(lambda event: None),
         stdout=None,
         clock=asyncio.get_running_loop().time,
         now=lambda: 0.0,
