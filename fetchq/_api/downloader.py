@@ -121,6 +121,7 @@ class Downloader:
         self._warnings: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
+        loop = _running_loop()
         settings = self.settings
         budget = Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs)
         http = HttpClient(
@@ -142,7 +143,7 @@ class Downloader:
             warnings=Warnings(self._observe),
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
-            clock=asyncio.get_running_loop().time,
+            clock=loop.time,
             now=time.time,
             sleep=asyncio.sleep,
             random=random.random,
@@ -307,6 +308,15 @@ def _check(settings: Settings) -> None:
         raise UsageError("limit_rate must be more than 0; leave it out for no limit.")
     if settings.disk.dir.exists() and not settings.disk.dir.is_dir():
         raise UsageError(f"{settings.disk.dir} is a file: give a directory.")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "fetchq runs in an event loop of asyncio or uvloop: under trio or gevent, call download() in a thread."
+        ) from None
 
 
 def _threads(settings: Settings) -> int:
