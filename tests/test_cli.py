@@ -189,7 +189,8 @@ def test_every_option_of_the_contract_is_there() -> None:
     wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
         --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
         --header
-        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert --config --no-config
+        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
+        --config --no-config
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --checksums --require-checksum --allow-unlisted

@@ -315,7 +315,8 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            "fetchq runs in an event loop of asyncio or uvloop: under trio or gevent, call download() in a thread."
+            "fetchq runs in an event loop of asyncio or uvloop: under trio or gevent, call download() in a"
+            " thread."
         ) from None
 
 
