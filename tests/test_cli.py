@@ -285,9 +285,15 @@ def test_a_lone_digest_is_of_the_one_job(engine: Engine) -> None:
         assert bool(engine.last.kept["manifest"].find("a.iso")) is known
 
 
-def test_a_manifest_may_stand_in_environment_and_file(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_may_stand_in_environment_and_file(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     Path("SUMS").write_text(f"{'ab' * 32}  a.iso\n")
     Path("fetchq.toml").write_text("checksums = 'SUMS'\nallow-unlisted = true\n")
+    assert not settings(engine).disk.allow_unlisted, "a stranger's file does not weaken what was asked for"
+    user = tmp_path / "config" / "fetchq" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("allow-unlisted = true\n")
     assert settings(engine).disk.allow_unlisted
     assert engine.last.kept["manifest"].source == "SUMS"
     monkeypatch.setenv("FETCHQ_REQUIRE_CHECKSUM", "1")

@@ -205,6 +205,7 @@ SHA256_64, MD5_64, SHA1_64, CRC32_64 = (base64_of(name) for name in ("sha256", "
         ({"repr-digest": f"sha-256=:{SHA256_64}:"}, {"sha256"}),
         ({"repr-digest": f'md5=:{MD5_64}:;q="a,b", unknown=:AAAA:, sha-256=:{SHA256_64}:'}, {"md5", "sha256"}),
         ({"repr-digest": f"sha-256=:{SHA256_64.rstrip('=')}:"}, {"sha256"}),
+        ({"repr-digest": f" \tsha-256=:{SHA256_64}:\t "}, {"sha256"}),
         ({"repr-digest": f"sha-256=:{SHA256_64}:,"}, set()),
         ({"repr-digest": f"sha-256={SHA256_64}"}, set()),
         ({"repr-digest": f"SHA-256=:{SHA256_64}:"}, set()),
@@ -212,6 +213,7 @@ SHA256_64, MD5_64, SHA1_64, CRC32_64 = (base64_of(name) for name in ("sha256", "
         ({"repr-digest": f"sha-256=:{MD5_64}:"}, set()),
         ({"content-digest": f"sha-256=:{SHA256_64}:"}, {"sha256"}),
         ({"digest": f"SHA-256={SHA256_64},MD5={MD5_64}"}, {"sha256", "md5"}),
+        ({"digest": f" SHA-256 = {SHA256_64} , md5= {MD5_64.rstrip('=')} "}, {"sha256", "md5"}),
         ({"digest": f"sha={SHA1_64}, UNIXsum=30637"}, {"sha1"}),
         ({"digest": f"md5={MD5}"}, set()),
         ({"content-md5": MD5_64}, {"md5"}),
@@ -232,6 +234,8 @@ SHA256_64, MD5_64, SHA1_64, CRC32_64 = (base64_of(name) for name in ("sha256", "
         ({"x-amz-checksum-sha1": SHA1_64, "x-amz-checksum-crc32": CRC32_64}, {"sha1", "crc32"}),
         ({"x-amz-checksum-sha256": f"{SHA256_64}-4"}, set()),
         ({"x-amz-checksum-sha256": SHA256_64, "x-amz-checksum-type": "COMPOSITE"}, set()),
+        ({"x-amz-checksum-sha256": SHA256_64, "x-amz-checksum-type": "composite"}, set()),
+        ({"x-amz-checksum-sha256": SHA256_64, "x-amz-checksum-type": "FULL_OBJECT"}, {"sha256"}),
         ({"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="}, set()),
         ({"etag": f'"{MD5}"'}, set()),
         ({}, set()),
@@ -484,6 +488,7 @@ def test_a_manifest_is_read_in_every_form(text: str, source: str, expected: str)
         (f"{SHA256}\n", "f.bin.SHA256"),
         (f"{SHA256}  -\n", "f.bin.sha256sum"),
         (f"SHA2-256(stdin)= {SHA256}", "f.bin.sha256.txt"),
+        (f"  (stdin)= {SHA256}", "f.bin.sha256"),
         (f"SHA256: {SHA256}", "folder/f.bin.checksum"),
         (f"sha256:{SHA256}", "f.bin.digest"),
         (f"sha256 hash of it:\n{SHA256}\nCertUtil: -hashfile command completed successfully.", "f.bin.hash"),
@@ -557,6 +562,8 @@ def test_a_size_stands_before_the_name_below_a_heading_only() -> None:
     assert find(f"Sums:\n {MD5} 11 f.bin", "11 f.bin") is None
     assert find(f"Sums:\n{MD5} 11 f.bin", "11 f.bin") == checksum_of("md5")
     assert find(f"Sums\n {MD5} 11 f.bin", "11 f.bin") == checksum_of("md5")
+    assert find(f" {MD5} 11 f.bin", "11 f.bin") == checksum_of("md5")
+    assert find(f"Sums:\n zz 11 f.bin\n {MD5} 11 g.bin", "f.bin") is None
     assert find(f"Sums:\n {MD5} x1 f.bin", "x1 f.bin") == checksum_of("md5")
 
 
@@ -605,7 +612,7 @@ def test_folders_tell_files_of_one_name_apart(targets: list[str], data: bytes) -
         (f"SHA256 (f) = {SHA256}\nMD5 (f) = {MD5}\nMD5 (f) = {OTHER}", ["f"], "two md5 digests"),
         (f"{SHA512}  f\n{hex_of('blake2b')}  f", ["f"], "two sha512 digests"),
         (f'{{"f": "{MD5}", "f": "{OTHER}"}}', ["f"], "two md5 digests"),
-        (f"{MD5}  a/f\n{OTHER}  b/f", ["f"], "lists several files called f, a/f and b/f:"),
+        (f"{MD5}  a/f\n{OTHER}  b/f", ["f"], "^manifest lists several files called f, a/f and b/f: give"),
         (f"{MD5}  a/f\n{OTHER}  b/f", ["/c/f"], "several files called f"),
         (f"{MD5}  a/f\nSHA1 (b/f) = {SHA1}", ["f"], "several files called f"),
         (f"{MD5}  a\n{OTHER}  b", ["/a", "b"], "two md5 digests"),
@@ -631,6 +638,8 @@ def test_one_file_listed_in_several_folders_is_no_contradiction() -> None:
         "\n \n",
         "# none\n",
         "nonsense",
+        "  00 00",
+        f"- {MD5}  f.bin",
         "{}",
         '{"f": 1}',
         '{"f": ',
@@ -836,6 +845,11 @@ def test_the_names_are_those_that_are_listed_each_once() -> None:
     text = f"{MD5}  b\n{SHA1}  ./a\nSHA256 (b) = {SHA256}\n{MD5}  ..\n"
     assert list(Manifest(text.encode()).names) == ["b", "./a"]
     assert list(Manifest(MD5.encode(), "f.bin.md5").names) == ["f.bin"]
+    assert list(Manifest(MD5.encode(), "SUMS").names) == []
+
+
+def test_comments_and_blank_lines_are_not_worth_a_warning() -> None:
+    assert Manifest(f"# a\n; b\n  // c\n\n \n{MD5}  f.bin".encode()).warning == ""
 
 
 LINES = [text for text, _, _ in FORMS] + ["-----BEGIN PGP SIGNED MESSAGE-----", "SHA256:", "- x", " 00 00"]

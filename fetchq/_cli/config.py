@@ -22,7 +22,7 @@ _META = "fetchq.configuration"
 # something is written.
 DISTRUSTED = frozenset(
     {
-        *("add_cacert", "allow_outside", "bearer", "ca_native", "cacert", "cert", "config"),
+        *("add_cacert", "allow_outside", "allow_unlisted", "bearer", "ca_native", "cacert", "cert", "config"),
         *("env", "insecure", "key", "log", "netrc", "no_config", "output", "proxy", "save_cookies", "store"),
         *("tls_min", "user"),
     }
