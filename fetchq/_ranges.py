@@ -191,17 +191,23 @@ class Ask(NamedTuple):
     :param compare: number of bytes before the span that are requested too, to be compared with the part.
     :param condition: value of If-Range; None to send none.
     :param to_end: send an open range, ``bytes=N-``.
+    :param unless: entity tag and date of a finished file: only another version of it is wanted.
     """
 
     span: Span | None = None
     compare: int = 0
     condition: str | None = None
     to_end: bool = False
+    unless: tuple[str | None, str | None] | None = None
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5); no field where *span* is None."""
+        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5), or the conditions of *unless*.
+
+        If-None-Match precedes If-Modified-Since, and servers that know both ignore the date (section 13.2.2).
+        """
         if self.span is None:
-            return []
+            conditions = zip(("If-None-Match", "If-Modified-Since"), self.unless or (), strict=False)
+            return [(name, value) for name, value in conditions if value is not None]
         stop = "" if self.to_end else str(self.span.stop - 1)
         fields = [("Range", f"bytes={self.span.start - self.compare}-{stop}")]
         return [*fields, ("If-Range", self.condition)] if self.condition else fields

@@ -125,12 +125,14 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
+        history = History(self._store_path)
         context = RunContext(
             fetcher=http,
             parts=Parts(settings.disk, threads=_threads(settings)),
             settings=settings,
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
+            owned=history.owned,
             observe=self._observe,
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
@@ -139,7 +141,7 @@ class Downloader:
             sleep=asyncio.sleep,
             random=random.random,
         )
-        self._session = _Session(http, context, History(self._store_path), set())
+        self._session = _Session(http, context, history, set())
         return self
 
     async def __aexit__(
@@ -226,7 +228,7 @@ class Downloader:
         return self._ended(number, outcome, transfer.name)
 
     def _ended(self, number: int, result: Result, name: str = "") -> Result:
-        shown = name or (result.path.name if result.path is not None else "")
+        shown = name if result.path is None else result.path.name
         self._observe(JobFinished(number, _naming.printable(shown), result))
         return result
 

@@ -38,6 +38,14 @@ class History:
         reason = "done in an earlier run"
         return Result(job, "skipped", store.path_of(record), record.size, digests=record.digests, reason=reason)
 
+    def owned(self, path: Path, job: Job) -> bool | None:
+        """Whether an earlier run finished *path* for *job*, or for another one; None where that is not on record.
+
+        Called from any thread.
+        """
+        key = None if self._store is None else self._store.owner(path)
+        return None if key is None else key == job.key
+
     def record(self, result: Result, key: str = "") -> None:
         """Record how a job ended. Usage errors are not recorded: they concern no file.
 

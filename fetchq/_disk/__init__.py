@@ -26,16 +26,18 @@ from __future__ import annotations
 from .complete import CompleteBody
 from .files import Files
 from .journal import Identity, Journal
-from .names import Existing
+from .names import Existing, ExistingPolicy, Unproven
 from .part import Part
 from .parts import Parts
 from .pipe import Pipe, PipeClosedError
 from .publish import Finished
+from .record import Record
 from .sink import Sink
 
 __all__ = [
     "CompleteBody",
     "Existing",
+    "ExistingPolicy",
     "Files",
     "Finished",
     "Identity",
@@ -44,5 +46,7 @@ __all__ = [
     "Parts",
     "Pipe",
     "PipeClosedError",
+    "Record",
     "Sink",
+    "Unproven",
 ]

@@ -178,6 +178,24 @@ class Files:
     def replace(self, source: str, target: str, dir_fd: int) -> None:
         os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
+    def ignores_case(self, dir_fd: int) -> bool:
+        """Whether a folder does not tell upper from lower case: a file is created to find out."""
+        name = f".fetchq-case-{os.getpid()}"
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=dir_fd))
+        except OSError:
+            return False
+        try:
+            return os.access(name.upper(), os.F_OK, dir_fd=dir_fd)
+        finally:
+            os.unlink(name, dir_fd=dir_fd)
+
+    def set_attribute(self, fd: int, name: str, value: bytes) -> None:
+        os.setxattr(fd, name, value)
+
+    def attribute(self, fd: int, name: str) -> bytes:
+        return os.getxattr(fd, name)
+
     def unlink(self, name: str, dir_fd: int) -> None:
         os.unlink(name, dir_fd=dir_fd)
 

@@ -7,7 +7,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -15,16 +16,19 @@ from typing import BinaryIO
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
+from . import record
 from .complete import CompleteBody
 from .context import DiskContext
+from .entry import Entry
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
-from .journal import Identity, journal_of, load, part_of
-from .lock import LockedPart, require_room
-from .names import Existing, ExistingPolicy, NameRegistry, Same
+from .journal import Identity, Journal, journal_of, load, part_of
+from .lock import MAX_SIDES, LockedPart, require_room
+from .names import Existing, ExistingPolicy, NameRegistry, Unproven
 from .part import Part
 from .pipe import Pipe
 from .publish import Finished
+from .record import Record
 from .threads import Threads
 
 __all__ = ["Parts"]
@@ -76,24 +80,68 @@ class Parts:
 
         Fit for the event loop: two failing system calls where nothing is there.
         """
-        for candidate in islice(candidates(name), MAX_PEEKS):
-            journal = load(self._files, directory / journal_of(candidate))
-            if journal is not None and journal.belongs_to(identity):
-                # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
-                paths = (directory / part_of(candidate), directory / candidate)
-                return candidate if any(map(self._exists, paths)) else None
-            if journal is None and not self._exists(directory / candidate):
-                return None
-        return None
+        found = self._find_journal(directory, name, identity)
+        return None if found is None else found[0]
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
-        found = self.peek(directory, name, identity)
+        found = self._find_journal(directory, name, identity)
         if found is None:
             return 0
-        journal = load(self._files, directory / journal_of(found))
-        part = self._files.stat(directory / part_of(found))
-        return total(journal.within(part.st_size).spans) if journal is not None and part is not None else 0
+        candidate, side, journal = found
+        part = self._files.stat(directory / part_of(candidate, side))
+        return 0 if part is None else total(journal.within(part.st_size).spans)
+
+    def _find_journal(self, directory: Path, name: str, identity: Identity) -> tuple[str, int, Journal] | None:
+        """Return the candidate for *name* with this download's journal, and which of its side files that is."""
+        for candidate in islice(candidates(name), MAX_PEEKS):
+            found, empty = self._own_journal(directory, candidate, identity)
+            if found is not None:
+                # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
+                paths = (directory / part_of(candidate, found[0]), directory / candidate)
+                return (candidate, *found) if any(map(self._exists, paths)) else None
+            if empty and not self._exists(directory / candidate):
+                return None
+        return None
+
+    def _own_journal(
+        self, directory: Path, name: str, identity: Identity
+    ) -> tuple[tuple[int, Journal] | None, bool]:
+        """Return number and journal of this download's side files for *name*, and whether there are none at all."""
+        for side in range(MAX_SIDES):
+            journal = load(self._files, directory / journal_of(name, side))
+            if journal is not None and journal.belongs_to(identity):
+                return (side, journal), False
+            if journal is not None or not self._exists(directory / part_of(name, side)):
+                return None, journal is None
+        return None, False
+
+    async def recorded(self, directory: Path, name: str, identity: Identity) -> tuple[Existing, Record] | None:
+        """Return the finished file of this download under *name* or a candidate, with the record on it.
+
+        A file that was changed since it was finished does not count.
+        """
+        if not self._exists(directory / name):
+            return None
+        try:
+            return await self._threads.run(self._recorded, directory, name, identity)
+        except OSError:
+            return None  # the download itself meets the same error, and reports it
+
+    def _recorded(self, directory: Path, name: str, identity: Identity) -> tuple[Existing, Record] | None:
+        dir_fd = self._folders.open(directory)
+        try:
+            for candidate in islice(candidates(name), MAX_PEEKS):
+                entry = Entry(self._files, directory, dir_fd, candidate)
+                found = entry.stat()
+                if found is None:
+                    return None
+                noted = record.read(entry)
+                if noted is not None and noted.key == identity.key and noted.is_unchanged(found):
+                    return Existing(entry.path, "not modified on the server", found.st_size), noted
+        finally:
+            self._files.close(dir_fd)
+        return None
 
     def _exists(self, path: Path) -> bool:
         try:
@@ -105,22 +153,17 @@ class Parts:
         self,
         directory: Path,
         name: str,
-        identity: Identity,
+        policy: ExistingPolicy,
         *,
-        same: Same,
-        digests: Mapping[str, str] | None = None,
         length: int | None = None,
-    ) -> Part | Existing:
+    ) -> Part | Existing | Unproven:
         """Lock the part of *name*, or of the next name that is free.
 
         Its content is left as it is until :meth:`Part.begin`.
 
-        :param same: whether a finished file of this stat is the download.
-        :param digests: algorithm to hex that such a file must have besides; it is read for them.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
-        policy = ExistingPolicy(identity, same, digests or {})
         pending = _PendingPart()
         try:
             found = await self._threads.run(self._claim, pending, directory, name, policy, length)
@@ -129,17 +172,15 @@ class Parts:
             raise
         except OSError as error:
             raise translate(error, directory / name) from error
-        return found if isinstance(found, Existing) else Part(found, identity, self._context)
+        return Part(found, policy.identity, self._context) if isinstance(found, LockedPart) else found
 
     async def put(
         self,
         directory: Path,
         name: str,
-        identity: Identity,
+        policy: ExistingPolicy,
         body: CompleteBody,
         *,
-        same: Same,
-        digests: Mapping[str, str] | None = None,
         aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
         """Store a complete body under its final name, in one step and without a journal.
@@ -148,7 +189,7 @@ class Parts:
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        policy = ExistingPolicy(identity, same, digests or {})
+        policy = policy._replace(holds=partial(body.holds, self._files))
         aside()
         short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
         run = self._threads.run_short if short else self._threads.run
@@ -156,6 +197,16 @@ class Parts:
             return await run(self._put, body, directory, name, policy)
         except OSError as error:
             raise translate(error, directory / name) from error
+
+    async def ends(self, path: Path, size: int) -> tuple[bytes, bytes]:
+        """Return the first and the last *size* bytes of a file; fewer where it became shorter.
+
+        :raises DiskError: it cannot be read.
+        """
+        try:
+            return await self._threads.run(self._ends, path, size)
+        except OSError as error:
+            raise translate(error, path) from error
 
     def pipe(self, stream: BinaryIO) -> Pipe:
         """Return a sink that writes to *stream*, which it does not close."""
@@ -171,6 +222,17 @@ class Parts:
 
     # --- in a thread
 
+    def _ends(self, path: Path, size: int) -> tuple[bytes, bytes]:
+        fd = self._files.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            ends = []
+            for start in (0, max(0, self._files.fstat(fd).st_size - size)):
+                buffer = bytearray(size)
+                ends.append(bytes(buffer[: self._files.preadv(fd, [buffer], start)]))
+        finally:
+            self._files.close(fd)
+        return ends[0], ends[1]
+
     def _claim(
         self,
         pending: _PendingPart,
@@ -178,9 +240,9 @@ class Parts:
         name: str,
         policy: ExistingPolicy,
         length: int | None,
-    ) -> LockedPart | Existing:
+    ) -> LockedPart | Existing | Unproven:
         found = self._names.claim(directory, name, policy)
-        if isinstance(found, Existing):
+        if not isinstance(found, LockedPart):
             return found
         try:
             if length is not None:
@@ -210,6 +272,8 @@ class Parts:
         found = self._names.claim(directory, name, policy, unnamed=unnamed)
         if isinstance(found, Existing):
             return found
+        if isinstance(found, Unproven):
+            raise TypeError("a complete body proves itself")
         try:
             if self._room_check_due(body.size):
                 require_room(found, body.size, self._settings.min_free)

@@ -65,6 +65,14 @@ class Body:
         self._balance(0)
         return chunks
 
+    async def peek(self, size: int) -> bytes:
+        """Return the first *size* bytes, fewer where the body ends; they can still be iterated."""
+        have = sum(map(len, self._ahead))
+        while have < size and (chunk := await anext(self._chunks, None)) is not None:
+            self._ahead.append(chunk)
+            have += len(chunk)
+        return b"".join(map(bytes, self._ahead))[:size]
+
     def use(self, size: int) -> None:
         """Count *size* bytes that go to the disk or to a decoder, or that are skipped on purpose."""
         self._used += size

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import _digests, _naming, _ranges, _retry
+from .._disk import Identity
 from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource, Span
 from .._ranges import Ask
-from .._settings import Queue
+from .._settings import IfExists, Queue
 from .context import Reply
 from .segments import UNKNOWN_END
 
@@ -22,6 +23,8 @@ __all__ = [
     "decodes",
     "digests",
     "framed",
+    "identity",
+    "if_exists",
     "next_ask",
     "place",
     "resumable_method",
@@ -40,6 +43,18 @@ def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
     """
     directory = base / job.dir if job.dir is not None else base
     return _naming.place(directory, None if job.out == "-" else job.out, name=name)
+
+
+def identity(job: Job) -> Identity:
+    """Return which download a job's files belong to: all that chooses the bytes that are asked for."""
+    more = (job.method.upper(), job.params, job.content, job.form, job.json)
+    plain = resumable_method(job) and not job.params
+    return Identity(job.url if plain else f"{job.url}\0{more!r}", job.url)
+
+
+def if_exists(job: Job, chosen: IfExists | None) -> IfExists:
+    """Return what to do about another file of the job's name: one that the user gave is meant."""
+    return chosen or ("overwrite" if job.out is not None else "rename")
 
 
 def next_ask(known: Resource, spans: tuple[Span, ...], overlap: int, *, plain: bool) -> Ask:

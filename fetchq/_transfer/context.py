@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .._connections import Budget
@@ -85,6 +86,7 @@ class Fetcher(Protocol):
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
+    :param owned: whether the store has a path as a job's (True), another's (False) or not at all (None).
     :param observe: is called with every event.
     :param bucket: the rate limit that all transfers share, if there is one.
     :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
@@ -99,6 +101,7 @@ class RunContext(NamedTuple):
     settings: Settings
     budget: Budget
     bucket: Bucket | None
+    owned: Callable[[Path, Job], bool | None]
     observe: Observer
     stdout: BinaryIO | None
     clock: Callable[[], float]

@@ -82,6 +82,8 @@ def judge(
 
     :raises FetchError: what an error status means.
     """
+    if reply.status == 304 and ask.unless is not None:
+        return Answer("complete", "not modified on the server"), Resource(reply.url)
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
         raise _retry.error_for(reply.status, reply.headers, context.settings.retry, host, context.now())
     promised = _digests.promised(reply.headers, reply.status)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from .. import _digests, _naming, _retry
-from .._disk import CompleteBody, Existing, Finished, Identity, Sink
+from .._disk import CompleteBody, Existing, ExistingPolicy, Finished, Sink, Unproven
 from .._models import Buffer, Job, Resource
 from . import checks
 from .context import Reply, RunContext
-from .states import Begun, Empty, State
+from .states import Begun, Empty, Kept, State
 
 __all__ = ["Target"]
 
@@ -27,7 +28,8 @@ class Target:
         self._parts = context.parts
         self._pipe = context.pipe
         self._settings = context.settings.disk
-        self._identity = Identity(job.url)
+        self._owned = context.owned
+        self._identity = checks.identity(job)
         self._name = ""
         self.piped = job.out == "-"
 
@@ -36,15 +38,24 @@ class Target:
         """The target's name, or the best guess before the server has answered."""
         return self._name or self._job.out or _naming.guess(self._job.url)
 
-    async def find(self) -> Existing | State | None:
-        """Look for the part of an earlier run, by the name that the job or its URL suggests."""
+    async def find(self) -> State | Kept | None:
+        """Look for the part, or the finished file, of an earlier run by the name of the job or its URL."""
         if self.piped:
             return Empty(self._pipe())
-        directory, name = checks.place(self._job, self._settings.dir)
-        if not checks.resumable_method(self._job) or not self._parts.left_behind(directory):
+        if not checks.resumable_method(self._job):
             return None
-        found = self._parts.peek(directory, name or _naming.guess(self._job.url), self._identity)
-        return None if found is None else await self.claim(directory, found, None)
+        directory, name = checks.place(self._job, self._settings.dir)
+        name = name or _naming.guess(self._job.url)
+        if self._parts.left_behind(directory):
+            found = self._parts.peek(directory, name, self._identity)
+            claimed = None if found is None else await self.claim(directory, found, None)
+            if isinstance(claimed, Empty | Begun):
+                return claimed
+        recorded = await self._parts.recorded(directory, name, self._identity)
+        if recorded is None:
+            return None
+        existing, record = recorded
+        return Kept(existing, (record.etag, record.last_modified))
 
     def place(self, reply: Reply) -> tuple[Path, str]:
         """Settle and return folder and name; the server names a job that has no name of its own.
@@ -55,26 +66,43 @@ class Target:
         directory, self._name = checks.place(self._job, self._settings.dir, named)
         return directory, self._name
 
-    async def claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | State:
+    async def claim(
+        self,
+        directory: Path,
+        name: str,
+        seen: Resource | None,
+        proven: Mapping[Path, bool] = MappingProxyType({}),
+    ) -> State | Existing | Unproven:
         """Lock the part of *name*, with what an earlier run has left in it.
 
+        :param proven: whether the bytes of files that were :class:`Unproven` are the server's.
         :raises DiskError: full, refused, or locked by another process.
         """
         part = await self._parts.claim(
             directory,
             name,
-            self._identity,
-            same=lambda found: checks.same_file(found, seen),
-            digests=checks.digests(self._job, seen),
+            self._policy(seen, proven),
             length=seen.length if seen is not None and not seen.encoding else None,
         )
-        if isinstance(part, Existing):
+        if isinstance(part, Existing | Unproven):
             return part
         self._name = part.name
         journal = part.journal
         if journal is None or not part.spans or not checks.resumable_method(self._job):
             return Empty(part)
         return Begun(part, Resource(journal.url, journal.length, journal.etag, journal.last_modified))
+
+    def _policy(self, seen: Resource | None, proven: Mapping[Path, bool]) -> ExistingPolicy:
+        return ExistingPolicy(
+            self._identity,
+            checks.if_exists(self._job, self._settings.if_exists),
+            named=self._job.out is not None,
+            seen=seen,
+            same=partial(checks.same_file, seen=seen),
+            digests=checks.digests(self._job, seen),
+            owned=lambda path: self._owned(path, self._job),
+            proven=proven,
+        )
 
     async def put(
         self, directory: Path, name: str, seen: Resource, chunks: Sequence[Buffer], aside: Callable[[], None]
@@ -86,15 +114,15 @@ class Target:
         return await self._parts.put(
             directory,
             name,
-            self._identity,
+            self._policy(seen, {}),
             CompleteBody(
                 chunks,
                 self._algorithms(seen),
                 _retry.http_date(seen.last_modified),
                 partial(self._check, seen),
+                seen.etag,
+                seen.last_modified,
             ),
-            same=lambda found: checks.same_file(found, seen),
-            digests=checks.digests(self._job, seen),
             aside=aside,
         )
 

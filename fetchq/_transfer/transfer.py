@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _ranges, _retry
-from .._disk import Existing, Finished
+from .._disk import Existing, Finished, Unproven
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
 from .._events import AttemptFailed, Planned
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
@@ -21,13 +21,15 @@ from .mirrors import Mirrors
 from .pump import Pump
 from .segmented import SegmentedDownload, SegmentError
 from .segments import UNKNOWN_END, SegmentQueue
-from .states import Answered, Begun, Empty, State
+from .states import Answered, Begun, Empty, Kept, State
 from .target import Target
 
 __all__ = ["Transfer"]
 
 # Fresh, a range, the range without If-Range, the whole: a server that still answers otherwise is given a pause.
 MOST_ASKS = 5
+# Bytes at either end of a file that are compared with the server's, before it is taken for the download.
+PROOF = 64 * 1024
 
 
 class Transfer:
@@ -103,9 +105,12 @@ class Transfer:
         self._context.fetcher.check(self.job)
         if self._state is None:
             found = await self._target.find()
-            if isinstance(found, Existing):
-                return self._kept(found)
-            self._take_over(found)
+            if isinstance(found, Kept):
+                result = await self._renew(found)
+                if result is not None:
+                    return result
+            else:
+                self._take_over(found)
         for _ in range(MOST_ASKS):
             state = self._state
             if isinstance(state, Begun) and state.complete:
@@ -116,6 +121,10 @@ class Transfer:
             if result is not None:
                 return result
         raise ProtocolError(f"{self._mirrors.host} gave no usable answer {MOST_ASKS} times.", transient=True)
+
+    async def _renew(self, kept: Kept) -> Result | None:
+        """Ask for a newer version of a finished file; None where the answer has to be asked for again."""
+        return await self._request(None, Ask(unless=kept.unless), kept.existing)
 
     def _take_over(self, state: State | None) -> None:
         """Go on with the part that was found, and count what an earlier run has left in it."""
@@ -130,12 +139,18 @@ class Transfer:
         ask = Ask()
         if isinstance(state, Begun):
             state, ask = await self._next_ask(state)
+        return await self._request(state, ask)
+
+    async def _request(self, state: State | None, ask: Ask, existing: Existing | None = None) -> Result | None:
+        """Make one request and act on its answer; *existing* is the result where it is not modified."""
         reply = await self._mirrors.open(ask)
         body = Body(reply)
         try:
             known = state.known if isinstance(state, Begun) else None
             answer, seen = self._mirrors.judge(ask, known, reply)
             answered = Answered(reply, body, seen, answer)
+            if answer.action == "complete" and existing is not None:
+                return self._kept(existing)
             if answer.action == "whole":
                 return await self._whole(state, answered)
             if isinstance(state, Begun):
@@ -185,11 +200,34 @@ class Transfer:
             chunks = await answered.body.complete(seen.length or 0)
             if chunks is not None:
                 return await self._put(directory, name, answered, chunks)
-        found = await self._target.claim(directory, name, seen)
+        proven: dict[Path, bool] = {}
+        while isinstance(found := await self._target.claim(directory, name, seen, proven), Unproven):
+            proven[found.path] = await self._proves(found, answered)
         if isinstance(found, Existing):
             return self._kept(found)
         self._take_over(found)
         return found
+
+    async def _proves(self, unproven: Unproven, answered: Answered) -> bool:
+        """Whether a finished file has the bytes of the answer: the first that come, and the last of another."""
+        size = min(PROOF, unproven.size)
+        span = Span(unproven.size - size, unproven.size)
+        first, last = await self._context.parts.ends(unproven.path, size)
+        if await answered.body.peek(size) != first:
+            return False
+        ask = _ranges.ask_for(span, answered.seen, 0)
+        try:
+            reply = await self._mirrors.open(ask)
+        except FetchError:
+            return False
+        body = Body(reply)
+        try:
+            answer, _ = self._mirrors.judge(ask, answered.seen, reply)
+            return answer.action == "slice" and answer.body == span and await body.peek(size + 1) == last
+        except FetchError:
+            return False
+        finally:
+            await body.aclose()
 
     async def _put(self, directory: Path, name: str, answered: Answered, chunks: Sequence[Buffer]) -> Result:
         """Keep a body that arrived whole."""
