@@ -106,7 +106,7 @@ class LockedError(DiskError):
 
 
 class ExistsError(DiskError):
-    """A file of that name is not this download, and ``--if-exists error`` was given."""
+    """There is a file of that name that is not this download, and the caller asked for an error."""
 
 
 class NetworkError(FetchError):
@@ -121,7 +121,7 @@ class TimedOutError(NetworkError):
 
 
 class TooSlowError(NetworkError):
-    """The speed was below ``Network.min_speed`` for ``Network.min_speed_window`` seconds."""
+    """The speed was below ``min_speed`` for a whole window of 30 s."""
 
 
 class TLSError(FetchError):
@@ -157,7 +157,7 @@ class TooLargeError(ProtocolError):
 
 
 class StatusError(FetchError):
-    """The server answered with the error status ``status``."""
+    """The server answered with an error status; ``status`` holds it."""
 
     exit_code = 8
 

@@ -292,6 +292,10 @@ MEANINGS = {
         FROM_40, STRONG, 206, RANGE | {"content-range": "bytes 40-99/101"}, "ask_whole: the resource changed"
     ),
     "200: changed": (FROM_40, STRONG, 200, WHOLE | {"etag": '"b"'}, "whole: the resource changed"),
+    "200: changed, with a total alone": (
+        FROM_40, STRONG, 200, WHOLE | {"etag": '"b"', "content-range": "bytes */100"},
+        "whole: the resource changed",
+    ),
     "200: other length": (
         FROM_40, STRONG, 200, WHOLE | {"content-length": "90"}, "whole: the resource changed"
     ),
@@ -391,7 +395,7 @@ def test_what_an_answer_means(
     [
         (206, {}),
         (206, {"content-range": "bytes */100"}),
-        (206, {"content-range": "bytes 5-99/100"}),
+        (206, {"content-range": "bytes 1-99/100"}),
         (206, {"content-range": "bytes 0-9/100"}),
         (206, {"content-range": "bytes 0-9/*"}),
         (200, {"content-range": "bytes 5-99/100"}),

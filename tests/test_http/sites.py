@@ -159,3 +159,54 @@ async def served(
         yield server, http, transport
     assert not transport._pool._open
     assert not len(transport._pool._idle)
+
+
+class ClockedLoop:
+    """A loop's timers and clock, moved by hand; its timers fire up to *early* seconds before their time."""
+
+    def __init__(self, early: float = 0.0) -> None:
+        self.now = 0.0
+        self._early = early
+        self._timers: list[tuple[float, PlainHandle]] = []
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> PlainHandle:
+        handle = PlainHandle(callback)
+        self._timers.append((when, handle))
+        return handle
+
+    def time(self) -> float:
+        return self.now
+
+    @property
+    def pending(self) -> bool:
+        return any(handle.waits for _, handle in self._timers)
+
+    def run_until(self, when: float) -> None:
+        for _ in range(10):
+            due = [each for each in self._timers if each[0] - self._early <= when]
+            if not due:
+                self.now = when
+                return
+            first = min(due, key=lambda each: each[0])
+            self._timers.remove(first)
+            self.now = max(self.now, first[0] - self._early)
+            first[1].run()
+        raise AssertionError("the timer is set again and again")
+
+
+class PlainHandle:
+    """What uvloop may return: a handle that does not know its time."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    @property
+    def waits(self) -> bool:
+        return self._callback is not None
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def run(self) -> None:
+        if self._callback is not None:
+            self._callback()

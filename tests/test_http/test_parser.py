@@ -404,7 +404,8 @@ def test_a_buffer_is_used_again_only_when_nobody_holds_it() -> None:
     other = buffers.take(BUFFER)
     assert id(other.obj) != first
     part.release()
-    assert id(buffers.take(BUFFER).obj) == first
+    again = buffers.take(BUFFER)
+    assert (id(again.obj), len(again)) == (first, BUFFER + 1)
 
 
 def test_buffers_kept_for_use_again_are_bounded() -> None:

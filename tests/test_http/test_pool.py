@@ -19,11 +19,13 @@ import pytest
 from fetchq._http.http11 import pool as _pool
 from fetchq._http.http11.connect import dial
 from fetchq._http.http11.connection import Connection
+from fetchq._http.http11.idle import Endpoint, IdleConnections
 
 from ..conftest import run
 from .sites import (
     BODY,
     OK,
+    ClockedLoop,
     Handler,
     answering,
     client,
@@ -222,6 +224,51 @@ def test_closing_the_transport_ends_what_is_under_way(trusting: ssl.SSLContext) 
                 await task
 
     run(work())
+
+
+class Parked:
+    """As much of a connection as its idle time concerns."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.when_unusable: object = None
+
+    def is_usable(self) -> bool:
+        return not self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ClockedLoop:
+    loop = ClockedLoop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    return loop
+
+
+HERE = Endpoint("http", "a.example", 80, "a.example")
+
+
+def test_an_idle_connection_expires_in_its_own_time(clock: ClockedLoop) -> None:
+    idle = IdleConnections(limit=10, expiry=10)
+    parked: list[Any] = [Parked(), Parked(), Parked()]
+    for at, connection in zip((0, 4, 8), parked, strict=True):
+        clock.run_until(at)
+        idle.put(HERE, connection)
+    for at, closed in ((9, 0), (11, 1), (13, 1), (15, 2), (17, 2), (19, 3)):
+        clock.run_until(at)
+        assert [connection.closed for connection in parked] == [True] * closed + [False] * (3 - closed)
+    assert not idle._by_endpoint
+
+
+def test_the_connection_used_last_is_taken_first(clock: ClockedLoop) -> None:
+    idle = IdleConnections(limit=10, expiry=10)
+    parked: list[Any] = [Parked(), Parked(), Parked()]
+    for connection in parked:
+        idle.put(HERE, connection)
+    parked[2].closed = True
+    assert [idle.take(HERE), idle.take(HERE), idle.take(HERE)] == [parked[1], parked[0], None]
 
 
 def holding() -> tuple[Handler, asyncio.Event, list[bytes]]:

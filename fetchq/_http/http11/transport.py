@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -18,7 +18,7 @@ from .idle import Endpoint
 from .parser import RequestHead, ResponseHead, request_head
 from .pool import ConnectionPool
 
-__all__ = ["ResponseStream", "Transport", "endpoint_of"]
+__all__ = ["ResponseStream", "Transport"]
 
 _PORTS = {"http": 80, "https": 443}
 # What httpx's clients use.
@@ -87,7 +87,7 @@ class Transport(httpx.AsyncBaseTransport):
             ``__cause__`` of a ConnectError.
         :raises RuntimeError: the transport is closed, or serves another event loop.
         """
-        endpoint = endpoint_of(request)
+        endpoint = _endpoint_of(request)
         head = request_head(
             request.method.encode("ascii", "replace"), request.url.raw_path, request.headers.raw
         )
@@ -176,11 +176,6 @@ class ResponseStream(httpx.AsyncByteStream):
             self._connection = None
             pool.release(endpoint, connection)
 
-    @property
-    def arrived(self) -> Sequence[Buffer] | None:
-        """The rest of the body, where all of it has been received; else None."""
-        return self._ready if self._connection is None else None
-
     def __aiter__(self) -> AsyncIterator[bytes]:
         return cast("AsyncIterator[bytes]", self)
 
@@ -233,8 +228,7 @@ def _response(head: ResponseHead, stream: ResponseStream, network_stream: object
     return response
 
 
-def endpoint_of(request: httpx.Request) -> Endpoint:
-    """Return what the connection for *request* must be connected to."""
+def _endpoint_of(request: httpx.Request) -> Endpoint:
     url = request.url
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in _PORTS or not host:
