@@ -133,7 +133,9 @@ def test_the_bytes_of_every_url_end_under_the_name_that_is_reported(plan: Plan) 
         told = finished(words, folder)
 
         assert told.keys() == files.keys()
-        assert {url: path.read_bytes() == files[url] for url, path in told.items()} == dict.fromkeys(files, True)
+        assert {url: path.read_bytes() == files[url] for url, path in told.items()} == dict.fromkeys(
+            files, True
+        )
         assert len({*told.values()}) == len(files)
         left = {path.name for path in (folder / "out").iterdir() if not path.name.startswith(".fetchq.db")}
         assert left == {path.name for path in told.values()}

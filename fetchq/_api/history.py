@@ -39,7 +39,7 @@ class History:
         return Result(job, "skipped", store.path_of(record), record.size, digests=record.digests, reason=reason)
 
     def owned(self, path: Path, job: Job) -> bool | None:
-        """Whether an earlier run finished *path* for *job*, or for another one; None where that is not on record.
+        """Whether an earlier run finished *path* for *job*, or for another; None where that is not on record.
 
         Called from any thread.
         """

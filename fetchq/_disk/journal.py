@@ -23,7 +23,7 @@ __all__ = ["Identity", "Journal", "create", "delete", "holds_journals", "journal
 MAX_BYTES = 1 << 20
 # Entries of a folder that are looked at for journals: about 5 ms.
 MOST_ENTRIES = 10_000
-_JOURNAL = re.compile(r"\.part(\.[0-9]+)?\.json\Z")
+_JOURNAL = re.compile(r"\.part(\.[0-9]+)?\.json(\.tmp)?\Z")
 # Version of the journal's format, under a key that no other program's JSON has.
 _MAGIC = {"fetchq_journal": 1}
 

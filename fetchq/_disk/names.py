@@ -22,7 +22,7 @@ from .files import Files
 from .folders import Folders
 from .hashing import PrefixHasher
 from .journal import Identity, Journal
-from .lock import LockedPart, locked_error, open_part
+from .lock import LockedPart, OpenedPart, locked_error, open_part
 
 __all__ = ["Existing", "ExistingPolicy", "NameRegistry", "Same", "Unproven"]
 
@@ -299,11 +299,15 @@ class _Candidate:
                 return None
             if opened is None:
                 continue
-            if found is None and self.entry.stat() is not None:
+            part = None
+            try:
+                if found is not None or self.entry.stat() is None:
+                    part = self._own_part(opened)
+                    return part
+            finally:
                 # Another process published its file between our look and our lock.
-                opened.discard()
-                continue
-            return self._own_part(opened.entry, opened.fd, opened.size)
+                if part is None:
+                    opened.discard()
         raise locked_error(self.entry)
 
     @property
@@ -415,11 +419,11 @@ class _Candidate:
         finally:
             self.entry.files.close(fd)
 
-    def _own_part(self, entry: Entry, fd: int, size: int) -> LockedPart:
+    def _own_part(self, opened: OpenedPart) -> LockedPart:
         """Return the locked part, with what an earlier run of this download has left in it."""
-        found = entry.journal()
+        found, size = opened.entry.journal(), opened.size
         journal = found.within(size) if found is not None and found.belongs_to(self.policy.identity) else None
-        return self._locked(entry, fd, size, journal)
+        return self._locked(opened.entry, opened.fd, size, journal)
 
     def _locked(
         self, entry: Entry, fd: int, size: int, journal: Journal | None, *, unnamed: bool = False

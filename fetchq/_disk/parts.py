@@ -107,7 +107,7 @@ class Parts:
     def _own_journal(
         self, directory: Path, name: str, identity: Identity
     ) -> tuple[tuple[int, Journal] | None, bool]:
-        """Return number and journal of this download's side files for *name*, and whether there are none at all."""
+        """Return number and journal of this download's side files for *name*, and whether there are none."""
         for side in range(MAX_SIDES):
             journal = load(self._files, directory / journal_of(name, side))
             if journal is not None and journal.belongs_to(identity):

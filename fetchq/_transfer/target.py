@@ -38,7 +38,7 @@ class Target:
         """The target's name, or the best guess before the server has answered."""
         return self._name or self._job.out or _naming.guess(self._job.url)
 
-    async def find(self) -> State | Kept | None:
+    async def find(self) -> State | Existing | Kept | None:
         """Look for the part, or the finished file, of an earlier run by the name of the job or its URL."""
         if self.piped:
             return Empty(self._pipe())
@@ -49,7 +49,7 @@ class Target:
         if self._parts.left_behind(directory):
             found = self._parts.peek(directory, name, self._identity)
             claimed = None if found is None else await self.claim(directory, found, None)
-            if isinstance(claimed, Empty | Begun):
+            if claimed is not None and not isinstance(claimed, Unproven):
                 return claimed
         recorded = await self._parts.recorded(directory, name, self._identity)
         if recorded is None:

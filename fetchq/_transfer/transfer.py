@@ -105,6 +105,8 @@ class Transfer:
         self._context.fetcher.check(self.job)
         if self._state is None:
             found = await self._target.find()
+            if isinstance(found, Existing):
+                return self._kept(found)
             if isinstance(found, Kept):
                 result = await self._renew(found)
                 if result is not None:

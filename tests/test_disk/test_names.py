@@ -30,6 +30,9 @@ from .rig import (
     run,
     write,
 )
+from .rig import (
+    policy as policy_of,
+)
 
 
 def test_two_jobs_of_one_run_get_two_names(tmp_path: Path) -> None:
@@ -78,7 +81,9 @@ def test_a_finished_file_that_is_this_download_is_left_alone(tmp_path: Path, pol
 
     async def work() -> None:
         async with opened(disk(policy)) as parts:
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: found.st_size == 4)
+            found = await parts.claim(
+                tmp_path, "a.iso", policy_of(parts, same=lambda found: found.st_size == 4)
+            )
             assert found == Existing(tmp_path / "a.iso", "already complete", 4)
         assert names(tmp_path) == {"a.iso"}
 
@@ -92,13 +97,13 @@ def test_a_taken_name_by_policy(tmp_path: Path) -> None:
         async with opened(disk("rename")) as parts:
             assert (await claimed(parts, tmp_path)).name == "a.1.iso"
         async with opened(disk("skip")) as parts:
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
             assert found == Existing(tmp_path / "a.iso", "exists", 10)
         async with opened(disk("overwrite")) as parts:
             assert (await claimed(parts, tmp_path)).name == "a.iso"
         async with opened(disk("error")) as parts:
             with pytest.raises(ExistsError, match=r"a\.iso exists"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
         assert names(tmp_path) == {"a.iso"}
 
     run(work())
@@ -112,7 +117,7 @@ def test_a_folder_has_the_name(tmp_path: Path, policy: IfExists) -> None:
     async def work() -> None:
         async with opened(disk(policy)) as parts:
             with pytest.raises(DiskError, match=r"a\.iso is a folder"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
 
     run(work())
 
@@ -134,7 +139,7 @@ def test_overwriting_is_for_files_only(tmp_path: Path) -> None:
     async def work() -> None:
         async with opened(disk("overwrite")) as parts:
             with pytest.raises(DiskError, match="not a regular file"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
 
     run(work())
 
@@ -204,7 +209,7 @@ def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
         (tmp_path / "a.iso").write_bytes(b"y" * 1000)
         async with opened(disk(policy)) as parts:
             assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
             assert isinstance(found, Existing) == (policy == "skip")
             assert getattr(found, "reason", "") != "already complete"
             assert names(tmp_path) & {"a.iso", "a.iso.part.json"} == {"a.iso"}
@@ -218,7 +223,7 @@ def test_a_journal_of_another_download_is_left_to_it(tmp_path: Path) -> None:
         (tmp_path / "a.iso.part").unlink()
         (tmp_path / "a.iso").write_bytes(b"y" * 1000)
         async with opened() as parts:
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: True)
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=lambda found: True))
             assert isinstance(found, Existing)
 
     run(work())
@@ -309,11 +314,13 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path
     async def work() -> None:
         async with opened(disk(min_free=1 << 20), files=Roomy(10 << 20)) as parts:
             with pytest.raises(DiskFullError, match=r"needs 9\.5 MiB .* 10\.0 MiB free, of which 1\.0 MiB"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never, length=19 << 19)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never), length=19 << 19)
             with pytest.raises(DiskFullError):
                 await put(parts, tmp_path, bytes(19 << 19))
             assert names(tmp_path) == set()
-            assert isinstance(await parts.claim(tmp_path, "a.iso", OURS, same=never, length=9 << 20), Part)
+            assert isinstance(
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never), length=9 << 20), Part
+            )
 
     run(work())
 
@@ -322,7 +329,7 @@ def test_what_is_there_already_needs_no_room(tmp_path: Path) -> None:
     async def work() -> None:
         await leave_part(tmp_path, OURS, pattern(64 << 10))
         async with opened(files=Roomy(36 << 10)) as parts:
-            part = await parts.claim(tmp_path, "a.iso", OURS, same=never, length=100 << 10)
+            part = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never), length=100 << 10)
             assert isinstance(part, Part)
             with pytest.raises(DiskFullError):
                 await part.begin(resource(101 << 10), [])

@@ -100,6 +100,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         settings=settings,
         budget=Budget(8, 8),
         bucket=None,
+        owned=lambda path, job: None,
         observe=lambda event: None,
         stdout=None,
         clock=asyncio.get_running_loop().time,
