@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 # For asking whose a file is; it costs 1 us a row.
 _INDEX = "CREATE INDEX IF NOT EXISTS jobs_by_path ON jobs (path)"
 _OWNER = """
-SELECT key FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
+SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
 """
 _PLACEHOLDERS = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
 # Rows per INSERT: each statement releases and reacquires the GIL, which costs more than a row.
@@ -147,8 +147,8 @@ class Store:
             record = self._read(key)
         return record if record is not None and record.status != "failed" else None
 
-    def owner(self, path: Path) -> str | None:
-        """Return the key of the job that an earlier run finished *path* for; None where that is not on record.
+    def owner(self, path: Path) -> tuple[str, str] | None:
+        """Return key and URL of the job that *path* was finished for; None where that is not on record.
 
         May be called from any thread. A store that cannot be read owns nothing: the file's bytes are compared.
         """
@@ -157,7 +157,7 @@ class Store:
             if self._owner_reader is None:
                 self._owner_reader = _connect(self._path, _READ_TIMEOUT)
             row = self._owner_reader.execute(_OWNER, (os.fsencode(relative),)).fetchone()
-            return None if row is None else str(row[0])
+            return None if row is None else (str(row[0]), str(row[1]))
         return None
 
     def still_there(self, record: Record) -> bool:

@@ -24,9 +24,9 @@ be on a local file system, and for as long as that is quick::
 from __future__ import annotations
 
 from .complete import CompleteBody
+from .existing import Existing, ExistingPolicy, Unproven
 from .files import Files
 from .journal import Identity, Journal
-from .names import Existing, ExistingPolicy, Unproven
 from .part import Part
 from .parts import Parts
 from .pipe import Pipe, PipeClosedError

@@ -9,10 +9,10 @@ from .._digests import Hasher
 from .._errors import ChecksumError
 from .._models import Buffer
 from .context import DiskContext
+from .existing import Existing
 from .files import Files, write_all
 from .journal import Journal
 from .lock import LockedPart
-from .names import Existing
 from .publish import Finished, Finishing, publish
 
 __all__ = ["CompleteBody"]
@@ -55,9 +55,10 @@ class CompleteBody(NamedTuple):
         :raises ChecksumError: wrong bytes, which are kept as ``NAME.part.bad``.
         """
         size, files = self.size, part.entry.files
-        if not part.unnamed and part.size:
+        new = Journal.new(part.identity)
+        if not part.unnamed and part.journal != new:
             # An older journal would vouch for these bytes if the process were killed half-way.
-            part.entry.save(Journal.new(part.identity), durable=context.settings.fsync)
+            part.entry.save(new, durable=context.settings.fsync)
         write_all(files, part.fd, self.chunks, 0)
         if part.size > size:
             files.truncate(part.fd, size)
@@ -66,6 +67,7 @@ class CompleteBody(NamedTuple):
             self.check(digests)
         except ChecksumError:
             part.put_aside()
+            part.entry.delete_journal()
             raise
         return publish(part, context, Finishing(size, digests, self.mtime, self.etag, self.last_modified))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .._naming import printable
 from .files import Files, remove
-from .journal import Journal, create, delete, journal_of, load, part_of, save
+from .journal import Journal, create, delete, journal_of, load, part_of, save, side_files
 
 __all__ = ["Entry"]
 
@@ -46,6 +46,11 @@ class Entry(NamedTuple):
         """The file that holds the journal of the part."""
         return self.renamed(journal_of(self.name, self.side))
 
+    @property
+    def begun(self) -> bool:
+        """Whether one of the side files is there, whosever it is."""
+        return any(self.renamed(file).stat() is not None for file in side_files(self.name, self.side))
+
     def renamed(self, name: str) -> Entry:
         """Return another name in the same folder."""
         return Entry(self.files, self.directory, self.dir_fd, name)
@@ -74,6 +79,6 @@ class Entry(NamedTuple):
         """Create the journal atomically; return False where there is one already."""
         return create(self.files, self.journal_file.name, self.dir_fd, journal, durable=durable)
 
-    def delete_journal(self, *, durable: bool) -> None:
+    def delete_journal(self) -> None:
         """Remove the journal and its draft; the part's lock must be held."""
-        delete(self.files, self.journal_file.name, self.dir_fd, durable=durable)
+        delete(self.files, self.journal_file.name, self.dir_fd)

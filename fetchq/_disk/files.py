@@ -82,8 +82,12 @@ class Files:
 
         :raises UnnamedError: the file system or the kernel has no such files.
         """
+        # Linux has them, and /proc to name them.
+        unnamed = getattr(os, "O_TMPFILE", None)
+        if unnamed is None:
+            raise UnnamedError
         try:
-            return os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=dir_fd)
+            return os.open(".", os.O_RDWR | os.O_CLOEXEC | unnamed, 0o666, dir_fd=dir_fd)
         except OSError as error:
             if error.errno in _NO_UNNAMED:
                 raise UnnamedError from error

@@ -15,9 +15,21 @@ from typing import Any, NamedTuple
 from .._models import Resource, Span, redact
 from .._ranges import clip
 from .._retry import http_date
-from .files import NO_LINKS, Files, remove, write_all
+from .files import Files, UnnamedError, remove, write_all
 
-__all__ = ["Identity", "Journal", "create", "delete", "holds_journals", "journal_of", "load", "part_of", "save"]
+__all__ = [
+    "Identity",
+    "Journal",
+    "create",
+    "delete",
+    "draft_of",
+    "holds_journals",
+    "journal_of",
+    "load",
+    "part_of",
+    "save",
+    "side_files",
+]
 
 # A journal holds a URL and at most some hundred spans, a few KiB; a larger file is none.
 MAX_BYTES = 1 << 20
@@ -118,9 +130,20 @@ def part_of(name: str, side: int = 0) -> str:
     return f"{name}.part.{side}" if side else f"{name}.part"
 
 
+def draft_of(target: str) -> str:
+    """Return the name under which the journal file *target* is written before it replaces that."""
+    return f"{target}.tmp"
+
+
 def journal_of(name: str, side: int = 0) -> str:
     """Return the journal's name."""
     return f"{part_of(name, side)}.json"
+
+
+def side_files(name: str, side: int) -> tuple[str, str, str]:
+    """Return the names of the unfinished file, its journal, and the draft of a new journal."""
+    journal = journal_of(name, side)
+    return part_of(name, side), journal, draft_of(journal)
 
 
 def holds_journals(directory: Path) -> bool:
@@ -157,30 +180,7 @@ def save(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: b
 
     :param durable: it survives power loss from here on.
     """
-    draft = _write_draft(files, target, dir_fd, journal, durable=durable)
-    files.replace(draft, target, dir_fd)
-    if durable:
-        files.fsync(dir_fd)
-
-
-def create(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> bool:
-    """Create the journal file *target* atomically; return False where there is one already."""
-    draft = _write_draft(files, target, dir_fd, journal, durable=durable)
-    try:
-        files.link(draft, target, dir_fd)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        files.replace(draft, target, dir_fd)
-        return True
-    remove(files, draft, dir_fd)
-    return True
-
-
-def _write_draft(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> str:
-    draft = f"{target}.tmp"
+    draft = draft_of(target)
     # Created anew each time: a file of that name is left from a crash, or is another name of a user's file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
@@ -188,23 +188,67 @@ def _write_draft(files: Files, target: str, dir_fd: int, journal: Journal, *, du
     except FileExistsError:
         remove(files, draft, dir_fd)
         fd = files.open(draft, flags, dir_fd)
+    _write(files, fd, target, journal, durable=durable)
+    files.replace(draft, target, dir_fd)
+    if durable:
+        files.fsync(dir_fd)
+
+
+def create(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> bool:
+    """Create the journal file *target*, complete; return False where something has the name.
+
+    No lock is held yet, so a draft with a name could be another process's: the file has no name until it is
+    complete. Where the system has no such files, a crash leaves half a journal, which no run touches again.
+    """
     try:
-        write_all(files, fd, [_encode(journal, target)], 0)
-        if durable:
-            files.fsync(fd)
+        fd = files.open_unnamed(dir_fd)
+    except UnnamedError:
+        return _create_named(files, target, dir_fd, journal, durable=durable)
+    try:
+        _fill(files, fd, target, journal, durable=durable)
+        files.link_unnamed(fd, target, dir_fd)
+    except UnnamedError:
+        return _create_named(files, target, dir_fd, journal, durable=durable)
+    except FileExistsError:
+        return False
     finally:
         files.close(fd)
-    return draft
+    return True
 
 
-def delete(files: Files, target: str, dir_fd: int, *, durable: bool) -> None:
-    """Remove the journal file *target*, so that no byte of its part is trusted, and a draft of it.
+def _create_named(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> bool:
+    try:
+        fd = files.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd)
+    except FileExistsError:
+        return False
+    try:
+        _write(files, fd, target, journal, durable=durable)
+    except OSError:
+        remove(files, target, dir_fd)
+        raise
+    return True
 
-    A process that was killed in :func:`save` leaves a draft. The part's lock must be held.
+
+def _write(files: Files, fd: int, target: str, journal: Journal, *, durable: bool) -> None:
+    try:
+        _fill(files, fd, target, journal, durable=durable)
+    finally:
+        files.close(fd)
+
+
+def _fill(files: Files, fd: int, target: str, journal: Journal, *, durable: bool) -> None:
+    write_all(files, fd, [_encode(journal, target)], 0)
+    if durable:
+        files.fsync(fd)
+
+
+def delete(files: Files, target: str, dir_fd: int) -> None:
+    """Remove the journal file *target*, and before it the draft that a process killed in :func:`save` leaves.
+
+    The part's lock must be held.
     """
-    removed = [remove(files, target, dir_fd), remove(files, f"{target}.tmp", dir_fd)]
-    if durable and any(removed):
-        files.fsync(dir_fd)
+    remove(files, draft_of(target), dir_fd)
+    remove(files, target, dir_fd)
 
 
 def _encode(journal: Journal, name: str) -> bytes:

@@ -16,7 +16,7 @@ from .._units import size as shown
 from .entry import Entry
 from .journal import Identity, Journal
 
-__all__ = ["LockedPart", "OpenedPart", "locked_error", "open_part", "require_room"]
+__all__ = ["LockedPart", "OpenedPart", "begun_side", "locked_error", "open_part", "require_room"]
 
 # Names for side files that are looked at: each that is passed over belongs to another program.
 MAX_SIDES = 100
@@ -30,11 +30,12 @@ class LockedPart:
     :param wanted: the name that was asked for; ``entry.name`` is the first of its candidates that was free.
     :param size: bytes in the part when it was opened.
     :param journal: what an earlier run noted about this download, as far as a part of this size can hold it.
-    :param release: makes the name free for other jobs of the run; its argument is whether it has been used.
+    :param release: makes the name free for other jobs of the run; its argument is *got*.
     :param identity: of the download.
     :param if_exists: what to do about a file that has the name by then.
     :param passed: candidates that other files have, although nothing says whose these are.
     :param unnamed: the part has no name yet (``O_TMPFILE``): the file gets its first one when it is finished.
+    :ivar got: name of the file that the download has in the end; None while it has none.
     """
 
     entry: Entry
@@ -42,11 +43,12 @@ class LockedPart:
     fd: int
     size: int
     journal: Journal | None
-    release: Callable[[bool], None]
+    release: Callable[[str | None], None]
     identity: Identity
     if_exists: IfExists
     passed: tuple[str, ...] = ()
     unnamed: bool = False
+    got: str | None = None
 
     @property
     def path(self) -> Path:
@@ -73,7 +75,7 @@ class LockedPart:
             return False
         # The part first: without its journal it would be taken for another program's.
         entry.part.remove()
-        entry.delete_journal(durable=False)
+        entry.delete_journal()
         return True
 
     def put_aside(self) -> Path:
@@ -87,18 +89,18 @@ class LockedPart:
             aside.files.replace(part.name, aside.name, aside.dir_fd)
         return aside.path
 
-    def close(self, *, used: bool = True) -> None:
-        """Release lock and name. *used* is False for an unnamed file that never got its name."""
+    def close(self) -> None:
+        """Release lock and name."""
         self.entry.files.close(self.fd)
+        self.release(self.got)
         self.entry.files.close(self.entry.dir_fd)
-        self.release(used)
 
     def abandon(self) -> None:
         """Close a part that is not going to be used; an empty one is removed."""
         try:
             self.drop_if_empty()
         finally:
-            self.close(used=not self.unnamed)
+            self.close()
 
 
 class OpenedPart(NamedTuple):
@@ -113,7 +115,7 @@ class OpenedPart(NamedTuple):
         try:
             if not self.size:
                 self.entry.part.remove()
-                self.entry.delete_journal(durable=False)
+                self.entry.delete_journal()
         finally:
             self.entry.files.close(self.fd)
 
@@ -163,7 +165,7 @@ def _own_side(entry: Entry, identity: Identity, *, take_over: bool, durable: boo
         beside = entry.beside(side)
         journal = beside.journal()
         if journal is None:
-            if beside.part.stat() is not None or beside.journal_file.stat() is not None:
+            if beside.begun:
                 side += 1
             # The journal comes before the part, so that a part of ours always has one.
             elif beside.create_journal(Journal.new(identity), durable=durable):
@@ -174,8 +176,20 @@ def _own_side(entry: Entry, identity: Identity, *, take_over: bool, durable: boo
             return None
         else:
             # Its process was killed before it made the part.
-            beside.delete_journal(durable=False)
+            beside.delete_journal()
     raise DiskError(f"{entry.shown}: {MAX_SIDES} names for its part are taken; choose another name.")
+
+
+def begun_side(entry: Entry, identity: Identity) -> Entry | None:
+    """Return *entry* with the side files of this download; None where it has not been begun."""
+    for side in range(MAX_SIDES):
+        beside = entry.beside(side)
+        journal = beside.journal()
+        if journal is not None:
+            return beside if journal.belongs_to(identity) else None
+        if not beside.begun:
+            return None
+    return None
 
 
 def locked_error(entry: Entry) -> LockedError:
@@ -200,7 +214,7 @@ def _size_if_own(entry: Entry, fd: int) -> int | None:
     if open_file.st_nlink > 1:
         # It is a second name of a finished file, or of a file of the user's, which writing would change.
         entry.part.remove()
-        entry.delete_journal(durable=False)
+        entry.delete_journal()
         return None
     return open_file.st_size
 

@@ -6,27 +6,25 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from .._errors import DiskError, ExistsError
-from .._models import Resource
 from .._naming import candidate, printable
-from .._settings import Disk, IfExists
+from .._settings import Disk
 from . import record
 from .entry import Entry
+from .existing import TAKEN, Existing, ExistingFile, ExistingPolicy, Unproven, two_jobs
 from .files import Files
 from .folders import Folders
-from .hashing import PrefixHasher
-from .journal import Identity, Journal
-from .lock import LockedPart, OpenedPart, locked_error, open_part
+from .journal import Journal
+from .lock import LockedPart, OpenedPart, begun_side, locked_error, open_part
 
-__all__ = ["Existing", "ExistingPolicy", "NameRegistry", "Same", "Unproven"]
+__all__ = ["NameRegistry"]
 
-Same: TypeAlias = Callable[[os.stat_result], bool]
 # Device and inode of the folder, and the name: two spellings of a folder's path mean one name.
 Key: TypeAlias = tuple[int, int, str]
 
@@ -38,49 +36,6 @@ MAX_NUMBER = 1_000_000
 
 # Names used by this run that are remembered, about 3 MB: jobs of one name stand near each other in a queue.
 MOST_USED = 20_000
-
-
-class Existing(NamedTuple):
-    """Nothing to do: the file at *path*, of *size* bytes, is there; *reason* is why it is enough."""
-
-    path: Path
-    reason: str
-    size: int
-
-
-class Unproven(NamedTuple):
-    """The file *path* has the size and the date of the download, and nothing says whose it is.
-
-    Every file of one deployment has one date, so its bytes must be compared with the server's.
-    """
-
-    path: Path
-    size: int
-
-
-class ExistingPolicy(NamedTuple):
-    """Which part a download may go on with, and which finished file makes it needless.
-
-    :param identity: of the download.
-    :param if_exists: what to do about another file of the name.
-    :param named: the user gave the name, so that no other one will do.
-    :param seen: what the server has now; None before it has answered.
-    :param same: whether a finished file of this stat can be the download: its size and date agree.
-    :param digests: algorithm to lower-case hex that such a file must have.
-    :param owned: whether the store has a path as this job's (True), another's (False) or not at all (None).
-    :param proven: whether the bytes of an :class:`Unproven` path were found to be the server's.
-    :param holds: compares the open file with a body that is at hand, instead of that.
-    """
-
-    identity: Identity
-    if_exists: IfExists
-    named: bool
-    seen: Resource | None
-    same: Same
-    digests: Mapping[str, str]
-    owned: Callable[[Path], bool | None]
-    proven: Mapping[Path, bool]
-    holds: Callable[[int], bool] | None = None
 
 
 class NameRegistry:
@@ -130,32 +85,43 @@ class NameRegistry:
                 f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
             )
 
+    def use(self, directory: Path, name: str, owner: str) -> None:
+        """Note that a download, by its key *owner*, has the file *name*: no other job gets that."""
+        dir_fd = self._folders.open(directory)
+        try:
+            entry = Entry(self._files, directory, dir_fd, name)
+            self._note(self._key(entry, self._files.fstat(dir_fd)), owner)
+        finally:
+            self._files.close(dir_fd)
+
     def _search(self, wanted: Entry, policy: ExistingPolicy, unnamed: bool) -> LockedPart | Existing | Unproven:
         folder = self._files.fstat(wanted.dir_fd)
         passed: list[str] = []
         for name in self._candidates(wanted, folder, policy):
-            key = self._key(wanted, folder, name)
-            if not self._reserve(key, policy):
-                continue
-            found: LockedPart | Existing | Unproven | None = None
-            try:
-                tried = _Candidate(
-                    self._settings,
-                    wanted.renamed(name),
-                    wanted.name,
-                    policy,
-                    used_by=self._used.get(key),
-                    passed=passed,
-                    release=partial(self._release, key, policy.identity.key),
-                )
-                found = tried.claim_unnamed() if unnamed else None
-                found = found or tried.claim()
-            finally:
-                if not isinstance(found, LockedPart):
-                    self._release(key, policy.identity.key, used=False)
-            if found is not None:
-                return found
+            entry = wanted.renamed(name)
+            key = self._key(entry, folder)
+            if self._reserve(key, policy):
+                found = self._try(entry, key, wanted.name, policy, passed, unnamed)
+                if found is not None:
+                    return found
         raise ExistsError(f"{wanted.shown}: every name like it is taken; choose another.")
+
+    def _try(
+        self, entry: Entry, key: Key, wanted: str, policy: ExistingPolicy, passed: list[str], unnamed: bool
+    ) -> LockedPart | Existing | Unproven | None:
+        """Lock the part of one reserved name; None when the next candidate is to be tried."""
+        owner = policy.identity.key
+        release = partial(self._release, entry, key, owner)
+        found: LockedPart | Existing | Unproven | None = None
+        try:
+            tried = _Candidate(self._settings, entry, wanted, policy, self._used.get(key), passed, release)
+            found = tried.claim_unnamed() if unnamed else None
+            found = found or tried.claim()
+        finally:
+            if not isinstance(found, LockedPart):
+                mine = isinstance(found, Existing) and found.reason != TAKEN
+                release(entry.name if mine else None)
+        return found
 
     def _candidates(self, wanted: Entry, folder: os.stat_result, policy: ExistingPolicy) -> Iterator[str]:
         """Yield the names to try: the wanted one, those that may be the download already, and free ones."""
@@ -176,15 +142,15 @@ class NameRegistry:
                     self._numbered.popitem(last=False)
             return numbered
 
-    def _key(self, wanted: Entry, folder: os.stat_result, name: str) -> Key:
+    def _key(self, entry: Entry, folder: os.stat_result) -> Key:
         """Return what two names share if they are one name to the folder."""
-        lowered = (folder.st_dev, folder.st_ino, name.casefold())
+        lowered = (folder.st_dev, folder.st_ino, entry.name.casefold())
         with self._lock:
-            first = self._spellings.setdefault(lowered, name)
+            first = self._spellings.setdefault(lowered, entry.name)
             if len(self._spellings) > MOST_USED:
                 self._spellings.popitem(last=False)
-        if first != name and not self._folders.ignores_case(wanted.directory, wanted.dir_fd):
-            first = name
+        if first == entry.name or not self._folders.ignores_case(entry.directory, entry.dir_fd):
+            first = entry.name
         return folder.st_dev, folder.st_ino, first
 
     def _reserve(self, key: Key, policy: ExistingPolicy) -> bool:
@@ -193,16 +159,22 @@ class NameRegistry:
                 self._reserved[key] = policy.identity.key
                 return True
         if policy.named and policy.if_exists == "overwrite":
-            raise _two_jobs(key[2])
+            raise two_jobs(key[2])
         return False
 
-    def _release(self, key: Key, owner: str, used: bool) -> None:
+    def _release(self, entry: Entry, key: Key, owner: str, got: str | None) -> None:
+        """Free a reserved name; *got* is the name of the file that the download has now."""
         with self._lock:
             self._reserved.pop(key, None)
-            if used:
-                self._used[key] = owner
-                if len(self._used) > MOST_USED:
-                    self._used.popitem(last=False)
+        if got is not None:
+            named = entry.renamed(got)
+            self._note(key if got == entry.name else self._key(named, self._files.fstat(entry.dir_fd)), owner)
+
+    def _note(self, key: Key, owner: str) -> None:
+        with self._lock:
+            self._used[key] = owner
+            if len(self._used) > MOST_USED:
+                self._used.popitem(last=False)
 
 
 class _Numbered:
@@ -253,7 +225,7 @@ class _Numbered:
 class _Candidate:
     """One name that the download might get.
 
-    :param used_by: key of the download that this run has made a file of that name for.
+    :param used_by: key of the download that this run has made a file of that name for, or found one.
     :param passed: names that were not taken for this download, although nothing says whose they are.
     """
 
@@ -263,12 +235,12 @@ class _Candidate:
     policy: ExistingPolicy
     used_by: str | None
     passed: list[str]
-    release: Callable[[bool], None]
+    release: Callable[[str | None], None]
 
     def claim_unnamed(self) -> LockedPart | None:
         """Open a file without a name; None where a part has been begun, or a file is to be overwritten."""
         # link(2) cannot overwrite: for that the file needs a name that it can be moved from.
-        if self.policy.if_exists == "overwrite" and self.entry.stat() is not None:
+        if self._overwrites and self.entry.stat() is not None:
             return None
         if self.entry.part.stat() is not None:
             return None
@@ -279,35 +251,19 @@ class _Candidate:
         """Lock the name's part; None when the next candidate is to be tried."""
         for _ in range(MAX_ROUNDS):
             found = self.entry.stat()
-            if found is not None:
-                judged = self._judge(found)
-                if judged is not None:
-                    return None if judged == "next" else judged
-                if not self._overwrites:
-                    self.passed.append(self.entry.name)
-                    if not self._resumable():
-                        return None
+            judged = None if found is None else self._judge(found)
+            if judged is not None:
+                return None if judged == "next" else judged
             opened = open_part(
-                self.entry,
-                self.policy.identity,
-                take_over=self._overwrites,
-                durable=self.settings.fsync,
+                self.entry, self.policy.identity, take_over=self._overwrites, durable=self.settings.fsync
             )
             if opened == "taken":
-                if self._overwrites:
+                if self._overwrites and self.policy.named:
                     raise locked_error(self.entry)
                 return None
-            if opened is None:
-                continue
-            part = None
-            try:
-                if found is not None or self.entry.stat() is None:
-                    part = self._own_part(opened)
-                    return part
-            finally:
-                # Another process published its file between our look and our lock.
-                if part is None:
-                    opened.discard()
+            part = None if opened is None else self._part(opened, found)
+            if part is not None:
+                return part
         raise locked_error(self.entry)
 
     @property
@@ -315,115 +271,42 @@ class _Candidate:
         return self.policy.if_exists == "overwrite"
 
     def _judge(self, found: os.stat_result) -> Existing | Unproven | Literal["next"] | None:
-        """Judge what has the name: the download itself, another job's file, a reason to stop, or None."""
-        policy, shown = self.policy, self.entry.shown
-        regular = stat.S_ISREG(found.st_mode)
-        if regular and self.used_by is None and self._published(found) and self._has_digests(found.st_size):
-            return Existing(self.entry.path, "already complete", found.st_size)
-        mine = self._is_mine(found) if regular else None
-        if regular and mine is not False:
-            same = self._is_same(found, mine=bool(mine))
-            if same is None:
-                return Unproven(self.entry.path, found.st_size)
-            if same:
-                return Existing(self.entry.path, "already complete", found.st_size)
-        if mine is False:
-            if policy.named and self.used_by is not None:
-                raise _two_jobs(self.entry.name)
-            if not policy.named and policy.if_exists != "error":
-                return "next"
-        if self.entry.name == self.wanted and stat.S_ISDIR(found.st_mode):
-            raise DiskError(f"{shown} is a folder; choose another name with --output.")
-        if policy.if_exists == "skip":
-            return Existing(self.entry.path, "exists", found.st_size)
-        if policy.if_exists == "error":
-            raise ExistsError(f"{shown} exists; move it away, or choose another --if-exists.")
-        if self._overwrites and not (regular or stat.S_ISLNK(found.st_mode)):
-            raise DiskError(f"{shown} is not a regular file, and is not overwritten.")
-        return None
-
-    def _is_mine(self, found: os.stat_result) -> bool | None:
-        """Whether a finished file is this download's, by what is on record; None where nothing is."""
-        key = self.policy.identity.key
-        if self.used_by is not None:
-            return self.used_by == key
-        owned = self.policy.owned(self.entry.path)
-        noted = record.read(self.entry)
-        if owned is None and noted is not None and noted.is_unchanged(found):
-            return noted.key == key
-        return owned
-
-    def _is_same(self, found: os.stat_result, *, mine: bool) -> bool | None:
-        """Whether a finished file holds what the server has now; None where only its bytes can tell."""
-        policy = self.policy
-        if policy.digests:
-            return self._has_digests(found.st_size)
-        if policy.seen is None:
-            return False
-        if mine:
-            noted = record.read(self.entry)
-            if noted is not None and noted.is_unchanged(found):
-                return noted.is_of(policy.seen)
-            return policy.same(found)
-        if not policy.same(found):
-            return False
-        proven = policy.proven.get(self.entry.path)
-        if proven is None and policy.holds is not None:
-            fd = self._open_existing()
-            try:
-                proven = policy.holds(fd)
-            finally:
-                self.entry.files.close(fd)
-        if proven and self.settings.xattr:
-            record.adopt(self.entry, policy.identity, policy.seen)
-        return proven
-
-    def _open_existing(self) -> int:
-        return self.entry.files.open(self.entry.name, os.O_RDONLY | os.O_NONBLOCK, self.entry.dir_fd)
-
-    def _published(self, finished: os.stat_result) -> bool:
-        """Whether *finished* is this very download, published by a process that died before it had tidied up.
-
-        Removes what that process left: a part that is a second name of *finished*, a journal without a part.
-        """
-        # In this order: publishing removes the part first, so a journal that is still there afterwards is one
-        # whose part is gone, and not one whose part was looked for too early.
-        journal, part = self.entry.journal(), self.entry.part.stat()
-        if journal is None or not journal.belongs_to(self.policy.identity):
-            return False
-        if part is not None:
-            if not os.path.samestat(part, finished):
-                return False
-            self.entry.part.remove()
-        self.entry.journal_file.remove()
-        return part is not None or journal.describes(finished)
+        """Judge what has the name; None where the part may be locked all the same."""
+        if stat.S_ISDIR(found.st_mode) and self.entry.name == self.wanted:
+            raise DiskError(f"{self.entry.shown} is a folder; choose another name with --output.")
+        existing = ExistingFile(self.entry, found, self.policy, self.used_by, self.settings.xattr)
+        judged = existing.judge()
+        if judged is not None or self._overwrites:
+            return judged
+        self.passed.append(self.entry.name)
+        return None if self._resumable() else "next"
 
     def _resumable(self) -> bool:
         """Whether this download was begun here before another file got the name.
 
         It goes on in the part that it has; the finished file gets the next free name.
         """
-        if self.used_by is not None or self.entry.part.stat() is None:
+        if self.used_by is not None:
             return False
-        journal = self.entry.journal()
-        return journal is not None and journal.belongs_to(self.policy.identity)
+        beside = begun_side(self.entry, self.policy.identity)
+        return beside is not None and beside.part.stat() is not None
 
-    def _has_digests(self, size: int) -> bool:
-        """Whether a finished file has the known digests; its size and date may agree by chance."""
-        expected = dict(self.policy.digests)
-        if not expected:
-            return True
-        fd = self._open_existing()
+    def _part(self, opened: OpenedPart, found: os.stat_result | None) -> LockedPart | None:
+        """Return the locked part, with what an earlier run of this download has left in it.
+
+        None where another process published its file between our look, which gave *found*, and our lock.
+        """
+        part = None
         try:
-            return PrefixHasher(self.entry.files, fd, list(expected)).digests(size) == expected
+            if found is not None or self.entry.stat() is None:
+                journal, size = opened.entry.journal(), opened.size
+                own = journal is not None and journal.belongs_to(self.policy.identity)
+                trusted = journal.within(size) if journal is not None and own else None
+                part = self._locked(opened.entry, opened.fd, size, trusted)
+            return part
         finally:
-            self.entry.files.close(fd)
-
-    def _own_part(self, opened: OpenedPart) -> LockedPart:
-        """Return the locked part, with what an earlier run of this download has left in it."""
-        found, size = opened.entry.journal(), opened.size
-        journal = found.within(size) if found is not None and found.belongs_to(self.policy.identity) else None
-        return self._locked(opened.entry, opened.fd, size, journal)
+            if part is None:
+                opened.discard()
 
     def _locked(
         self, entry: Entry, fd: int, size: int, journal: Journal | None, *, unnamed: bool = False
@@ -440,7 +323,3 @@ class _Candidate:
             passed=tuple(self.passed),
             unnamed=unnamed,
         )
-
-
-def _two_jobs(name: str) -> ExistsError:
-    return ExistsError(f"{printable(name)} is the target of two jobs of this run; give one another name.")

@@ -16,11 +16,11 @@ from .._naming import printable
 from .._ranges import add, covers, total
 from .._units import size as shown
 from .context import DiskContext
+from .existing import Existing
 from .files import translate, write_all
 from .hashing import PrefixHasher
 from .journal import Identity, Journal
 from .lock import LockedPart, OpenedPart, open_part, require_room
-from .names import Existing
 from .publish import Finished, Finishing, publish
 
 __all__ = ["Part"]

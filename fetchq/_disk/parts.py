@@ -20,11 +20,12 @@ from . import record
 from .complete import CompleteBody
 from .context import DiskContext
 from .entry import Entry
+from .existing import Existing, ExistingPolicy, Unproven
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
-from .journal import Identity, Journal, journal_of, load, part_of
+from .journal import Identity, Journal, journal_of, load, part_of, side_files
 from .lock import MAX_SIDES, LockedPart, require_room
-from .names import Existing, ExistingPolicy, NameRegistry, Unproven
+from .names import NameRegistry
 from .part import Part
 from .pipe import Pipe
 from .publish import Finished
@@ -68,8 +69,8 @@ class Parts:
         self._names = NameRegistry(settings, self._files, self._folders)
         self._context = DiskContext(settings, self._files, self._threads, clock, now() - TICK, set())
         self._room_checked_at = -math.inf
-        # Linux has files without a name, most file systems have, and /proc names them.
-        self._unnamed = hasattr(os, "O_TMPFILE")
+        # Until one folder of the run has none.
+        self._unnamed = True
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
@@ -78,7 +79,7 @@ class Parts:
     def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
         """Return the candidate for *name* whose journal is this download's; None when there is none.
 
-        Fit for the event loop: two failing system calls where nothing is there.
+        Fit for the event loop: five failing system calls where nothing is there.
         """
         found = self._find_journal(directory, name, identity)
         return None if found is None else found[0]
@@ -112,14 +113,15 @@ class Parts:
             journal = load(self._files, directory / journal_of(name, side))
             if journal is not None and journal.belongs_to(identity):
                 return (side, journal), False
-            if journal is not None or not self._exists(directory / part_of(name, side)):
+            beside = (directory / file for file in side_files(name, side))
+            if journal is not None or not any(map(self._exists, beside)):
                 return None, journal is None
         return None, False
 
     async def recorded(self, directory: Path, name: str, identity: Identity) -> tuple[Existing, Record] | None:
         """Return the finished file of this download under *name* or a candidate, with the record on it.
 
-        A file that was changed since it was finished does not count.
+        A file that was changed since it was finished does not count. No other job of the run gets its name.
         """
         if not self._exists(directory / name):
             return None
@@ -138,6 +140,7 @@ class Parts:
                     return None
                 noted = record.read(entry)
                 if noted is not None and noted.key == identity.key and noted.is_unchanged(found):
+                    self._names.use(directory, candidate, identity.key)
                     return Existing(entry.path, "not modified on the server", found.st_size), noted
         finally:
             self._files.close(dir_fd)

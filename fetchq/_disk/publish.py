@@ -15,9 +15,9 @@ from .._settings import Disk
 from . import record
 from .context import DiskContext
 from .entry import Entry
+from .existing import TAKEN, Existing
 from .files import NO_LINKS, NameTakenError
 from .lock import LockedPart
-from .names import Existing
 
 __all__ = ["Finished", "Finishing", "publish"]
 
@@ -69,9 +69,12 @@ def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Fin
     if existing is None:
         name = _give_name(part, settings)
         if name is not None:
+            part.got = name
             _clear(part, durable=settings.fsync)
             return Finished(part.entry.renamed(name).path, finishing.size, finishing.digests)
-        existing = Existing(part.entry.path, "exists", finishing.size)
+        existing = Existing(part.entry.path, TAKEN, finishing.size)
+    else:
+        part.got = existing.path.name
     _clear(part, durable=False)
     return existing
 
@@ -148,7 +151,7 @@ def _clear(part: LockedPart, *, durable: bool) -> None:
     if part.unnamed:
         return
     part.entry.part.remove()
-    part.entry.delete_journal(durable=False)
+    part.entry.delete_journal()
 
 
 def _same_bytes(part: LockedPart, other: Entry, found: os.stat_result, size: int) -> bool:

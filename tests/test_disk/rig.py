@@ -23,8 +23,8 @@ from fetchq._disk import (
     Parts,
     Sink,
 )
+from fetchq._disk.existing import Same
 from fetchq._disk.journal import load
-from fetchq._disk.names import Same
 from fetchq._errors import ChecksumError
 from fetchq._models import Buffer, Resource
 from fetchq._settings import Disk, IfExists
@@ -79,11 +79,12 @@ def no_check(digests: Mapping[str, str]) -> None:
 
 
 def policy(
-    parts: Parts, identity: Identity = OURS, *, same: Same = never, seen: Resource | None = MADE
+    parts: Parts, identity: Identity = OURS, *, same: Same = never, seen: Resource | None = MADE, **more: Any
 ) -> ExistingPolicy:
     """What a job of *identity* says about files that are there already."""
     if_exists = parts._settings.if_exists or "rename"
-    return ExistingPolicy(identity, if_exists, False, seen, same, {}, lambda path: None, {})
+    facts: dict[str, Any] = {"named": False, "digests": {}, "owned": lambda path: None, "proven": {}} | more
+    return ExistingPolicy(identity, if_exists, seen=seen, same=same, **facts)
 
 
 async def claimed(parts: Parts, folder: Path, name: str = "a.iso", identity: Identity = OURS) -> Part:

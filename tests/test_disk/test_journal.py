@@ -25,8 +25,8 @@ GOOD = Journal(
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     folder = open_directory(FILES, tmp_path, durable=False)
     for journal in (GOOD, Journal("http://h/ü\ud800"[:10], "", None, None, None, (), 0)):
-        save(FILES, "a", folder, journal, durable=False)
-        assert load(FILES, "a.part.json", folder) == journal
+        save(FILES, NAME, folder, journal, durable=False)
+        assert load(FILES, NAME, folder) == journal
     FILES.close(folder)
 
 

@@ -104,7 +104,8 @@ def test_what_the_first_has_finished_is_not_fetched_by_the_second(tmp_path: Path
             process.stdin.write("finish\n")
             process.stdin.flush()
             assert process.stdout.readline() == "finished\n"
-            found = await parts.claim(tmp_path, "a.iso", policy(parts, same=lambda found: found.st_size == 20))
+            found = await parts.claim(tmp_path, "a.iso", policy(parts, seen=resource(20)))
+            # The record on the file, of the first one's making, says so.
             assert getattr(found, "reason", "") == "already complete"
 
     with child(tmp_path) as process:
