@@ -97,8 +97,7 @@ class Disk:
 
     :param buffer: bytes read from a connection before they are written.
     :param checkpoint: seconds between two writes of the journal.
-    :param overlap: where the server gave no validator, this many bytes before the end of the part are fetched
-        again and compared.
+    :param overlap: a resumed part's last bytes, this many, are fetched again and compared.
     :param xattr: record whose each file is in its extended attributes.
     :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
     """

@@ -26,6 +26,7 @@ __all__ = [
     "identity",
     "if_exists",
     "next_ask",
+    "overlap",
     "place",
     "resumable_method",
     "same_file",
@@ -34,6 +35,10 @@ __all__ = [
 
 # Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
 GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
+
+
+# Fewer bytes than this may be equal by chance, where they are zeros or a text's usual words.
+LEAST_OVERLAP = 1024
 
 
 def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
@@ -62,6 +67,16 @@ def next_ask(known: Resource, spans: tuple[Span, ...], overlap: int, *, plain: b
     length = known.length
     hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
     return _ranges.ask_for(hole, known, overlap, plain=plain)
+
+
+def overlap(most: int, failures: int) -> int:
+    """Return how many bytes to compare, at *most*, when a part is resumed.
+
+    A connection that breaks off within them each time would never get further: they become fewer.
+
+    :param failures: attempts in a row that failed, none of which but the first made progress.
+    """
+    return max(most >> 2 * max(0, failures - 1), min(most, LEAST_OVERLAP))
 
 
 def resumable_method(job: Job) -> bool:

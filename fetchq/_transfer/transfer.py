@@ -167,9 +167,10 @@ class Transfer:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
         if not state.sink.spans or state.refused or checks.decodes(state.known, state.sink.name):
             return state, Ask()
-        overlap = 0 if self._target.piped else self._settings.disk.overlap
+        overlap = checks.overlap(self._settings.disk.overlap, self._counters.failures)
         ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=state.plain)
-        if ask.condition is None and ask.compare == 0:
+        # What standard output got cannot be taken back when a comparison fails.
+        if ask.condition is None and (ask.compare == 0 or self._target.piped):
             return await self._restart(state, "nothing proves that the server still has the same file"), Ask()
         return state, ask
 
