@@ -158,7 +158,7 @@ class NameRegistry:
             if key not in self._reserved:
                 self._reserved[key] = policy.identity.key
                 return True
-        if policy.named and policy.if_exists == "overwrite":
+        if policy.named and policy.if_exists != "rename":
             raise two_jobs(key[2])
         return False
 
