@@ -6,6 +6,7 @@ it where it would leave the directory or could not be stored.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,16 @@ from urllib.parse import unquote_to_bytes
 
 from ._errors import UsageError
 
-__all__ = ["candidates", "guess", "name_from", "place", "printable", "sanitise"]
+__all__ = [
+    "candidate",
+    "candidate_number",
+    "candidates",
+    "guess",
+    "name_from",
+    "place",
+    "printable",
+    "sanitise",
+]
 
 Headers = Mapping[str, str]
 
@@ -116,11 +126,25 @@ def place(directory: Path, out: str | None, *, name: str = "") -> tuple[Path, st
 
 def candidates(name: str) -> Iterator[str]:
     """Yield the names to try when *name* is taken: ``a.iso``, ``a.1.iso``, ``a.2.iso``, and so on."""
-    # Usually only this one is consumed, so splitting is avoided; a character takes up to four bytes.
-    yield name if len(name) * 4 <= MAX_BYTES else _fit(*_split(name))
+    return map(functools.partial(candidate, name), count())
+
+
+def candidate(name: str, number: int) -> str:
+    """Return the name to try after *number* others: ``a.iso`` for 0, ``a.1.iso`` for 1."""
+    if not number:
+        # Splitting is avoided for most names: a character takes up to four bytes.
+        return name if len(name) * 4 <= MAX_BYTES else _fit(*_split(name))
     stem, suffix = _split(name)
-    for number in count(1):
-        yield _fit(stem, f".{number}{suffix}")
+    return _fit(stem, f".{number}{suffix}")
+
+
+def candidate_number(name: str, found: str) -> int | None:
+    """Return which candidate for *name* the name *found* is, 1 and up; None if it is none."""
+    stem, suffix = _split(name)
+    middle = found[len(stem) + 1 : len(found) - len(suffix)]
+    if not (middle.isascii() and middle.isdigit()) or len(middle) > 9:
+        return None
+    return int(middle) if candidate(name, int(middle)) == found and int(middle) else None
 
 
 def printable(text: str) -> str:

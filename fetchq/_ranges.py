@@ -21,6 +21,7 @@ __all__ = [
     "ContentRange",
     "add",
     "ask_for",
+    "before",
     "clip",
     "covers",
     "decide",
@@ -58,6 +59,11 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
         else:
             merged.append(span)
     return tuple(merged)
+
+
+def before(spans: tuple[Span, ...], position: int) -> int:
+    """Return how many bytes without a gap end at *position*."""
+    return next((position - span.start for span in spans if span.start < position <= span.stop), 0)
 
 
 def add(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
@@ -233,17 +239,23 @@ class Ask(NamedTuple):
     :param compare: number of bytes before the span that are requested too, to be compared with the part.
     :param condition: value of If-Range; None to send none.
     :param to_end: send an open range, ``bytes=N-``.
+    :param unless: entity tag and date of a finished file: only another version of it is wanted.
     """
 
     span: Span | None = None
     compare: int = 0
     condition: str | None = None
     to_end: bool = False
+    unless: tuple[str | None, str | None] | None = None
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5); no field where *span* is None."""
+        """Return Range and If-Range (RFC 9110 sections 14.2 and 13.1.5), or the conditions of *unless*.
+
+        If-None-Match precedes If-Modified-Since, and servers that know both ignore the date (section 13.2.2).
+        """
         if self.span is None:
-            return []
+            conditions = zip(("If-None-Match", "If-Modified-Since"), self.unless or (), strict=False)
+            return [(name, value) for name, value in conditions if value is not None]
         stop = "" if self.to_end else str(self.span.stop - 1)
         fields = [("Range", f"bytes={self.span.start - self.compare}-{stop}")]
         return [*fields, ("If-Range", self.condition)] if self.condition else fields
@@ -252,15 +264,15 @@ class Ask(NamedTuple):
 def ask_for(span: Span, known: Resource, overlap: int, *, plain: bool = False) -> Ask:
     """Return a request for *span* of *known* whose answer cannot be mistaken for another version.
 
-    If-Range carries the strong entity tag, else Last-Modified.
+    If-Range carries the strong entity tag, else Last-Modified. Servers that make tags of date and size, or that
+    keep one while a file is replaced, are found out by bytes that are compared besides.
 
-    :param overlap: bytes before the span to fetch again and compare where no If-Range is sent.
+    :param overlap: bytes before the span to fetch again and compare.
     :param plain: send no If-Range, because this server mishandles it.
     """
     to_end = known.length is None or span.stop >= known.length
     condition = None if plain else known.strong_etag or known.last_modified
-    compare = 0 if condition else min(overlap, span.start)
-    return Ask(span, compare, condition, to_end)
+    return Ask(span, min(overlap, span.start), condition, to_end)
 
 
 Action = Literal["whole", "slice", "complete", "ask_plain", "ask_whole"]
@@ -325,7 +337,7 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
         return Answer("ask_plain", "the entity tag is the same and the date is not")
     # 6. A range with its place; not of a coded form, whose offsets count coded bytes.
     if content_range is not None and content_range.span is not None and not seen.encoding:
-        return _decide_slice(ask.span.start, status, content_range.span, headers)
+        return _decide_slice(ask, status, content_range, headers)
     # 7. Any other range.
     if partial:
         return Answer("ask_whole", f"the server sent {_useless(seen, headers)}")
@@ -382,15 +394,18 @@ def _decide_unsatisfied(
     return Answer("ask_whole", "the server refuses the range")
 
 
-def _decide_slice(start: int, status: int, body: Span, headers: Headers) -> Answer:
-    """Return what a response with the bytes *body* means where those from *start* are wanted.
+def _decide_slice(ask: Ask, status: int, content_range: ContentRange, headers: Headers) -> Answer:
+    """Return what a response with a range means.
 
-    A server may begin earlier, at a block's start, and end earlier than asked for.
+    A server may begin earlier, at a block's start, and end earlier than asked for. If it has no more than the
+    bytes that are to be compared, these are all there are.
     """
+    body, start = content_range.span or Span(0, 0), ask.span.start if ask.span else 0
     told = content_length(headers)
     if told is not None and told != len(body):
         return Answer("ask_whole", "Content-Range and Content-Length disagree")
-    if body.start > start or body.stop <= start:
+    at_end = body.stop == content_range.total == start and ask.to_end
+    if body.start > start - ask.compare or (body.stop <= start and not at_end):
         return Answer("ask_whole", "the server sent another range")
     kept = "the server goes on where the part ends"
     return Answer("slice", kept if status == 206 else "the right range under status 200", body)

@@ -106,13 +106,19 @@ class Disk:
 
     :param buffer: bytes read from a connection before they are written.
     :param checkpoint: seconds between two writes of the journal.
-    :param overlap: where the server gave no validator, this many bytes before the end of the part are fetched
-        again and compared.
+    :param overlap: a resumed part's last bytes, this many, are fetched again and compared.
+    :param xattr: record whose each file is in its extended attributes.
     :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
     """
 
     dir: Path = _setting(Path(), "Directory where files go; created when missing.")
-    if_exists: IfExists = _setting("rename", "What to do about a file of that name that is not this download.")
+    # None: a name that the user gave is meant; one that a server or a URL suggests overwrites nothing.
+    if_exists: IfExists | None = _setting(
+        None,
+        "What to do about another file of that name; without it a name that you gave is replaced once the new"
+        " file is complete, and a server's gets a number.",
+    )
+    xattr: bool = _setting(True, "Record on each file, in its extended attributes, where it came from.")
     max_size: int | None = _setting(None, "Refuse resources larger than this.")
     min_free: int = _setting(64 * MIB, "Disk space to leave free.")
     fsync: bool = _setting(False, "Survive power loss, not only a crash.")

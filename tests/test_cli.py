@@ -190,7 +190,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
         --header
         -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
-        --config --no-config
+        --config --no-config --xattr --no-xattr
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --checksums --require-checksum --allow-unlisted

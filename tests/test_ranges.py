@@ -214,12 +214,12 @@ def test_same_resource(known: Resource, seen: Resource, same: bool | None) -> No
 @pytest.mark.parametrize(
     ("known", "plain", "headers"),
     [
-        (STRONG, False, [("Range", "bytes=40-"), ("If-Range", '"a"')]),
-        (DATED, False, [("Range", "bytes=40-"), ("If-Range", DATED.last_modified)]),
+        (STRONG, False, [("Range", "bytes=30-"), ("If-Range", '"a"')]),
+        (DATED, False, [("Range", "bytes=30-"), ("If-Range", DATED.last_modified)]),
         (
             Resource("u", 100, 'W/"a"', DATED.last_modified),
             False,
-            [("Range", "bytes=40-"), ("If-Range", DATED.last_modified)],
+            [("Range", "bytes=30-"), ("If-Range", DATED.last_modified)],
         ),
         (Resource("u", 100, 'W/"a"'), False, [("Range", "bytes=30-")]),
         (BARE, False, [("Range", "bytes=30-")]),
@@ -246,8 +246,8 @@ def test_what_is_sent(ask: Ask, headers: list[tuple[str, str]]) -> None:
 
 FROM_40 = ask_for(Span(40, 100), STRONG, 10)
 PLAIN_40 = ask_for(Span(40, 100), BARE, 10)
-OPEN_40 = Ask(Span(40, 99), 0, None, True)
-RANGE = {"content-range": "bytes 40-99/100", "content-length": "60"}
+OPEN_40 = Ask(Span(40, 99), 10, None, True)
+RANGE = {"content-range": "bytes 30-99/100", "content-length": "70"}
 OK = RANGE | {"etag": '"a"'}
 WHOLE = {"content-length": "100", "etag": '"a"'}
 
@@ -309,7 +309,7 @@ MEANINGS = {
         FROM_40, STRONG, 200, OK | {"etag": '"b"'}, "ask_whole: the resource changed"
     ),
     "slice of another length under 200": (
-        FROM_40, STRONG, 200, OK | {"content-range": "bytes 40-99/101"}, "ask_whole: the resource changed"
+        FROM_40, STRONG, 200, OK | {"content-range": "bytes 30-99/101"}, "ask_whole: the resource changed"
     ),
     "another tag, equal date": (
         FROM_40, BOTH, 206, OK | {"etag": '"b"', "last-modified": WHEN},
@@ -321,21 +321,29 @@ MEANINGS = {
     # A range with its place.
     "the right range": (FROM_40, STRONG, 206, OK, "slice: the server goes on where the part ends"),
     "the right range, chunked": (
-        FROM_40, STRONG, 206, {"content-range": "bytes 40-99/100"},
+        FROM_40, STRONG, 206, {"content-range": "bytes 30-99/100"},
         "slice: the server goes on where the part ends",
     ),
     "right slice under 200": (FROM_40, STRONG, 200, OK, "slice: the right range under status 200"),
     "block-aligned early start": (
-        FROM_40, STRONG, 206, OK | {"content-range": "bytes 32-99/100", "content-length": "68"},
+        FROM_40, STRONG, 206, OK | {"content-range": "bytes 16-99/100", "content-length": "84"},
         "slice: the server goes on where the part ends",
     ),
     "shorter than asked": (
-        FROM_40, STRONG, 206, OK | {"content-range": "bytes 40-40/100", "content-length": "1"},
+        FROM_40, STRONG, 206, OK | {"content-range": "bytes 30-40/100", "content-length": "11"},
         "slice: the server goes on where the part ends",
     ),
     "starts too late": (
         FROM_40, STRONG, 206, OK | {"content-range": "bytes 41-99/100", "content-length": "59"},
         "ask_whole: the server sent another range",
+    ),
+    "starts after the bytes to compare": (
+        FROM_40, STRONG, 206, OK | {"content-range": "bytes 40-99/100", "content-length": "60"},
+        "ask_whole: the server sent another range",
+    ),
+    "no more than the bytes to compare": (
+        OPEN_40, Resource("u"), 206, {"content-range": "bytes 30-39/40", "content-length": "10"},
+        "slice: the server goes on where the part ends",
     ),
     "ends too early": (
         FROM_40, STRONG, 206, OK | {"content-range": "bytes 20-39/100", "content-length": "20"},

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 import fetchq
 
-from .conftest import RunFetchq, run, running, until
+from .conftest import RunFetchq, clean_env, run, running, until
 from .origin import Answer, Origin, Pace, Resource, generated, throttle
 
 MIB = 1 << 20
@@ -68,16 +69,16 @@ def facts(part: Path) -> tuple[int, int]:
 def test_the_second_says_who_has_it_and_touches_nothing(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
-    """Be it the same file, another one of its name, or the owner asleep; only that one job fails."""
+    """Be the owner asleep or not; only that one job fails, and so does one with that target."""
     valve = Valve()
-    url = origin.serve("/f.bin", FILE, valve)
-    other, small = origin.serve("/other/f.bin", OTHER), origin.serve("/small/f.bin", b"small")
+    url, good = origin.serve("/f.bin", FILE, valve), origin.serve("/g.bin", b"good")
+    other = origin.serve("/other/f.bin", OTHER)
     part = tmp_path / "f.bin.part"
     with started(url, cwd=tmp_path) as owner:
         until(lambda: has_journal(part))
         before = facts(part)
-        for words in ([url, origin.serve("/g.bin", b"good")], [small], ["--if-exists", "overwrite", other]):
-            owner.send_signal(signal.SIGSTOP if words == [small] else signal.SIGCONT)
+        for words in ([url, good], [url], ["-o", "f.bin", other]):
+            owner.send_signal(signal.SIGSTOP if words == [url] else signal.SIGCONT)
             done = run_fetchq(*ONE_CONNECTION, *words)
             assert done.returncode == 3
             assert f"f.bin is being downloaded by process {owner.pid}; wait for it to end" in done.stderr
@@ -90,6 +91,36 @@ def test_the_second_says_who_has_it_and_touches_nothing(
     assert origin.ranges("/f.bin") == [None]
     again = run_fetchq(*ONE_CONNECTION, url)
     assert (again.returncode, again.stderr.split()[0]) == (0, "skipped")
+
+
+@pytest.mark.parametrize("options", [[], ["--if-exists", "skip"], ["--if-exists", "overwrite"]], ids=str)
+def test_another_file_of_a_name_that_is_in_use_gets_the_next_one(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, options: list[str]
+) -> None:
+    valve = Valve()
+    url = origin.serve("/f.bin", FILE, valve)
+    small, large = origin.serve("/small/f.bin", b"small"), origin.serve("/large/f.bin", OTHER)
+    with started(url, cwd=tmp_path) as owner:
+        until(lambda: has_journal(tmp_path / "f.bin.part"))
+        for words in ([small], [large]):
+            done = run_fetchq(*ONE_CONNECTION, *options, *words)
+            assert done.returncode == 0, done.stderr
+        valve.opened = True
+        _, err = owner.communicate(timeout=20)
+    assert owner.returncode == 0, err
+    contents = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert contents == {"f.bin": FILE.data, "f.1.bin": b"small", "f.2.bin": OTHER.data}
+
+
+@pytest.mark.parametrize("size", [500, 300_000])
+def test_six_processes_of_one_name_make_six_files(origin: Origin, tmp_path: Path, size: int) -> None:
+    """As ``xargs -P 6 fetchq`` starts them."""
+    files = [generated(size, seed=number) for number in range(6)]
+    urls = [origin.serve(f"/{number}/x.bin", file) for number, file in enumerate(files)]
+    words = [sys.executable, "-m", "fetchq", *ONE_CONNECTION]
+    processes = [subprocess.Popen([*words, url], cwd=tmp_path, env=clean_env()) for url in urls]
+    assert [process.wait(30) for process in processes] == [0] * 6
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == sorted(file.data for file in files)
 
 
 def test_a_killed_owners_part_is_taken_over(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
+        history = History(self._store_path, self._checksums)
         context = RunContext(
             fetcher=http,
             parts=Parts(settings.disk, threads=_threads(settings)),
@@ -139,6 +140,7 @@ class Downloader:
             checksums=self._checksums,
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
+            owned=history.owned,
             observe=self._observe,
             warnings=Warnings(self._observe),
             # sys.stdout may be None, or without a buffer, as in notebooks.
@@ -149,7 +151,7 @@ class Downloader:
             random=random.random,
         )
         self._warnings = http.warnings
-        self._session = _Session(http, context, History(self._store_path, self._checksums), set())
+        self._session = _Session(http, context, history, set())
         return self
 
     async def __aexit__(
@@ -238,7 +240,7 @@ class Downloader:
         return self._ended(number, outcome, transfer.name)
 
     def _ended(self, number: int, result: Result, name: str = "") -> Result:
-        shown = name or (result.path.name if result.path is not None else "")
+        shown = name if result.path is None else result.path.name
         self._observe(JobFinished(number, _naming.printable(shown), result))
         return result
 

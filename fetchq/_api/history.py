@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._digests import ChecksumPolicy, matches
 from .._errors import UsageError
-from .._models import Job, Result
+from .._models import Job, Result, redact
 
 if TYPE_CHECKING:
     from .._store import Record, Store
 
 __all__ = ["History"]
+
+# Files of skipped jobs that are remembered, about 3 MB: jobs with one target stand near each other in a queue.
+MOST_SKIPPED = 20_000
 
 
 class History:
@@ -26,6 +31,8 @@ class History:
         self._path = path
         self._checksums = checksums
         self._store: Store | None = None
+        # Files of jobs that were skipped in this run, with these jobs' keys.
+        self._skipped: OrderedDict[str, str] = OrderedDict()
 
     def find(self, key: str, job: Job) -> Result | None:
         """Return a ``skipped`` result if an earlier run finished *job* and its file is unchanged, else None.
@@ -41,7 +48,29 @@ class History:
         if not self._matches(record, job, "" if path is None else path.name):
             return None
         reason = "done in an earlier run"
+        self._skipped[os.path.abspath(path or "")] = key
+        if len(self._skipped) > MOST_SKIPPED:
+            self._skipped.popitem(last=False)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
+
+    def owned(self, path: Path, job: Job) -> bool | None:
+        """Whether *path* was finished for *job*, or for another job; None where that is not on record.
+
+        A row of the same URL with another query says nothing: signed URLs differ each time that they are made.
+        Called from any thread.
+        """
+        if self._store is None:
+            return None
+        skipped = self._skipped.get(os.path.abspath(path))
+        if skipped is not None:
+            return skipped == job.key
+        row = self._store.owner(path)
+        if row is None:
+            return None
+        key, url = row
+        if key != job.key and url.partition("?")[0] == redact(job.url).partition("?")[0]:
+            return None
+        return key == job.key
 
     def record(self, result: Result, key: str = "") -> None:
         """Record how a job ended. Usage errors are not recorded: they concern no file.

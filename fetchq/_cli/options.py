@@ -110,6 +110,7 @@ OPTIONS: tuple[Option, ...] = (
     _set(Disk, "--max-size", heading=FILES, metavar="SIZE", type=types.SIZE),
     _set(Disk, "--min-free", heading=FILES, metavar="SIZE", type=types.SIZE),
     _set(Disk, "--fsync/--no-fsync", heading=FILES, default=None),
+    _set(Disk, "--xattr/--no-xattr", heading=FILES, default=None),
     Option("--store", heading=FILES, metavar="FILE", type=FILE, default_text=f"DIR/{STORE} with -i",
            help="Where a queue run remembers its jobs."),
     Option("--no-store", heading=FILES, is_flag=True, help="Remember nothing."),

@@ -24,18 +24,21 @@ be on a local file system, and for as long as that is quick::
 from __future__ import annotations
 
 from .complete import CompleteBody
+from .existing import Existing, ExistingPolicy, Unproven
 from .files import Files
 from .journal import Identity, Journal
-from .names import Existing
 from .part import Part
 from .parts import Parts
 from .pipe import Pipe, PipeClosedError
 from .publish import Finished
+from .record import FileRecord
 from .sink import Sink
 
 __all__ = [
     "CompleteBody",
     "Existing",
+    "ExistingPolicy",
+    "FileRecord",
     "Files",
     "Finished",
     "Identity",
@@ -45,4 +48,5 @@ __all__ = [
     "Pipe",
     "PipeClosedError",
     "Sink",
+    "Unproven",
 ]

@@ -9,10 +9,11 @@ from .._digests import Hasher
 from .._errors import ChecksumError
 from .._models import Buffer
 from .context import DiskContext
-from .files import write_all
+from .existing import Existing
+from .files import Files, write_all
+from .journal import Journal
 from .lock import LockedPart
-from .names import Existing
-from .publish import Finished, publish
+from .publish import Finished, Finishing, publish
 
 __all__ = ["CompleteBody"]
 
@@ -23,17 +24,30 @@ class CompleteBody(NamedTuple):
     :param algorithms: digests to compute, canonical names.
     :param mtime: modification time to set, in seconds since the epoch.
     :param check: is handed algorithm to hex; raises ChecksumError if these are wrong.
+    :param etag: the server's, and so is *last_modified*: to be recorded with the file.
     """
 
     chunks: Sequence[Buffer]
     algorithms: Sequence[str]
     mtime: float | None
     check: Callable[[Mapping[str, str]], None]
+    etag: str | None = None
+    last_modified: str | None = None
 
     @property
     def size(self) -> int:
         """Bytes in all."""
         return sum(map(len, self.chunks))
+
+    def holds(self, files: Files, fd: int) -> bool:
+        """Whether the file open as *fd* has these bytes."""
+        offset = 0
+        for chunk in self.chunks:
+            found = bytearray(len(chunk))
+            if files.preadv(fd, [found], offset) != len(chunk) or found != chunk:
+                return False
+            offset += len(chunk)
+        return files.fstat(fd).st_size == offset
 
     def store(self, part: LockedPart, context: DiskContext) -> Finished | Existing:
         """Make this the file that *part* is locked for; *part* stays open.
@@ -41,9 +55,10 @@ class CompleteBody(NamedTuple):
         :raises ChecksumError: wrong bytes, which are kept as ``NAME.part.bad``.
         """
         size, files = self.size, part.entry.files
-        if not part.unnamed:
+        new = Journal.new(part.identity)
+        if not part.unnamed and part.journal != new:
             # An older journal would vouch for these bytes if the process were killed half-way.
-            part.entry.delete_journal(durable=context.settings.fsync)
+            part.entry.save(new, durable=context.settings.fsync)
         write_all(files, part.fd, self.chunks, 0)
         if part.size > size:
             files.truncate(part.fd, size)
@@ -52,8 +67,9 @@ class CompleteBody(NamedTuple):
             self.check(digests)
         except ChecksumError:
             part.put_aside()
+            part.entry.delete_journal()
             raise
-        return publish(part, context, size, digests, mtime=self.mtime, journal=False)
+        return publish(part, context, Finishing(size, digests, self.mtime, self.etag, self.last_modified))
 
     def _digests(self) -> dict[str, str]:
         hasher = Hasher(self.algorithms)

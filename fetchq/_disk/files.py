@@ -82,8 +82,12 @@ class Files:
 
         :raises UnnamedError: the file system or the kernel has no such files.
         """
+        # Linux has them, and /proc to name them.
+        unnamed = getattr(os, "O_TMPFILE", None)
+        if unnamed is None:
+            raise UnnamedError
         try:
-            return os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=dir_fd)
+            return os.open(".", os.O_RDWR | os.O_CLOEXEC | unnamed, 0o666, dir_fd=dir_fd)
         except OSError as error:
             if error.errno in _NO_UNNAMED:
                 raise UnnamedError from error
@@ -177,6 +181,24 @@ class Files:
 
     def replace(self, source: str, target: str, dir_fd: int) -> None:
         os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def ignores_case(self, dir_fd: int) -> bool:
+        """Whether a folder does not tell upper from lower case: a file is created to find out."""
+        name = f".fetchq-case-{os.getpid()}"
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=dir_fd))
+        except OSError:
+            return False
+        try:
+            return os.access(name.upper(), os.F_OK, dir_fd=dir_fd)
+        finally:
+            os.unlink(name, dir_fd=dir_fd)
+
+    def set_attribute(self, fd: int, name: str, value: bytes) -> None:
+        os.setxattr(fd, name, value)
+
+    def attribute(self, fd: int, name: str) -> bytes:
+        return os.getxattr(fd, name)
 
     def unlink(self, name: str, dir_fd: int) -> None:
         os.unlink(name, dir_fd=dir_fd)

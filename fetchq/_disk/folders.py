@@ -34,6 +34,7 @@ class Folders:
         self._left_behind: dict[Path, bool] = {}
         self._local: dict[Path, bool] = {}
         self._devices: dict[int, bool] = {}
+        self._ignores_case: dict[Path, bool] = {}
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*."""
@@ -47,6 +48,12 @@ class Folders:
         False before :meth:`open`: even the call that tells would wait for a server that does not answer.
         """
         return self._local.get(directory, False)
+
+    def ignores_case(self, directory: Path, dir_fd: int) -> bool:
+        """Whether *directory*, open as *dir_fd*, does not tell upper from lower case; tried once."""
+        if directory not in self._ignores_case:
+            _remember(self._ignores_case, directory, self._files.ignores_case(dir_fd))
+        return self._ignores_case[directory]
 
     def open(self, directory: Path) -> int:
         """Open *directory*, created with its parents when missing; may block, so not for the event loop.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import zlib
 from functools import cached_property
@@ -14,14 +15,29 @@ from typing import Any, NamedTuple
 from .._models import Resource, Span, redact
 from .._ranges import clip
 from .._retry import http_date
-from .files import Files, remove, write_all
+from .files import Files, UnnamedError, remove, write_all
 
-__all__ = ["Identity", "Journal", "delete", "holds_journals", "journal_of", "load", "part_of", "save"]
+__all__ = [
+    "Identity",
+    "Journal",
+    "create",
+    "delete",
+    "draft_of",
+    "holds_journals",
+    "journal_of",
+    "load",
+    "part_of",
+    "save",
+    "side_files",
+]
 
 # A journal holds a URL and at most some hundred spans, a few KiB; a larger file is none.
 MAX_BYTES = 1 << 20
 # Entries of a folder that are looked at for journals: about 5 ms.
 MOST_ENTRIES = 10_000
+_JOURNAL = re.compile(r"\.part(\.[0-9]+)?\.json(\.tmp)?\Z")
+# Version of the journal's format, under a key that no other program's JSON has.
+_MAGIC = {"fetchq_journal": 1}
 
 
 class Identity:
@@ -29,14 +45,17 @@ class Identity:
 
     :ivar url: without secrets and query.
     :ivar key: tells URLs apart that differ in their secrets, without holding these.
+    :param full: everything that tells one download from another.
+    :param url: of the download; by default *full*.
     """
 
-    def __init__(self, full: str) -> None:
+    def __init__(self, full: str, url: str | None = None) -> None:
         self._full = full
+        self._url = full if url is None else url
 
     @cached_property
     def url(self) -> str:
-        return redact(self._full).partition("?")[0]
+        return redact(self._url).partition("?")[0]
 
     @cached_property
     def key(self) -> str:
@@ -63,6 +82,11 @@ class Journal(NamedTuple):
     pid: int
 
     @classmethod
+    def new(cls, identity: Identity) -> Journal:
+        """Return the journal of a part that holds nothing yet."""
+        return cls(identity.url, identity.key, None, None, None, (), os.getpid())
+
+    @classmethod
     def of(cls, identity: Identity, resource: Resource, spans: tuple[Span, ...]) -> Journal:
         """Return the journal of this process's download of *resource*."""
         facts = (resource.length, resource.etag, resource.last_modified)
@@ -77,6 +101,16 @@ class Journal(NamedTuple):
         strong = self.etag is not None and not self.etag.startswith(("W/", "w/"))
         return self.key == identity.key or (strong and self.url == identity.url)
 
+    def has_owner(self) -> bool:
+        """Whether the process that wrote this last is still running."""
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            pass
+        return self.pid > 0
+
     def describes(self, found: os.stat_result) -> bool:
         """Whether a file has the length and the date of the resource; False where the server sent no date."""
         date = http_date(self.last_modified)
@@ -88,28 +122,35 @@ class Journal(NamedTuple):
         return self._replace(spans=clip(self.spans, end))
 
 
-def part_of(name: str) -> str:
-    """Return the unfinished file's name."""
-    return f"{name}.part"
+def part_of(name: str, side: int = 0) -> str:
+    """Return the unfinished file's name.
+
+    :param side: 1 and up where lower ones are files of another program.
+    """
+    return f"{name}.part.{side}" if side else f"{name}.part"
 
 
-def journal_of(name: str) -> str:
+def draft_of(target: str) -> str:
+    """Return the name under which the journal file *target* is written before it replaces that."""
+    return f"{target}.tmp"
+
+
+def journal_of(name: str, side: int = 0) -> str:
     """Return the journal's name."""
-    return f"{name}.part.json"
+    return f"{part_of(name, side)}.json"
 
 
-def draft_of(name: str) -> str:
-    """Return the name of a journal that is being written."""
-    return f"{journal_of(name)}.tmp"
+def side_files(name: str, side: int) -> tuple[str, str, str]:
+    """Return the names of the unfinished file, its journal, and the draft of a new journal."""
+    journal = journal_of(name, side)
+    return part_of(name, side), journal, draft_of(journal)
 
 
 def holds_journals(directory: Path) -> bool:
     """Whether journals lie in *directory*; a folder of more than :data:`MOST_ENTRIES` may hold some."""
     try:
         with os.scandir(directory) as entries:
-            return any(
-                at >= MOST_ENTRIES or entry.name.endswith(".part.json") for at, entry in enumerate(entries)
-            )
+            return any(at >= MOST_ENTRIES or _JOURNAL.search(entry.name) for at, entry in enumerate(entries))
     except OSError:
         return False
 
@@ -134,45 +175,87 @@ def load(files: Files, name: str | Path, dir_fd: int | None = None) -> Journal |
     return _decode(bytes(text[:size]), Path(name).name)
 
 
-def save(files: Files, name: str, dir_fd: int, journal: Journal, *, durable: bool) -> None:
-    """Replace the journal of the file *name* atomically; its part's lock must be held.
+def save(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> None:
+    """Replace the journal file *target* atomically; its part's lock must be held.
 
     :param durable: it survives power loss from here on.
     """
-    target, draft = journal_of(name), draft_of(name)
+    draft = draft_of(target)
     # Created anew each time: a file of that name is left from a crash, or is another name of a user's file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         fd = files.open(draft, flags, dir_fd)
     except FileExistsError:
-        files.unlink(draft, dir_fd)
+        remove(files, draft, dir_fd)
         fd = files.open(draft, flags, dir_fd)
-    try:
-        write_all(files, fd, [_encode(journal, target)], 0)
-        if durable:
-            files.fsync(fd)
-    finally:
-        files.close(fd)
+    _write(files, fd, target, journal, durable=durable)
     files.replace(draft, target, dir_fd)
     if durable:
         files.fsync(dir_fd)
 
 
-def delete(files: Files, name: str, dir_fd: int, *, durable: bool) -> None:
-    """Remove the journal of the file *name*, so that no byte of its part is trusted, and a draft of it.
+def create(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> bool:
+    """Create the journal file *target*, complete; return False where something has the name.
 
-    A process that was killed in :func:`save` leaves a draft. The part's lock must be held.
+    No lock is held yet, so a draft with a name could be another process's: the file has no name until it is
+    complete. Where the system has no such files, a crash leaves half a journal, which no run touches again.
     """
-    removed = [remove(files, journal_of(name), dir_fd), remove(files, draft_of(name), dir_fd)]
-    if durable and any(removed):
-        files.fsync(dir_fd)
+    try:
+        fd = files.open_unnamed(dir_fd)
+    except UnnamedError:
+        return _create_named(files, target, dir_fd, journal, durable=durable)
+    try:
+        _fill(files, fd, target, journal, durable=durable)
+        files.link_unnamed(fd, target, dir_fd)
+    except UnnamedError:
+        return _create_named(files, target, dir_fd, journal, durable=durable)
+    except FileExistsError:
+        return False
+    finally:
+        files.close(fd)
+    return True
+
+
+def _create_named(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> bool:
+    try:
+        fd = files.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd)
+    except FileExistsError:
+        return False
+    try:
+        _write(files, fd, target, journal, durable=durable)
+    except OSError:
+        remove(files, target, dir_fd)
+        raise
+    return True
+
+
+def _write(files: Files, fd: int, target: str, journal: Journal, *, durable: bool) -> None:
+    try:
+        _fill(files, fd, target, journal, durable=durable)
+    finally:
+        files.close(fd)
+
+
+def _fill(files: Files, fd: int, target: str, journal: Journal, *, durable: bool) -> None:
+    write_all(files, fd, [_encode(journal, target)], 0)
+    if durable:
+        files.fsync(fd)
+
+
+def delete(files: Files, target: str, dir_fd: int) -> None:
+    """Remove the journal file *target*, and before it the draft that a process killed in :func:`save` leaves.
+
+    The part's lock must be held.
+    """
+    remove(files, draft_of(target), dir_fd)
+    remove(files, target, dir_fd)
 
 
 def _encode(journal: Journal, name: str) -> bytes:
     spans = [[span.start, span.stop] for span in journal.spans]
     # With its own name, so that a journal that was moved beside another part is rejected.
     facts = journal._asdict() | {"spans": spans, "name": name}
-    return json.dumps({"crc32": _checksum(facts), "part": facts}, indent=1).encode()
+    return json.dumps(_MAGIC | {"crc32": _checksum(facts), "part": facts}, indent=1).encode()
 
 
 def _checksum(facts: Any) -> str:
@@ -183,7 +266,7 @@ def _decode(text: bytes, name: str) -> Journal | None:
     try:
         outer = json.loads(text)
         facts = outer["part"]
-        if outer["crc32"] != _checksum(facts) or facts.pop("name") != name:
+        if outer["fetchq_journal"] != 1 or outer["crc32"] != _checksum(facts) or facts.pop("name") != name:
             return None
         return _journal(**facts)
     # A file cut by a crash, or written by another program, can be wrong in each of these ways.

@@ -7,14 +7,19 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from .._errors import DiskError, DiskFullError, LockedError
 from .._naming import printable
+from .._settings import IfExists
 from .._units import size as shown
 from .entry import Entry
-from .journal import Journal
+from .journal import Identity, Journal
 
-__all__ = ["LockedPart", "open_part", "require_room"]
+__all__ = ["LockedPart", "OpenedPart", "begun_side", "locked_error", "open_part", "require_room"]
+
+# Names for side files that are looked at: each that is passed over belongs to another program.
+MAX_SIDES = 100
 
 
 @dataclass(slots=True)
@@ -25,8 +30,12 @@ class LockedPart:
     :param wanted: the name that was asked for; ``entry.name`` is the first of its candidates that was free.
     :param size: bytes in the part when it was opened.
     :param journal: what an earlier run noted about this download, as far as a part of this size can hold it.
-    :param release: makes the name free for other jobs of the run; its argument is whether it has been used.
+    :param release: makes the name free for other jobs of the run; its argument is *got*.
+    :param identity: of the download.
+    :param if_exists: what to do about a file that has the name by then.
+    :param passed: candidates that other files have, although nothing says whose these are.
     :param unnamed: the part has no name yet (``O_TMPFILE``): the file gets its first one when it is finished.
+    :ivar got: name of the file that the download has in the end; None while it has none.
     """
 
     entry: Entry
@@ -34,8 +43,12 @@ class LockedPart:
     fd: int
     size: int
     journal: Journal | None
-    release: Callable[[bool], None]
+    release: Callable[[str | None], None]
+    identity: Identity
+    if_exists: IfExists
+    passed: tuple[str, ...] = ()
     unnamed: bool = False
+    got: str | None = None
 
     @property
     def path(self) -> Path:
@@ -60,9 +73,9 @@ class LockedPart:
             return True
         if entry.files.fstat(self.fd).st_size:
             return False
-        # The journal first: one without a part would have to be told from one of a finished file.
-        entry.delete_journal(durable=False)
+        # The part first: without its journal it would be taken for another program's.
         entry.part.remove()
+        entry.delete_journal()
         return True
 
     def put_aside(self) -> Path:
@@ -76,43 +89,119 @@ class LockedPart:
             aside.files.replace(part.name, aside.name, aside.dir_fd)
         return aside.path
 
-    def close(self, *, used: bool = True) -> None:
-        """Release lock and name. *used* is False for an unnamed file that never got its name."""
+    def close(self) -> None:
+        """Release lock and name."""
         self.entry.files.close(self.fd)
+        self.release(self.got)
         self.entry.files.close(self.entry.dir_fd)
-        self.release(used)
 
     def abandon(self) -> None:
         """Close a part that is not going to be used; an empty one is removed."""
         try:
             self.drop_if_empty()
         finally:
-            self.close(used=not self.unnamed)
+            self.close()
 
 
-def open_part(entry: Entry, locked: Callable[[], LockedError]) -> tuple[int, int] | None:
-    """Open and lock the part, made when missing; return descriptor and size, or None to try again.
+class OpenedPart(NamedTuple):
+    """A part that is open and locked, of *size* bytes."""
 
-    :param locked: returns the error to raise when another process has the lock.
+    entry: Entry
+    fd: int
+    size: int
+
+    def discard(self) -> None:
+        """Close the part; an empty one is removed."""
+        try:
+            if not self.size:
+                self.entry.part.remove()
+                self.entry.delete_journal()
+        finally:
+            self.entry.files.close(self.fd)
+
+
+def open_part(
+    entry: Entry, identity: Identity, *, take_over: bool, durable: bool = False
+) -> OpenedPart | Literal["taken"] | None:
+    """Open and lock the part, made when missing; return None to try again, ``taken`` for another download's.
+
+    :param take_over: use another download's part, unless it is locked.
+    :param durable: a new journal survives power loss.
+    :raises LockedError: another process works on the same download.
     """
-    files = entry.files
+    own = _own_side(entry, identity, take_over=take_over, durable=durable)
+    if own is None:
+        return "taken"
+    files = own.files
     try:
-        fd = files.open(entry.part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, entry.dir_fd)
+        fd = files.open(own.part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, own.dir_fd)
     except FileExistsError:
         try:
             # Without waiting for a reader, should it be a FIFO.
-            fd = files.open(entry.part.name, os.O_RDWR | os.O_NONBLOCK, entry.dir_fd)
+            fd = files.open(own.part.name, os.O_RDWR | os.O_NONBLOCK, own.dir_fd)
         except FileNotFoundError:
             return None
     size = None
     try:
         if not files.lock(fd):
-            raise locked()
-        size = _size_if_own(entry, fd)
+            journal = own.journal()
+            if journal is not None and not journal.belongs_to(identity):
+                return "taken"
+            raise locked_error(own)
+        size = _size_if_own(own, fd)
     finally:
         if size is None:
             files.close(fd)
-    return None if size is None else (fd, size)
+    return None if size is None else OpenedPart(own, fd, size)
+
+
+def _own_side(entry: Entry, identity: Identity, *, take_over: bool, durable: bool) -> Entry | None:
+    """Return *entry* with side files that are this download's, or new; None where another download's are.
+
+    A side file that no readable journal of ours names is another program's, and stays as it is.
+    """
+    side = 0
+    while side < MAX_SIDES:
+        beside = entry.beside(side)
+        journal = beside.journal()
+        if journal is None:
+            if beside.begun:
+                side += 1
+            # The journal comes before the part, so that a part of ours always has one.
+            elif beside.create_journal(Journal.new(identity), durable=durable):
+                return beside
+        elif journal.belongs_to(identity) or take_over:
+            return beside
+        elif journal.spans or beside.part.stat() is not None or journal.has_owner():
+            return None
+        else:
+            # Its process was killed before it made the part.
+            beside.delete_journal()
+    raise DiskError(f"{entry.shown}: {MAX_SIDES} names for its part are taken; choose another name.")
+
+
+def begun_side(entry: Entry, identity: Identity) -> Entry | None:
+    """Return *entry* with the side files of this download; None where it has not been begun."""
+    for side in range(MAX_SIDES):
+        beside = entry.beside(side)
+        journal = beside.journal()
+        if journal is not None:
+            return beside if journal.belongs_to(identity) else None
+        if not beside.begun:
+            return None
+    return None
+
+
+def locked_error(entry: Entry) -> LockedError:
+    """Return the error for a part that another process has locked."""
+    journal = entry.journal()
+    pid = journal.pid if journal is not None and journal.has_owner() else None
+    owner = "this process" if pid == os.getpid() else f"process {pid}" if pid is not None else "another process"
+    return LockedError(
+        f"{entry.shown} is being downloaded by {owner}; wait for it to end, or choose another name"
+        " with --output.",
+        pid=pid,
+    )
 
 
 def _size_if_own(entry: Entry, fd: int) -> int | None:
@@ -124,8 +213,8 @@ def _size_if_own(entry: Entry, fd: int) -> int | None:
         return None
     if open_file.st_nlink > 1:
         # It is a second name of a finished file, or of a file of the user's, which writing would change.
-        entry.delete_journal(durable=False)
         entry.part.remove()
+        entry.delete_journal()
         return None
     return open_file.st_size
 

@@ -1,4 +1,4 @@
-"""Which name a download gets: what has it already, whose part lies there, and which jobs of the run use it."""
+"""Which name a download gets: what has it already, whose that is, and which jobs of the run use it."""
 
 from __future__ import annotations
 
@@ -6,54 +6,36 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
-from .._digests import Checksum
-from .._errors import DiskError, ExistsError, LockedError
-from .._naming import candidates, printable
+from .._errors import DiskError, ExistsError
+from .._naming import candidate, printable
 from .._settings import Disk
+from . import record
 from .entry import Entry
+from .existing import TAKEN, Existing, ExistingFile, ExistingPolicy, Unproven, two_jobs
 from .files import Files
 from .folders import Folders
-from .hashing import has_digests
-from .journal import Identity, Journal
-from .lock import LockedPart, open_part
+from .journal import Journal
+from .lock import LockedPart, OpenedPart, begun_side, locked_error, open_part
 
-__all__ = ["Existing", "ExistingPolicy", "NameRegistry", "Same"]
+__all__ = ["NameRegistry"]
 
-Same: TypeAlias = Callable[[os.stat_result], bool]
 # Device and inode of the folder, and the name: two spellings of a folder's path mean one name.
 Key: TypeAlias = tuple[int, int, str]
 
 # Rounds for one name: each means that another process finished, or gave up, between two of our calls.
 MAX_ROUNDS = 16
 
+# Numbers that are looked at once for each name.
+MAX_NUMBER = 1_000_000
+
 # Names used by this run that are remembered, about 3 MB: jobs of one name stand near each other in a queue.
 MOST_USED = 20_000
-
-
-class Existing(NamedTuple):
-    """Nothing to do: the file at *path*, of *size* bytes, is there; *reason* is why it is enough."""
-
-    path: Path
-    reason: str
-    size: int
-
-
-class ExistingPolicy(NamedTuple):
-    """Which part a download may go on with, and which finished file makes it needless.
-
-    :param same: whether a finished file of this stat is the download.
-    :param checksums: what such a file must hash to besides.
-    """
-
-    identity: Identity
-    same: Same
-    checksums: Sequence[Checksum]
 
 
 class NameRegistry:
@@ -63,25 +45,29 @@ class NameRegistry:
         self._settings = settings
         self._files = files
         self._folders = folders
-        self._used: OrderedDict[Key, None] = OrderedDict()
+        # Names that jobs of this run have used, and those in use, with the keys of their downloads.
+        self._used: OrderedDict[Key, str] = OrderedDict()
+        self._reserved: dict[Key, str] = {}
+        # The first spelling of each name, for folders that do not tell upper from lower case.
+        self._spellings: OrderedDict[Key, str] = OrderedDict()
+        self._numbered: OrderedDict[Key, _Numbered] = OrderedDict()
         self._lock = threading.Lock()
-        self._reserved: set[Key] = set()
 
     def claim(
         self, directory: Path, wanted: str, policy: ExistingPolicy, *, unnamed: bool = False
-    ) -> LockedPart | Existing:
+    ) -> LockedPart | Existing | Unproven:
         """Lock the part of *wanted* in *directory*, or of the next candidate that is free.
 
         :param unnamed: open a file without a name instead where no part has been begun; whether the name is
             free shows when the file gets it.
         :raises UnnamedError: the file system has no *unnamed* files.
         :raises DiskError: a folder has the name, or the file system refuses.
-        :raises ExistsError: the name is taken, and ``--if-exists error`` was asked for.
+        :raises ExistsError: the name is taken, and no other will do.
         :raises LockedError: another process has locked the part.
         """
         self._stay_inside(directory)
         dir_fd = self._folders.open(directory)
-        found: LockedPart | Existing | None = None
+        found: LockedPart | Existing | Unproven | None = None
         try:
             found = self._search(Entry(self._files, directory, dir_fd, wanted), policy, unnamed)
         finally:
@@ -99,180 +85,241 @@ class NameRegistry:
                 f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
             )
 
-    def _search(self, wanted: Entry, policy: ExistingPolicy, unnamed: bool) -> LockedPart | Existing:
+    def use(self, directory: Path, name: str, owner: str) -> None:
+        """Note that a download, by its key *owner*, has the file *name*: no other job gets that."""
+        dir_fd = self._folders.open(directory)
+        try:
+            entry = Entry(self._files, directory, dir_fd, name)
+            self._note(self._key(entry, self._files.fstat(dir_fd)), owner)
+        finally:
+            self._files.close(dir_fd)
+
+    def _search(self, wanted: Entry, policy: ExistingPolicy, unnamed: bool) -> LockedPart | Existing | Unproven:
         folder = self._files.fstat(wanted.dir_fd)
-        for name in candidates(wanted.name):
-            key = (folder.st_dev, folder.st_ino, name)
-            if not self._reserve(key):
-                continue
-            found: LockedPart | Existing | None = None
-            try:
-                candidate = _Candidate(
-                    self._settings,
-                    wanted.renamed(name),
-                    wanted.name,
-                    policy,
-                    used=key in self._used,
-                    release=partial(self._release, key),
-                )
-                found = candidate.claim_unnamed() if unnamed else None
-                found = found or candidate.claim()
-            finally:
-                if not isinstance(found, LockedPart):
-                    self._release(key, used=False)
-            if found is not None:
-                return found
-        raise ExistsError(f"{printable(wanted.name)}: every name like it is taken; choose another.")
+        passed: list[str] = []
+        for name in self._candidates(wanted, folder, policy):
+            entry = wanted.renamed(name)
+            key = self._key(entry, folder)
+            if self._reserve(key, policy):
+                found = self._try(entry, key, wanted.name, policy, passed, unnamed)
+                if found is not None:
+                    return found
+        raise ExistsError(f"{wanted.shown}: every name like it is taken; choose another.")
 
-    def _reserve(self, key: Key) -> bool:
-        with self._lock:
-            if key in self._reserved:
-                return False
-            self._reserved.add(key)
-            return True
+    def _try(
+        self, entry: Entry, key: Key, wanted: str, policy: ExistingPolicy, passed: list[str], unnamed: bool
+    ) -> LockedPart | Existing | Unproven | None:
+        """Lock the part of one reserved name; None when the next candidate is to be tried."""
+        owner = policy.identity.key
+        release = partial(self._release, entry, key, owner)
+        found: LockedPart | Existing | Unproven | None = None
+        try:
+            tried = _Candidate(self._settings, entry, wanted, policy, self._used.get(key), passed, release)
+            found = tried.claim_unnamed() if unnamed else None
+            found = found or tried.claim()
+        finally:
+            if not isinstance(found, LockedPart):
+                mine = isinstance(found, Existing) and found.reason != TAKEN
+                release(entry.name if mine else None)
+        return found
 
-    def _release(self, key: Key, used: bool) -> None:
+    def _candidates(self, wanted: Entry, folder: os.stat_result, policy: ExistingPolicy) -> Iterator[str]:
+        """Yield the names to try: the wanted one, those that may be the download already, and free ones."""
+        yield candidate(wanted.name, 0)
+        numbered = self._numbers(wanted, folder)
+        yield from numbered.known(wanted, policy)
+        while True:
+            yield candidate(wanted.name, numbered.take())
+
+    def _numbers(self, wanted: Entry, folder: os.stat_result) -> _Numbered:
+        """Look the folder's numbered names up once: a queue may hold thousands of jobs of one name."""
+        key = (folder.st_dev, folder.st_ino, wanted.name)
         with self._lock:
-            self._reserved.discard(key)
-            if used:
-                self._used[key] = None
-                if len(self._used) > MOST_USED:
-                    self._used.popitem(last=False)
+            numbered = self._numbered.get(key)
+            if numbered is None:
+                numbered = self._numbered[key] = _Numbered(wanted)
+                if len(self._numbered) > MOST_USED:
+                    self._numbered.popitem(last=False)
+            return numbered
+
+    def _key(self, entry: Entry, folder: os.stat_result) -> Key:
+        """Return what two names share if they are one name to the folder."""
+        lowered = (folder.st_dev, folder.st_ino, entry.name.casefold())
+        with self._lock:
+            first = self._spellings.setdefault(lowered, entry.name)
+            if len(self._spellings) > MOST_USED:
+                self._spellings.popitem(last=False)
+        if first == entry.name or not self._folders.ignores_case(entry.directory, entry.dir_fd):
+            first = entry.name
+        return folder.st_dev, folder.st_ino, first
+
+    def _reserve(self, key: Key, policy: ExistingPolicy) -> bool:
+        with self._lock:
+            if key not in self._reserved:
+                self._reserved[key] = policy.identity.key
+                return True
+        if policy.named and policy.if_exists != "rename":
+            raise two_jobs(key[2])
+        return False
+
+    def _release(self, entry: Entry, key: Key, owner: str, got: str | None) -> None:
+        """Free a reserved name; *got* is the name of the file that the download has now."""
+        with self._lock:
+            self._reserved.pop(key, None)
+        if got is not None:
+            named = entry.renamed(got)
+            self._note(key if got == entry.name else self._key(named, self._files.fstat(entry.dir_fd)), owner)
+
+    def _note(self, key: Key, owner: str) -> None:
+        with self._lock:
+            self._used[key] = owner
+            if len(self._used) > MOST_USED:
+                self._used.popitem(last=False)
+
+
+class _Numbered:
+    """The numbered candidates of one wanted name that were in its folder when it was first looked at.
+
+    The same list of jobs finds its files under the same names again, each in constant time.
+    """
+
+    def __init__(self, wanted: Entry) -> None:
+        self._next = 1
+        self._taken: set[int] = set()
+        self._owned: dict[str, list[str]] = {}
+        self._unowned: list[str] = []
+        self._lock = threading.Lock()
+        for number in range(1, MAX_NUMBER):
+            entry = wanted.renamed(candidate(wanted.name, number))
+            found, journal = entry.stat(), entry.journal()
+            if found is None and journal is None:
+                break
+            self._taken.add(number)
+            noted = None if found is None else record.read(entry)
+            owner: str | None = None if journal is None else journal.key
+            if noted is not None and found is not None and noted.is_unchanged(found):
+                owner = noted.key
+            if owner is None:
+                self._unowned.append(entry.name)
+            else:
+                self._owned.setdefault(owner, []).append(entry.name)
+
+    def known(self, wanted: Entry, policy: ExistingPolicy) -> Iterator[str]:
+        """Yield the names whose file, or part, is or may be the download's."""
+        yield from self._owned.get(policy.identity.key, ())
+        for name in self._unowned:
+            found = wanted.renamed(name).stat()
+            if found is not None and (policy.checksums or policy.same(found) or policy.seen is None):
+                yield name
+
+    def take(self) -> int:
+        """Return the next number that was free."""
+        with self._lock:
+            while self._next in self._taken:
+                self._next += 1
+            self._next += 1
+            return self._next - 1
 
 
 @dataclass(slots=True)
 class _Candidate:
     """One name that the download might get.
 
-    :param used: this run has made the file of that name.
+    :param used_by: key of the download that this run has made a file of that name for, or found one.
+    :param passed: names that were not taken for this download, although nothing says whose they are.
     """
 
     settings: Disk
     entry: Entry
     wanted: str
     policy: ExistingPolicy
-    used: bool
-    release: Callable[[bool], None]
+    used_by: str | None
+    passed: list[str]
+    release: Callable[[str | None], None]
 
     def claim_unnamed(self) -> LockedPart | None:
-        """Open a file without a name; None where a part has been begun, or the name is to be overwritten."""
+        """Open a file without a name; None where a part has been begun, or a file is to be overwritten."""
         # link(2) cannot overwrite: for that the file needs a name that it can be moved from.
-        if self.settings.if_exists == "overwrite" or self.entry.part.stat() is not None:
+        if self._overwrites and self.entry.stat() is not None:
+            return None
+        if self.entry.part.stat() is not None:
             return None
         fd = self.entry.files.open_unnamed(self.entry.dir_fd)
-        return LockedPart(self.entry, self.wanted, fd, 0, None, self.release, unnamed=True)
+        return self._locked(self.entry, fd, 0, None, unnamed=True)
 
-    def claim(self) -> LockedPart | Existing | None:
+    def claim(self) -> LockedPart | Existing | Unproven | None:
         """Lock the name's part; None when the next candidate is to be tried."""
         for _ in range(MAX_ROUNDS):
             found = self.entry.stat()
-            if found is not None:
-                existing = self._existing(found)
-                if existing is not None:
-                    return existing
-                if self.settings.if_exists != "overwrite" and not self._resumable():
-                    return None
-            opened = open_part(self.entry, self._locked_error)
-            if opened is None:
-                continue
-            fd, size = opened
-            if found is None and self.entry.stat() is not None:
-                # Another process published its file between our look and our lock.
-                self._drop(fd, size)
-                continue
-            return self._own_part(fd, size)
-        raise self._locked_error()
+            judged = None if found is None else self._judge(found)
+            if judged is not None:
+                return None if judged == "next" else judged
+            opened = open_part(
+                self.entry, self.policy.identity, take_over=self._overwrites, durable=self.settings.fsync
+            )
+            if opened == "taken":
+                if self._overwrites and self.policy.named:
+                    raise locked_error(self.entry)
+                return None
+            part = None if opened is None else self._part(opened, found)
+            if part is not None:
+                return part
+        raise locked_error(self.entry)
 
-    def _drop(self, fd: int, size: int) -> None:
-        try:
-            if not size:
-                self.entry.part.remove()
-        finally:
-            self.entry.files.close(fd)
+    @property
+    def _overwrites(self) -> bool:
+        return self.policy.if_exists == "overwrite"
 
-    def _existing(self, found: os.stat_result) -> Existing | None:
-        """Judge what has the name: the download itself, a reason to stop, or None."""
-        if_exists, shown = self.settings.if_exists, self.entry.shown
-        regular = stat.S_ISREG(found.st_mode)
-        # What this run has made is another job's: two jobs get two files, though size and date agree.
-        same = regular and not self.used and (self._published(found) or self.policy.same(found))
-        if same and self._has_digests(found.st_size):
-            return Existing(self.entry.path, "already complete", found.st_size)
-        if self.entry.name == self.wanted and stat.S_ISDIR(found.st_mode):
-            raise DiskError(f"{shown} is a folder; choose another name with --output.")
-        if if_exists == "skip":
-            return Existing(self.entry.path, "exists", found.st_size)
-        if if_exists == "error":
-            raise ExistsError(f"{shown} exists; move it away, or choose another --if-exists.")
-        if if_exists == "overwrite" and not (regular or stat.S_ISLNK(found.st_mode)):
-            raise DiskError(f"{shown} is not a regular file, and is not overwritten.")
-        return None
-
-    def _published(self, finished: os.stat_result) -> bool:
-        """Whether *finished* is this very download, published by a process that died before it had tidied up.
-
-        Removes what that process left: a part that is a second name of *finished*, a journal without a part.
-        """
-        # In this order: publishing removes the part first, so a journal that is still there afterwards is one
-        # whose part is gone, and not one whose part was looked for too early.
-        journal, part = self.entry.journal(), self.entry.part.stat()
-        foreign = journal is not None and not journal.belongs_to(self.policy.identity)
-        if foreign or (part is not None and not os.path.samestat(part, finished)):
-            return False
-        if part is not None:
-            self.entry.part.remove()
-        if journal is None:
-            return False
-        self.entry.journal_file.remove()
-        return part is not None or journal.describes(finished)
+    def _judge(self, found: os.stat_result) -> Existing | Unproven | Literal["next"] | None:
+        """Judge what has the name; None where the part may be locked all the same."""
+        if stat.S_ISDIR(found.st_mode) and self.entry.name == self.wanted:
+            raise DiskError(f"{self.entry.shown} is a folder; choose another name with --output.")
+        existing = ExistingFile(self.entry, found, self.policy, self.used_by, self.settings.xattr)
+        judged = existing.judge()
+        if judged is not None or self._overwrites:
+            return judged
+        self.passed.append(self.entry.name)
+        return None if self._resumable() else "next"
 
     def _resumable(self) -> bool:
         """Whether this download was begun here before another file got the name.
 
         It goes on in the part that it has; the finished file gets the next free name.
         """
-        if self.used or self.entry.part.stat() is None:
+        if self.used_by is not None:
             return False
-        journal = self.entry.journal()
-        return journal is not None and journal.belongs_to(self.policy.identity)
+        beside = begun_side(self.entry, self.policy.identity)
+        return beside is not None and beside.part.stat() is not None
 
-    def _has_digests(self, size: int) -> bool:
-        """Whether a finished file has the known digests; its size and date may agree by chance."""
-        checksums, entry = self.policy.checksums, self.entry
-        return not checksums or has_digests(entry.files, entry.name, entry.dir_fd, size, checksums)
+    def _part(self, opened: OpenedPart, found: os.stat_result | None) -> LockedPart | None:
+        """Return the locked part, with what an earlier run of this download has left in it.
 
-    def _own_part(self, fd: int, size: int) -> LockedPart | None:
-        """Return the part, now locked; None when it is another download's."""
-        journal: Journal | None = None
-        mine = False
+        None where another process published its file between our look, which gave *found*, and our lock.
+        """
+        part = None
         try:
-            # An empty part has nothing to trust and nothing to lose, whatever lies beside it.
-            found = self.entry.journal() if size else None
-            if found is not None and found.belongs_to(self.policy.identity):
-                journal = found.within(size)
-            mine = found is None or journal is not None or self.settings.if_exists == "overwrite"
+            if found is not None or self.entry.stat() is None:
+                journal, size = opened.entry.journal(), opened.size
+                own = journal is not None and journal.belongs_to(self.policy.identity)
+                trusted = journal.within(size) if journal is not None and own else None
+                part = self._locked(opened.entry, opened.fd, size, trusted)
+            return part
         finally:
-            if not mine:
-                self.entry.files.close(fd)
-        return LockedPart(self.entry, self.wanted, fd, size, journal, self.release) if mine else None
+            if part is None:
+                opened.discard()
 
-    def _locked_error(self) -> LockedError:
-        journal = self.entry.journal()
-        pid = journal.pid if journal is not None and _is_alive(journal.pid) else None
-        owner = f"process {pid}" if pid is not None else "another process"
-        return LockedError(
-            f"{self.entry.shown} is being downloaded by {owner}; wait for it to end, or choose another name"
-            " with --output.",
-            pid=pid,
+    def _locked(
+        self, entry: Entry, fd: int, size: int, journal: Journal | None, *, unnamed: bool = False
+    ) -> LockedPart:
+        return LockedPart(
+            entry,
+            self.wanted,
+            fd,
+            size,
+            journal,
+            self.release,
+            identity=self.policy.identity,
+            if_exists=self.policy.if_exists,
+            passed=tuple(self.passed),
+            unnamed=unnamed,
         )
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether *pid* runs: the process that wrote a journal last may have died."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return pid > 0

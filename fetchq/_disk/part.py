@@ -16,12 +16,12 @@ from .._naming import printable
 from .._ranges import add, covers, total
 from .._units import size as shown
 from .context import DiskContext
+from .existing import Existing
 from .files import translate, write_all
 from .hashing import PrefixHasher
 from .journal import Identity, Journal
-from .lock import LockedPart, open_part, require_room
-from .names import Existing
-from .publish import Finished, publish
+from .lock import LockedPart, OpenedPart, open_part, require_room
+from .publish import Finished, Finishing, publish
 
 __all__ = ["Part"]
 
@@ -245,9 +245,9 @@ class Part:
             self._files.truncate(self._locked.fd, 0)
 
     def _trust_nothing(self) -> None:
-        """Delete the journal, before the bytes go."""
+        """Make the journal vouch for nothing, before the bytes go."""
         self.spans, self.journal, self._hasher = (), None, None
-        self._entry.delete_journal(durable=self._settings.fsync)
+        self._entry.save(Journal.new(self._identity), durable=self._settings.fsync)
 
     def _finish(
         self, size: int, mtime: float | None, check: Callable[[Mapping[str, str]], None]
@@ -256,7 +256,12 @@ class Part:
             self._require_complete(size)
             digests = self._begun().digests(size)
             check(digests)
-            kept = publish(self._locked, self._context, size, digests, mtime=mtime)
+            journal = self.journal or Journal.new(self._identity)
+            kept = publish(
+                self._locked,
+                self._context,
+                Finishing(size, digests, mtime, journal.etag, journal.last_modified),
+            )
             self._release()
             return kept
 
@@ -275,11 +280,12 @@ class Part:
         with self._exclusive():
             self._trust_nothing()
             aside = self._locked.put_aside()
-            opened = open_part(self._entry, self._lost)
-            if opened is None:
+            opened = open_part(self._entry, self._identity, take_over=True)
+            if not isinstance(opened, OpenedPart):
                 raise self._lost()
             self._files.close(self._locked.fd)
-            self._locked.fd = opened[0]
+            self._locked.fd = opened.fd
+            self._locked.entry = self._entry = opened.entry
             return aside
 
     def _lost(self) -> LockedError:

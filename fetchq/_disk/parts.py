@@ -8,7 +8,8 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -17,17 +18,21 @@ from .._digests import Checksum
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
+from . import record
 from .complete import CompleteBody
 from .context import DiskContext
+from .entry import Entry
+from .existing import Existing, ExistingPolicy, Unproven
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
 from .hashing import has_digests
-from .journal import Identity, journal_of, load, part_of
-from .lock import LockedPart, require_room
-from .names import Existing, ExistingPolicy, NameRegistry, Same
+from .journal import Identity, Journal, journal_of, load, part_of, side_files
+from .lock import MAX_SIDES, LockedPart, require_room
+from .names import NameRegistry
 from .part import Part
 from .pipe import Pipe
 from .publish import Finished
+from .record import FileRecord
 from .threads import Threads
 
 __all__ = ["Parts"]
@@ -67,8 +72,8 @@ class Parts:
         self._names = NameRegistry(settings, self._files, self._folders)
         self._context = DiskContext(settings, self._files, self._threads, clock, now() - TICK, set())
         self._room_checked_at = -math.inf
-        # Linux has files without a name, most file systems have, and /proc names them.
-        self._unnamed = hasattr(os, "O_TMPFILE")
+        # Until one folder of the run has none.
+        self._unnamed = True
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
@@ -77,17 +82,10 @@ class Parts:
     def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
         """Return the candidate for *name* whose journal is this download's; None when there is none.
 
-        Fit for the event loop: two failing system calls where nothing is there.
+        Fit for the event loop: five failing system calls where nothing is there.
         """
-        for candidate in islice(candidates(name), MAX_PEEKS):
-            journal = load(self._files, directory / journal_of(candidate))
-            if journal is not None and journal.belongs_to(identity):
-                # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
-                paths = (directory / part_of(candidate), directory / candidate)
-                return candidate if any(map(self._exists, paths)) else None
-            if journal is None and not self._exists(directory / candidate):
-                return None
-        return None
+        found = self._find_journal(directory, name, identity)
+        return None if found is None else found[0]
 
     async def holds(self, directory: Path, name: str, checksum: Checksum) -> Existing | None:
         """Return the finished file of that *name* if, read once, it has the *checksum*."""
@@ -101,12 +99,67 @@ class Parts:
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
-        found = self.peek(directory, name, identity)
+        found = self._find_journal(directory, name, identity)
         if found is None:
             return 0
-        journal = load(self._files, directory / journal_of(found))
-        part = self._files.stat(directory / part_of(found))
-        return total(journal.within(part.st_size).spans) if journal is not None and part is not None else 0
+        candidate, side, journal = found
+        part = self._files.stat(directory / part_of(candidate, side))
+        return 0 if part is None else total(journal.within(part.st_size).spans)
+
+    def _find_journal(self, directory: Path, name: str, identity: Identity) -> tuple[str, int, Journal] | None:
+        """Return the candidate for *name* with this download's journal, and which of its side files that is."""
+        for candidate in islice(candidates(name), MAX_PEEKS):
+            found, empty = self._own_journal(directory, candidate, identity)
+            if found is not None:
+                # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
+                paths = (directory / part_of(candidate, found[0]), directory / candidate)
+                return (candidate, *found) if any(map(self._exists, paths)) else None
+            if empty and not self._exists(directory / candidate):
+                return None
+        return None
+
+    def _own_journal(
+        self, directory: Path, name: str, identity: Identity
+    ) -> tuple[tuple[int, Journal] | None, bool]:
+        """Return number and journal of this download's side files for *name*, and whether there are none."""
+        for side in range(MAX_SIDES):
+            journal = load(self._files, directory / journal_of(name, side))
+            if journal is not None and journal.belongs_to(identity):
+                return (side, journal), False
+            beside = (directory / file for file in side_files(name, side))
+            if journal is not None or not any(map(self._exists, beside)):
+                return None, journal is None
+        return None, False
+
+    async def recorded(
+        self, directory: Path, name: str, identity: Identity
+    ) -> tuple[Existing, FileRecord] | None:
+        """Return the finished file of this download under *name* or a candidate, with the record on it.
+
+        A file that was changed since it was finished does not count. No other job of the run gets its name.
+        """
+        if not self._exists(directory / name):
+            return None
+        try:
+            return await self._threads.run(self._recorded, directory, name, identity)
+        except OSError:
+            return None  # the download itself meets the same error, and reports it
+
+    def _recorded(self, directory: Path, name: str, identity: Identity) -> tuple[Existing, FileRecord] | None:
+        dir_fd = self._folders.open(directory)
+        try:
+            for candidate in islice(candidates(name), MAX_PEEKS):
+                entry = Entry(self._files, directory, dir_fd, candidate)
+                found = entry.stat()
+                if found is None:
+                    return None
+                noted = record.read(entry)
+                if noted is not None and noted.key == identity.key and noted.is_unchanged(found):
+                    self._names.use(directory, candidate, identity.key)
+                    return Existing(entry.path, "not modified on the server", found.st_size), noted
+        finally:
+            self._files.close(dir_fd)
+        return None
 
     def _exists(self, path: Path) -> bool:
         try:
@@ -118,22 +171,17 @@ class Parts:
         self,
         directory: Path,
         name: str,
-        identity: Identity,
+        policy: ExistingPolicy,
         *,
-        same: Same,
-        checksums: Sequence[Checksum] = (),
         length: int | None = None,
-    ) -> Part | Existing:
+    ) -> Part | Existing | Unproven:
         """Lock the part of *name*, or of the next name that is free.
 
         Its content is left as it is until :meth:`Part.begin`.
 
-        :param same: whether a finished file of this stat is the download.
-        :param checksums: what such a file must hash to besides; it is read for them.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
-        policy = ExistingPolicy(identity, same, checksums)
         pending = _PendingPart()
         try:
             found = await self._threads.run(self._claim, pending, directory, name, policy, length)
@@ -142,17 +190,15 @@ class Parts:
             raise
         except OSError as error:
             raise translate(error, directory / name) from error
-        return found if isinstance(found, Existing) else Part(found, identity, self._context)
+        return Part(found, policy.identity, self._context) if isinstance(found, LockedPart) else found
 
     async def put(
         self,
         directory: Path,
         name: str,
-        identity: Identity,
+        policy: ExistingPolicy,
         body: CompleteBody,
         *,
-        same: Same,
-        checksums: Sequence[Checksum] = (),
         aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
         """Store a complete body under its final name, in one step and without a journal.
@@ -161,7 +207,7 @@ class Parts:
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        policy = ExistingPolicy(identity, same, checksums)
+        policy = policy._replace(holds=partial(body.holds, self._files))
         aside()
         short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
         run = self._threads.run_short if short else self._threads.run
@@ -169,6 +215,16 @@ class Parts:
             return await run(self._put, body, directory, name, policy)
         except OSError as error:
             raise translate(error, directory / name) from error
+
+    async def ends(self, path: Path, size: int) -> tuple[bytes, bytes]:
+        """Return the first and the last *size* bytes of a file; fewer where it became shorter.
+
+        :raises DiskError: it cannot be read.
+        """
+        try:
+            return await self._threads.run(self._ends, path, size)
+        except OSError as error:
+            raise translate(error, path) from error
 
     def pipe(self, stream: BinaryIO) -> Pipe:
         """Return a sink that writes to *stream*, which it does not close."""
@@ -191,6 +247,17 @@ class Parts:
         right = has_digests(self._files, path, None, found.st_size, [checksum])
         return Existing(path, "has the checksum", found.st_size) if right else None
 
+    def _ends(self, path: Path, size: int) -> tuple[bytes, bytes]:
+        fd = self._files.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            ends = []
+            for start in (0, max(0, self._files.fstat(fd).st_size - size)):
+                buffer = bytearray(size)
+                ends.append(bytes(buffer[: self._files.preadv(fd, [buffer], start)]))
+        finally:
+            self._files.close(fd)
+        return ends[0], ends[1]
+
     def _claim(
         self,
         pending: _PendingPart,
@@ -198,9 +265,9 @@ class Parts:
         name: str,
         policy: ExistingPolicy,
         length: int | None,
-    ) -> LockedPart | Existing:
+    ) -> LockedPart | Existing | Unproven:
         found = self._names.claim(directory, name, policy)
-        if isinstance(found, Existing):
+        if not isinstance(found, LockedPart):
             return found
         try:
             if length is not None:
@@ -230,6 +297,8 @@ class Parts:
         found = self._names.claim(directory, name, policy, unnamed=unnamed)
         if isinstance(found, Existing):
             return found
+        if isinstance(found, Unproven):
+            raise TypeError("a complete body proves itself")
         try:
             if self._room_check_due(body.size):
                 require_room(found, body.size, self._settings.min_free)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from itertools import dropwhile
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from .._errors import ExistsError
-from .._naming import candidates, printable
+from .._naming import candidate, candidate_number, printable
 from .._settings import Disk
+from . import record
 from .context import DiskContext
 from .entry import Entry
+from .existing import TAKEN, Existing
 from .files import NO_LINKS, NameTakenError
 from .lock import LockedPart
-from .names import Existing
 
-__all__ = ["Finished", "publish"]
+__all__ = ["Finished", "Finishing", "publish"]
 
 # Two files are compared this many bytes at a time: few enough for memory, many enough that calls do not count.
 COMPARED = 1 << 18
@@ -35,54 +36,59 @@ class Finished(NamedTuple):
     digests: dict[str, str]
 
 
-def publish(
-    part: LockedPart,
-    context: DiskContext,
-    size: int,
-    digests: dict[str, str],
-    *,
-    mtime: float | None,
-    journal: bool = True,
-) -> Finished | Existing:
+class Finishing(NamedTuple):
+    """What is known of a verified part that becomes a file.
+
+    :param size: bytes in it.
+    :param digests: algorithm to lower-case hex.
+    :param mtime: modification time to set, in seconds since the epoch.
+    :param etag: the server's, and so is *last_modified*.
+    """
+
+    size: int
+    digests: dict[str, str]
+    mtime: float | None
+    etag: str | None
+    last_modified: str | None
+
+
+def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Finished | Existing:
     """Make the part the finished file of its name, and remove what is left of it; it stays open.
 
     With ``fsync`` each step is on disk before the next one relies on it: bytes, name, then the journal's end.
 
-    :param size: bytes in it.
-    :param mtime: modification time to set, in seconds since the epoch.
-    :param journal: there may be one.
     :raises NameTakenError: an unnamed part's name has been given to another file meanwhile.
     :raises ExistsError: the name was taken meanwhile, and ``--if-exists error`` was asked for.
     """
-    settings = context.settings
-    if mtime is not None:
-        part.entry.files.touch(part.fd, mtime)
-    existing = _identical(part, context, size)
+    settings, files = context.settings, part.entry.files
+    if finishing.mtime is not None:
+        files.touch(part.fd, finishing.mtime)
+    if settings.xattr:
+        record.write(files, part.fd, part.identity, finishing.etag, finishing.last_modified)
+    existing = _identical(part, context, finishing.size)
     if existing is None:
         name = _give_name(part, settings)
         if name is not None:
-            _clear(part, durable=settings.fsync, journal=journal)
-            return Finished(part.entry.renamed(name).path, size, digests)
-        existing = Existing(part.entry.path, "exists", size)
+            part.got = name
+            _clear(part, durable=settings.fsync)
+            return Finished(part.entry.renamed(name).path, finishing.size, finishing.digests)
+        existing = Existing(part.entry.path, TAKEN, finishing.size)
+    else:
+        part.got = existing.path.name
     _clear(part, durable=False)
     return existing
 
 
 def _identical(part: LockedPart, context: DiskContext, size: int) -> Existing | None:
-    """Find the same bytes under the part's own name or an earlier candidate's.
+    """Find the same bytes in a file of which nothing says whose it is.
 
     Only a file that was complete when the run began counts: two jobs of one run get two files though their
     bytes are the same.
     """
-    entry = part.entry
-    if context.settings.if_exists == "overwrite" or (part.unnamed and entry.name == part.wanted):
-        return None  # nothing is kept twice: the name is taken over, or refused by link(2)
-    for other in map(entry.renamed, candidates(part.wanted)):
+    for other in map(part.entry.renamed, part.passed):
         found = other.stat()
         if found is not None and found.st_ctime < context.began and _same_bytes(part, other, found, size):
             return Existing(other.path, "identical file already there", size)
-        if other == entry:
-            break
     return None
 
 
@@ -91,26 +97,25 @@ def _give_name(part: LockedPart, settings: Disk) -> str | None:
     entry = part.entry
     if settings.fsync:
         entry.files.fsync(part.fd)
-    if settings.if_exists == "overwrite":
+    if part.if_exists == "overwrite" and not part.unnamed:
         entry.files.replace(entry.part.name, entry.name, entry.dir_fd)
         return entry.name
     if _link(part, entry.name):
         return entry.name
     if part.unnamed:
         raise NameTakenError
-    if settings.if_exists == "error":
+    if part.if_exists == "error":
         raise ExistsError(
             f"{entry.shown} appeared while it was downloaded; the bytes are kept"
             f" in {printable(entry.part.name)}."
         )
-    return None if settings.if_exists == "skip" else next(name for name in _later(part) if _link(part, name))
+    return None if part.if_exists == "skip" else next(name for name in _later(part) if _link(part, name))
 
 
 def _later(part: LockedPart) -> Iterator[str]:
     """Yield the candidates that come after the part's name."""
-    names = dropwhile(lambda name: name != part.entry.name, candidates(part.wanted))
-    next(names)
-    return names
+    number = candidate_number(part.wanted, part.entry.name) or 0
+    return (candidate(part.wanted, later) for later in count(number + 1))
 
 
 def _link(part: LockedPart, name: str) -> bool:
@@ -133,7 +138,7 @@ def _link(part: LockedPart, name: str) -> bool:
     return True
 
 
-def _clear(part: LockedPart, *, durable: bool, journal: bool = True) -> None:
+def _clear(part: LockedPart, *, durable: bool) -> None:
     """Remove what is left of part and journal.
 
     In this order: a journal without a part tells the next run what happened; a part without a journal could be
@@ -146,8 +151,7 @@ def _clear(part: LockedPart, *, durable: bool, journal: bool = True) -> None:
     if part.unnamed:
         return
     part.entry.part.remove()
-    if journal:
-        part.entry.delete_journal(durable=False)
+    part.entry.delete_journal()
 
 
 def _same_bytes(part: LockedPart, other: Entry, found: os.stat_result, size: int) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from .._models import Buffer, Resource, Span
+from .existing import Existing
 from .journal import Journal
-from .names import Existing
 from .publish import Finished
 
 __all__ = ["Sink"]

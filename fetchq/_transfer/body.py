@@ -60,11 +60,13 @@ class Body:
         self._balance(0)
         return chunks
 
-    async def peek(self) -> Buffer:
-        """Return the first chunk, which stays to be read; empty where there is none."""
-        if not self._ahead and (chunk := await anext(self._chunks, None)) is not None:
+    async def peek(self, size: int = 1) -> bytes:
+        """Return at least the first *size* bytes, fewer where the body ends; they can still be iterated."""
+        have = sum(map(len, self._ahead))
+        while have < size and (chunk := await anext(self._chunks, None)) is not None:
             self._ahead.append(chunk)
-        return self._ahead[0] if self._ahead else b""
+            have += len(chunk)
+        return b"".join(map(bytes, self._ahead))
 
     def use(self, size: int) -> None:
         """Count *size* bytes that go to the disk or to a decoder, or that are skipped on purpose."""

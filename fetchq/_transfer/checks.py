@@ -8,10 +8,11 @@ from pathlib import Path
 
 from .. import _digests, _naming, _ranges, _retry
 from .._digests import Checksum
+from .._disk import Identity
 from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource, Span
 from .._ranges import Ask
-from .._settings import Queue
+from .._settings import IfExists, Queue
 from .context import Reply
 from .segments import UNKNOWN_END
 
@@ -21,12 +22,19 @@ __all__ = [
     "checksums",
     "continues",
     "framed",
+    "identity",
+    "if_exists",
     "next_ask",
+    "overlap",
     "place",
     "resumable_method",
     "same_file",
     "splittable",
 ]
+
+
+# Fewer bytes than this may be equal by chance, where they are zeros or a text's usual words.
+LEAST_OVERLAP = 1024
 
 
 def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
@@ -38,11 +46,33 @@ def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
     return _naming.place(directory, None if job.out == "-" else job.out, name=name)
 
 
+def identity(job: Job) -> Identity:
+    """Return which download a job's files belong to: all that chooses the bytes that are asked for."""
+    more = (job.method.upper(), job.params, job.content, job.form, job.json)
+    plain = resumable_method(job) and not job.params
+    return Identity(job.url if plain else f"{job.url}\0{more!r}", job.url)
+
+
+def if_exists(job: Job, chosen: IfExists | None) -> IfExists:
+    """Return what to do about another file of the job's name: one that the user gave is meant."""
+    return chosen or ("overwrite" if job.out is not None else "rename")
+
+
 def next_ask(known: Resource, spans: tuple[Span, ...], overlap: int, *, plain: bool) -> Ask:
     """Ask for the first bytes of *known* that the *spans* leave out."""
     length = known.length
     hole = Span(spans[-1].stop, UNKNOWN_END) if length is None else _ranges.missing(spans, length)[0]
     return _ranges.ask_for(hole, known, overlap, plain=plain)
+
+
+def overlap(most: int, failures: int) -> int:
+    """Return how many bytes to compare, at *most*, when a part is resumed.
+
+    A connection that breaks off within them each time would never get further: they become fewer.
+
+    :param failures: attempts in a row that failed, none of which but the first made progress.
+    """
+    return max(most >> 2 * max(0, failures - 1), min(most, LEAST_OVERLAP))
 
 
 def resumable_method(job: Job) -> bool:

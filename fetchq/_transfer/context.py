@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .._connections import Budget
@@ -119,6 +120,7 @@ class Warnings:
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
+    :param owned: whether the store has a path as a job's (True), another's (False) or not at all (None).
     :param observe: is called with every event.
     :param warnings: what is odd about servers is told there.
     :param bucket: the rate limit that all transfers share, if there is one.
@@ -135,6 +137,7 @@ class RunContext(NamedTuple):
     settings: Settings
     budget: Budget
     bucket: Bucket | None
+    owned: Callable[[Path, Job], bool | None]
     observe: Observer
     warnings: Warnings
     stdout: BinaryIO | None

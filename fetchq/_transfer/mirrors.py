@@ -88,6 +88,8 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
 
     :raises FetchError: what an error status means.
     """
+    if reply.status == 304 and ask.unless is not None:
+        return Answer("complete", "not modified on the server"), Resource(reply.url)
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
         policy, now = context.settings.retry, context.now()
         raise _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)

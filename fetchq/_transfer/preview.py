@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import _naming
-from .._disk import Identity
 from .._errors import FetchError
 from .._models import Job, Preview
 from .._ranges import Ask
-from .checks import check_length, place, resumable_method, same_file
+from .checks import check_length, identity, place, resumable_method, same_file
 from .context import RunContext
 from .mirrors import judge
 
@@ -46,7 +45,7 @@ async def _look(job: Job, context: RunContext) -> Preview:
     final = folder / name
     if final.is_file() and same_file(final.stat(), seen):
         return Preview(job, shown, "done", seen.length, seen.length or 0, resumable)
-    have = context.parts.trusted(folder, name, Identity(job.url))
+    have = context.parts.trusted(folder, name, identity(job))
     return Preview(job, shown, "resume" if have and resumable else "fresh", seen.length, have, resumable)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from .._errors import ChangedError, DiskError, FetchError, IntegrityError, NetworkError, ProtocolError
 from .._models import Span
-from .._ranges import ask_for, same_resource
-from .body import Body
+from .._ranges import ask_for, before, same_resource
+from .body import Body, Chunks, TrimmedBody
 from .context import RunContext
 from .counters import Counters
 from .mirrors import Mirrors
@@ -145,17 +145,22 @@ class SegmentedDownload:
         :raises ChangedError: the answer is of another version.
         :raises ProtocolError: the answer is not exactly the range that was asked for.
         """
-        known, host = self._begun.known, self._mirrors.host
-        ask = ask_for(Span(segment.position, segment.stop), known, 0)
+        known, host, sink = self._begun.known, self._mirrors.host, self._begun.sink
+        position = segment.position
+        # Bytes before it that are on disk already, of a connection that broke off or of an earlier run.
+        overlap = min(before(sink.spans, position), self._context.settings.disk.overlap)
+        ask = ask_for(Span(position, segment.stop), known, overlap)
         reply = await self._mirrors.open(ask)
         body = Body(reply)
         try:
             answer, seen = self._mirrors.judge(ask, known, reply)
             if same_resource(known, seen) is False:
                 raise ChangedError(f"{host} has another version of the file now: starting over.")
-            if answer.body is None or answer.body.start != segment.position:
+            if answer.body is None or answer.body.start != position - overlap:
                 raise ProtocolError(f"{host} does not serve a second range: {answer.reason}.")
-            await Pump(body, self._begun.sink, segment, self._context, self._counters.wrote).run()
+            compared = await sink.read(Span(position - overlap, position))
+            chunks: Chunks = TrimmedBody(body, overlap, compared) if overlap else body
+            await Pump(chunks, sink, segment, self._context, self._counters.wrote).run()
         finally:
             await body.aclose()
 

@@ -6,19 +6,29 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from .. import _ranges
-from .._disk import Sink
+from .._disk import Existing, Sink
 from .._models import Resource
 from .._ranges import Answer
 from .body import Body
 from .context import Reply
 
-__all__ = ["Answered", "Begun", "Empty", "State"]
+__all__ = ["Answered", "Begun", "Empty", "Kept", "State"]
 
 
 class Empty(NamedTuple):
     """A locked part, or standard output, that holds nothing of use."""
 
     sink: Sink
+
+
+class Kept(NamedTuple):
+    """A finished file of this download that an earlier run has left: only a newer version is wanted.
+
+    :param unless: its entity tag and date.
+    """
+
+    existing: Existing
+    unless: tuple[str | None, str | None]
 
 
 class Begun(NamedTuple):

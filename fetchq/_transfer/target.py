@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from .. import _digests, _naming, _retry
 from .._digests import Checksum
-from .._disk import CompleteBody, Existing, Finished, Identity, Sink
+from .._disk import CompleteBody, Existing, ExistingPolicy, Finished, Sink, Unproven
 from .._events import Warned
 from .._models import Buffer, Job, Resource
 from . import checks
 from .context import Reply, RunContext
-from .states import Begun, Empty, State
+from .states import Begun, Empty, Kept, State
 
 __all__ = ["Target"]
 
@@ -28,14 +29,15 @@ class Target:
         self._job = job
         self._number = number
         self._observe = context.observe
-        self._policy = context.checksums
+        self._checksums = context.checksums
         self._checksum: Checksum | None = None
         # No further name of the file can tell more of its checksum.
         self._settled = False
         self._parts = context.parts
         self._pipe = context.pipe
         self._settings = context.settings.disk
-        self._identity = Identity(job.url)
+        self._owned = context.owned
+        self._identity = checks.identity(job)
         self._name = ""
         self.piped = job.out == "-"
 
@@ -44,8 +46,8 @@ class Target:
         """The target's name, or the best guess before the server has answered."""
         return self._name or self._job.out or _naming.guess(self._job.url)
 
-    async def find(self) -> Existing | State | None:
-        """Look for the file or an earlier run's part of it, by the name that the job or its URL suggests.
+    async def find(self) -> State | Existing | Kept | None:
+        """Look for the file, or an earlier run's part of it, by the name that the job or its URL suggests.
 
         :raises UsageError: the checksum is malformed, or it is not known and must be.
         """
@@ -53,14 +55,15 @@ class Target:
             self._look_up("")
         if self.piped:
             return Empty(self._pipe())
-        directory, name = checks.place(self._job, self._settings.dir)
         if not checks.resumable_method(self._job):
             return None
+        directory, name = checks.place(self._job, self._settings.dir)
         name = name or _naming.guess(self._job.url)
-        if self._checksum is not None:
-            held = await self._parts.holds(directory, name, self._checksum)
-            if held is not None:
-                return held
+        held = None if self._checksum is None else await self._parts.holds(directory, name, self._checksum)
+        return held or await self._begun(directory, name) or await self._finished(directory, name)
+
+    async def _begun(self, directory: Path, name: str) -> State | Existing | None:
+        """Return an earlier run's part, or the file that a killed one has made of it."""
         if not self._parts.left_behind(directory):
             return None
         found = self._parts.peek(directory, name, self._identity)
@@ -68,7 +71,21 @@ class Target:
             return None
         if not self._settled:
             self._look_up(found)
-        return await self.claim(directory, found, None)
+        claimed = await self.claim(directory, found, None)
+        return None if isinstance(claimed, Unproven) else claimed
+
+    async def _finished(self, directory: Path, name: str) -> Kept | None:
+        """Return an earlier run's finished file, to be asked for a newer version.
+
+        None where its bytes must have a checksum, which they have not, or which its name has yet to tell.
+        """
+        if self._checksum is not None or not self._settled:
+            return None
+        recorded = await self._parts.recorded(directory, name, self._identity)
+        if recorded is None:
+            return None
+        existing, record = recorded
+        return Kept(existing, (record.etag, record.last_modified))
 
     def settle(self, reply: Reply) -> None:
         """Find out what the file must hash to: the manifest may list it by the name that the server gives it.
@@ -79,11 +96,11 @@ class Target:
             self._look_up(_naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles))
 
     def _look_up(self, name: str) -> None:
-        self._checksum = self._policy.find(self._job, name)
-        self._settled = bool(name) or self._job.checksum is not None or self._policy.manifest is None
+        self._checksum = self._checksums.find(self._job, name)
+        self._settled = bool(name) or self._job.checksum is not None or self._checksums.manifest is None
         if self._settled and self._checksum is None:
             own = "" if self.piped else self._job.out
-            warning = self._policy.unknown(own or name or _naming.guess(self._job.url))
+            warning = self._checksums.unknown(own or name or _naming.guess(self._job.url))
             if warning:
                 self._observe(Warned(self._number, warning))
 
@@ -96,26 +113,43 @@ class Target:
         directory, self._name = checks.place(self._job, self._settings.dir, named)
         return directory, self._name
 
-    async def claim(self, directory: Path, name: str, seen: Resource | None) -> Existing | State:
+    async def claim(
+        self,
+        directory: Path,
+        name: str,
+        seen: Resource | None,
+        proven: Mapping[Path, bool] = MappingProxyType({}),
+    ) -> State | Existing | Unproven:
         """Lock the part of *name*, with what an earlier run has left in it.
 
+        :param proven: whether the bytes of files that were :class:`Unproven` are the server's.
         :raises DiskError: full, refused, or locked by another process.
         """
         part = await self._parts.claim(
             directory,
             name,
-            self._identity,
-            same=lambda found: checks.same_file(found, seen),
-            checksums=self.checksums(seen),
+            self._policy(seen, proven),
             length=seen.length if seen is not None and not seen.encoding else None,
         )
-        if isinstance(part, Existing):
+        if isinstance(part, Existing | Unproven):
             return part
         self._name = part.name
         journal = part.journal
         if journal is None or not part.spans or not checks.resumable_method(self._job):
             return Empty(part)
         return Begun(part, Resource(journal.url, journal.length, journal.etag, journal.last_modified))
+
+    def _policy(self, seen: Resource | None, proven: Mapping[Path, bool]) -> ExistingPolicy:
+        return ExistingPolicy(
+            self._identity,
+            checks.if_exists(self._job, self._settings.if_exists),
+            named=self._job.out is not None,
+            seen=seen,
+            same=partial(checks.same_file, seen=seen),
+            checksums=self.checksums(seen),
+            owned=lambda path: self._owned(path, self._job),
+            proven=proven,
+        )
 
     async def put(
         self, directory: Path, name: str, seen: Resource, chunks: Sequence[Buffer], aside: Callable[[], None]
@@ -127,15 +161,15 @@ class Target:
         return await self._parts.put(
             directory,
             name,
-            self._identity,
+            self._policy(seen, {}),
             CompleteBody(
                 chunks,
                 self._algorithms(seen),
                 _retry.http_date(seen.last_modified),
                 partial(self._check, seen),
+                seen.etag,
+                seen.last_modified,
             ),
-            same=lambda found: checks.same_file(found, seen),
-            checksums=self.checksums(seen),
             aside=aside,
         )
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import _ranges, _retry
-from .._disk import Existing, Finished
+from .._disk import Existing, Finished, Unproven
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
 from .._events import AttemptFailed, Planned
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
 from .._ranges import Ask
 from . import checks
 from .body import Body, Chunks, DecodedBody, TrimmedBody
-from .context import RunContext
+from .context import Reply, RunContext
 from .counters import Counters
 from .decoder import Decoder
 from .forms import CodedForm
@@ -23,13 +23,15 @@ from .mirrors import Mirrors
 from .pump import Pump
 from .segmented import SegmentedDownload, SegmentError
 from .segments import UNKNOWN_END, SegmentQueue
-from .states import Answered, Begun, Empty, State
+from .states import Answered, Begun, Empty, Kept, State
 from .target import Target
 
 __all__ = ["Transfer"]
 
 # Fresh, a range, the range without If-Range, the whole: a server that still answers otherwise is given a pause.
 MOST_ASKS = 5
+# Bytes at either end of a file that are compared with the server's, before it is taken for the download.
+PROOF = 64 * 1024
 
 
 class Transfer:
@@ -108,7 +110,12 @@ class Transfer:
             found = await self._target.find()
             if isinstance(found, Existing):
                 return self._kept(found)
-            self._take_over(found)
+            if isinstance(found, Kept):
+                result = await self._renew(found)
+                if result is not None:
+                    return result
+            else:
+                self._take_over(found)
         for _ in range(MOST_ASKS):
             state = self._state
             if isinstance(state, Begun) and state.complete:
@@ -119,6 +126,11 @@ class Transfer:
             if result is not None:
                 return result
         raise ProtocolError(f"{self._mirrors.host} gave no usable answer {MOST_ASKS} times.", transient=True)
+
+    async def _renew(self, kept: Kept) -> Result | None:
+        """Ask for a newer version of a finished file; None where the answer has to be asked for again."""
+        ask = Ask(unless=kept.unless)
+        return await self._receive(None, ask, await self._mirrors.open(ask), kept.existing)
 
     def _take_over(self, state: State | None) -> None:
         """Go on with the part that was found, and count what an earlier run has left in it."""
@@ -140,11 +152,19 @@ class Transfer:
                 raise
             self._state = state._replace(refused="the server's answer to a range is no HTTP")
             return None
+        return await self._receive(state, ask, reply)
+
+    async def _receive(
+        self, state: State | None, ask: Ask, reply: Reply, existing: Existing | None = None
+    ) -> Result | None:
+        """Act on the answer to *ask*; *existing* is the result where the file is not modified."""
         body = Body(reply)
         try:
             known = state.known if isinstance(state, Begun) else None
             answer, seen = self._mirrors.judge(ask, known, reply)
             answered = Answered(reply, body, seen, answer)
+            if answer.action == "complete" and existing is not None:
+                return self._kept(existing)
             if answer.action == "whole":
                 return await self._whole(state, answered)
             if isinstance(state, Begun):
@@ -159,9 +179,10 @@ class Transfer:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
         if not state.sink.spans or state.refused or state.known.encoding:
             return state, Ask()
-        overlap = 0 if self._target.piped else self._settings.disk.overlap
+        overlap = checks.overlap(self._settings.disk.overlap, self._counters.failures)
         ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=state.plain)
-        if ask.condition is None and ask.compare == 0:
+        # What standard output got cannot be taken back when a comparison fails.
+        if ask.condition is None and (ask.compare == 0 or self._target.piped):
             return await self._restart(state, "nothing proves that the server still has the same file"), Ask()
         return state, ask
 
@@ -199,11 +220,34 @@ class Transfer:
             chunks = await answered.body.complete(seen.length or 0)
             if chunks is not None:
                 return await self._put(directory, name, answered, chunks)
-        found = await self._target.claim(directory, name, seen)
+        proven: dict[Path, bool] = {}
+        while isinstance(found := await self._target.claim(directory, name, seen, proven), Unproven):
+            proven[found.path] = await self._proves(found, answered)
         if isinstance(found, Existing):
             return self._kept(found)
         self._take_over(found)
         return found
+
+    async def _proves(self, unproven: Unproven, answered: Answered) -> bool:
+        """Whether a finished file has the bytes of the answer: the first that come, and the last of another."""
+        size = min(PROOF, unproven.size)
+        span = Span(unproven.size - size, unproven.size)
+        first, last = await self._context.parts.ends(unproven.path, size)
+        if (await answered.body.peek(size))[:size] != first:
+            return False
+        ask = _ranges.ask_for(span, answered.seen, 0)
+        try:
+            reply = await self._mirrors.open(ask)
+        except FetchError:
+            return False
+        body = Body(reply)
+        try:
+            answer, _ = self._mirrors.judge(ask, answered.seen, reply)
+            return answer.action == "slice" and answer.body == span and await body.peek(size + 1) == last
+        except FetchError:
+            return False
+        finally:
+            await body.aclose()
 
     async def _put(self, directory: Path, name: str, answered: Answered, chunks: Sequence[Buffer]) -> Result:
         """Keep a body that arrived whole."""

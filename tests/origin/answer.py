@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Literal as OneOf
@@ -109,7 +109,7 @@ class Answer:
         """Become an answer of its own that has nothing to do with the resource."""
         self.status = status
         self.headers = [("Content-Type", kind)]
-        if status != HTTPStatus.NO_CONTENT:
+        if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
             self.headers.append(("Content-Length", str(len(body))))
         self.content, self.start, self.stop = Literal(body), 0, len(body)
 
@@ -130,6 +130,9 @@ class Answer:
     def well(self) -> None:
         """Become what RFC 9110 asks for, with the resource as it is now."""
         size = self.resource.size
+        if _not_modified(self.request.headers, self.resource):
+            self.say(304)
+            return
         self.whole()
         asked = _asked(self.request.range, size) if self.resource.ranges else None
         if asked is None or not _unchanged(self.request.if_range, self.resource):
@@ -174,6 +177,13 @@ def _asked(header: str | None, size: int) -> tuple[int, int] | None:
     if not first:
         return max(size - int(last), 0), size
     return int(first), min(int(last) + 1, size) if last else size
+
+
+def _not_modified(headers: Mapping[str, str], resource: Resource) -> bool:
+    """RFC 9110 section 13.2.2: where there is a tag, the date does not count."""
+    if "if-none-match" in headers:
+        return resource.etag is not None and headers["if-none-match"] == resource.etag
+    return resource.last_modified is not None and headers.get("if-modified-since") == resource.last_modified
 
 
 def _unchanged(if_range: str | None, resource: Resource) -> bool:

@@ -11,7 +11,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fetchq._disk import CompleteBody, Existing, Files, Finished, Identity, Journal, Part, Parts, Sink
+from fetchq._disk import (
+    CompleteBody,
+    Existing,
+    ExistingPolicy,
+    Files,
+    Finished,
+    Identity,
+    Journal,
+    Part,
+    Parts,
+    Sink,
+)
+from fetchq._disk.existing import Same
 from fetchq._disk.journal import load
 from fetchq._errors import ChecksumError
 from fetchq._models import Buffer, Resource
@@ -23,6 +35,8 @@ URL = "http://host.test/a.iso"
 OURS = Identity(URL)
 OTHER = Identity("http://elsewhere.test/other")
 MTIME = 1_000_000_000.0
+# What a server says of a resource without length, date and tag.
+MADE = Resource(URL)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -64,9 +78,18 @@ def no_check(digests: Mapping[str, str]) -> None:
     """Any digest will do."""
 
 
+def policy(
+    parts: Parts, identity: Identity = OURS, *, same: Same = never, seen: Resource | None = MADE, **more: Any
+) -> ExistingPolicy:
+    """What a job of *identity* says about files that are there already."""
+    if_exists = parts._settings.if_exists or "rename"
+    facts: dict[str, Any] = {"named": False, "checksums": (), "owned": lambda path: None, "proven": {}} | more
+    return ExistingPolicy(identity, if_exists, seen=seen, same=same, **facts)
+
+
 async def claimed(parts: Parts, folder: Path, name: str = "a.iso", identity: Identity = OURS) -> Part:
     """Claim *name*, which must give a part."""
-    part = await parts.claim(folder, name, identity, same=never)
+    part = await parts.claim(folder, name, policy(parts, identity))
     assert isinstance(part, Part)
     return part
 
@@ -89,9 +112,8 @@ async def put(
     return await parts.put(
         folder,
         name,
-        identity,
+        policy(parts, identity, same=same),
         CompleteBody([body] if isinstance(body, bytes) else body, ["sha256"], MTIME, check),
-        same=same,
     )
 
 

@@ -15,6 +15,7 @@ from fetchq._models import Span
 from fetchq._settings import IfExists
 
 from .rig import (
+    OTHER,
     claimed,
     disk,
     names,
@@ -122,7 +123,7 @@ def test_wrong_bytes_are_put_aside_and_the_part_starts_over(tmp_path: Path) -> N
             assert names(tmp_path) == {"a.iso.part", "a.iso.part.json", "a.iso.part.bad"}
             assert await part.spoil() == tmp_path / "a.iso.part.bad"
             assert (tmp_path / "a.iso.part.bad").read_bytes() == b"bad"
-            assert names(tmp_path) == {"a.iso.part", "a.iso.part.bad"}
+            assert names(tmp_path) == {"a.iso.part", "a.iso.part.json", "a.iso.part.bad"}
             assert part.spans == ()
             async with opened() as others:
                 with pytest.raises(DiskError, match="is being downloaded"):
@@ -219,19 +220,22 @@ def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("before", "kept"), [(True, {"a.iso"}), (False, {"a.iso", "a.1.iso"})])
-def test_an_identical_file_that_took_the_name_meanwhile_is_enough_if_older_than_the_run(
+def test_an_identical_file_is_enough_if_it_is_older_than_the_run(
     tmp_path: Path, before: bool, kept: set[str]
 ) -> None:
+    (tmp_path / "a.iso").write_bytes(b"abc")
+
     async def work() -> None:
-        async with opened(now=later if before else time.time) as parts:
+        async with opened(now=later if before else lambda: 0.0) as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), [])
             await write(part, 0, [b"abc"])
-            (tmp_path / "a.iso").write_bytes(b"abc")
             await part.finish(size=3, mtime=None, check=no_check)
+            # Which is this job's then, and no other's.
+            await put(parts, tmp_path, b"abc", identity=OTHER)
 
     run(work())
-    assert names(tmp_path) == kept
+    assert names(tmp_path) == kept | {"a.2.iso"}
 
 
 def test_identical_files_of_one_run_are_both_kept(tmp_path: Path) -> None:

@@ -212,9 +212,8 @@ def test_a_disk_that_is_really_full(tiny: Path) -> None:
                 pattern(10_000, offset) for offset in range(0, written, 10_000)
             )
             await part.close()
-            with pytest.raises(DiskFullError, match=r"needs 1\.0 MiB more"):
+            with pytest.raises(DiskFullError, match="no space is left"):
                 await put(parts, tiny, bytes(1 << 20), "b.iso")
-            assert "b.iso.part" not in names(tiny)
 
     run(work())
     assert names(tiny) <= {"a.iso.part", "a.iso.part.json", "a.iso.part.json.tmp"}

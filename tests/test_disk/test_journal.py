@@ -25,8 +25,8 @@ GOOD = Journal(
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     folder = open_directory(FILES, tmp_path, durable=False)
     for journal in (GOOD, Journal("http://h/ü\ud800"[:10], "", None, None, None, (), 0)):
-        save(FILES, "a", folder, journal, durable=False)
-        assert load(FILES, "a.part.json", folder) == journal
+        save(FILES, NAME, folder, journal, durable=False)
+        assert load(FILES, NAME, folder) == journal
     FILES.close(folder)
 
 
@@ -53,7 +53,7 @@ def test_a_journal_cut_short_or_filled_with_zeros_is_none(size: int, zeros: bool
 def facts(**changed: Any) -> bytes:
     """A journal with a right check, in which something is wrong all the same."""
     part = json.loads(_encode(GOOD, NAME))["part"] | changed
-    return json.dumps({"crc32": _checksum(part), "part": part}).encode()
+    return json.dumps({"fetchq_journal": 1, "crc32": _checksum(part), "part": part}).encode()
 
 
 @pytest.mark.parametrize(

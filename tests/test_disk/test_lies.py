@@ -27,7 +27,7 @@ from fetchq._disk.files import Files
 from fetchq._disk.journal import load
 from fetchq._models import Resource, Span
 
-from .rig import Clock, abandon, disk, never, no_check, pattern, write
+from .rig import Clock, abandon, disk, no_check, pattern, policy, write
 
 SIZE = 120
 URLS = ("http://host.test/a.iso", "http://other.test/a.iso")
@@ -75,7 +75,7 @@ class Lies(RuleBasedStateMachine):
     @precondition(lambda self: self.part is None)
     @rule(url=st.sampled_from(URLS))
     def claim(self, url: str) -> None:
-        claiming = self.parts.claim(self.folder, "a.iso", Identity(url), same=never)
+        claiming = self.parts.claim(self.folder, "a.iso", policy(self.parts, Identity(url)))
         part = self.loop.run_until_complete(claiming)
         assert isinstance(part, Part)
         assert part.name not in self.finals

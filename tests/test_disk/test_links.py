@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fetchq._disk import Finished
+from fetchq._disk import Files, Finished, Journal
+from fetchq._disk.journal import save
 from fetchq._errors import DiskError
 
-from .rig import claimed, disk, names, no_check, opened, put, resource, run, write
+from .rig import OURS, claimed, disk, names, no_check, opened, put, resource, run, write
 
 SECRET = b"the user's own file"
 
@@ -51,43 +52,30 @@ async def at_once(folder: Path, policy: str = "rename") -> None:
 both = pytest.mark.parametrize("way", [download, at_once])
 
 
+SIDES = pytest.mark.parametrize("name", ["a.iso.part", "a.iso.part.json", "a.iso.part.json.tmp"])
+
+
 @both
-def test_a_part_that_is_a_symbolic_link_is_refused(
-    folder: Path, victim: Path, way: Callable[..., object]
+@SIDES
+@pytest.mark.parametrize("target", ["victim", "nowhere"])
+def test_nothing_is_written_through_symbolic_links(
+    folder: Path, victim: Path, way: Callable[..., object], name: str, target: str
 ) -> None:
-    (folder / "a.iso.part").symlink_to(victim)
-    with pytest.raises(DiskError, match="symbolic link"):
-        run(way(folder))  # type: ignore[arg-type] # a coroutine
+    (folder / name).symlink_to(victim.with_name(target))
+    run(way(folder))  # type: ignore[arg-type] # a coroutine
     assert victim.read_bytes() == SECRET
+    assert names(victim.parent) == {"folder", "victim"}
+    assert (folder / "a.iso").read_bytes() == b"abc"
+    assert names(folder) == {"a.iso", name}
+    assert (folder / name).is_symlink()
 
 
 @both
-def test_a_part_that_is_a_dangling_link_makes_no_file_elsewhere(
-    folder: Path, tmp_path: Path, way: Callable[..., object]
-) -> None:
-    (folder / "a.iso.part").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DiskError, match="symbolic link"):
-        run(way(folder))  # type: ignore[arg-type] # a coroutine
-    assert names(tmp_path) == {"folder"}
-
-
-@both
-@pytest.mark.parametrize("name", ["a.iso.part.json", "a.iso.part.json.tmp", "a.iso.part"])
+@SIDES
 def test_second_names_of_the_users_files_are_not_written_to(
     folder: Path, victim: Path, way: Callable[..., object], name: str
 ) -> None:
     os.link(victim, folder / name)
-    run(way(folder))  # type: ignore[arg-type] # a coroutine
-    assert victim.read_bytes() == SECRET
-    assert (folder / "a.iso").read_bytes() == b"abc"
-
-
-@both
-@pytest.mark.parametrize("name", ["a.iso.part.json", "a.iso.part.json.tmp"])
-def test_journals_are_not_written_through_symbolic_links(
-    folder: Path, victim: Path, way: Callable[..., object], name: str
-) -> None:
-    (folder / name).symlink_to(victim)
     run(way(folder))  # type: ignore[arg-type] # a coroutine
     assert victim.read_bytes() == SECRET
     assert (folder / "a.iso").read_bytes() == b"abc"
@@ -109,22 +97,33 @@ def test_a_final_name_that_is_a_symbolic_link_counts_as_taken(
 
 
 @both
-@pytest.mark.parametrize("name", ["a.iso.part", "a.iso.part.json"])
-def test_a_fifo_does_not_hang(folder: Path, way: Callable[..., object], name: str) -> None:
-    os.mkfifo(folder / name)
-    if name == "a.iso.part":
-        with pytest.raises(DiskError, match="not a regular file"):
-            run(way(folder))  # type: ignore[arg-type] # a coroutine
-    else:
-        run(way(folder))  # type: ignore[arg-type] # a coroutine
-        assert names(folder) == {"a.iso"}
+@SIDES
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_fifo_or_folder_neither_hangs_nor_stops_a_download(
+    folder: Path, way: Callable[..., object], name: str, make: Callable[[Path], None]
+) -> None:
+    make(folder / name)
+    run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert names(folder) == {"a.iso", name}
+    assert not (folder / name).is_file()
 
 
 @both
-def test_a_part_that_is_a_folder_is_an_error(folder: Path, way: Callable[..., object]) -> None:
-    (folder / "a.iso.part").mkdir()
-    with pytest.raises(DiskError, match="a folder has its name"):
+def test_a_part_of_ours_that_became_another_thing_is_an_error(folder: Path, way: Callable[..., object]) -> None:
+    (folder / "a.iso.part").touch()
+    at = os.open(folder, os.O_RDONLY)
+    save(Files(), "a.iso.part.json", at, Journal.new(OURS), durable=False)
+    os.close(at)
+    (folder / "a.iso.part").unlink()
+    for make, words in ((os.mkfifo, "not a regular file"), (os.mkdir, "a folder has its name")):
+        make(folder / "a.iso.part")
+        with pytest.raises(DiskError, match=words):
+            run(way(folder))  # type: ignore[arg-type] # a coroutine
+        (os.rmdir if make is os.mkdir else os.unlink)(folder / "a.iso.part")
+    (folder / "a.iso.part").symlink_to("elsewhere")
+    with pytest.raises(DiskError, match="symbolic link"):
         run(way(folder))  # type: ignore[arg-type] # a coroutine
+    assert names(folder) == {"a.iso.part", "a.iso.part.json"}
 
 
 def test_bad_bytes_replace_a_link_and_not_its_target(folder: Path, victim: Path) -> None:

@@ -14,7 +14,7 @@ from fetchq._disk import Finished
 from fetchq._errors import LockedError
 from fetchq._models import Span
 
-from .rig import OURS, claimed, disk, names, never, no_check, opened, put, resource, run, write
+from .rig import claimed, disk, names, never, no_check, opened, policy, put, resource, run, write
 
 # Claims a.iso, writes ten bytes, notes them, says so, and holds on until it is told to end.
 CHILD = """
@@ -98,13 +98,14 @@ def test_what_the_first_has_finished_is_not_fetched_by_the_second(tmp_path: Path
     async def work(process: subprocess.Popen[str]) -> None:
         async with opened(disk("skip")) as parts:
             with pytest.raises(LockedError):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy(parts, same=never))
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write("finish\n")
             process.stdin.flush()
             assert process.stdout.readline() == "finished\n"
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: found.st_size == 20)
+            found = await parts.claim(tmp_path, "a.iso", policy(parts, seen=resource(20)))
+            # The record on the file, of the first one's making, says so.
             assert getattr(found, "reason", "") == "already complete"
 
     with child(tmp_path) as process:

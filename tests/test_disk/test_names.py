@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fetchq._disk import Existing, Files, Finished, Identity, Part
+from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Unproven
+from fetchq._disk.journal import save
 from fetchq._errors import DiskError, DiskFullError, ExistsError, LockedError
 from fetchq._models import Span
 from fetchq._settings import IfExists
@@ -30,6 +31,7 @@ from .rig import (
     run,
     write,
 )
+from .rig import policy as policy_of
 
 
 def test_two_jobs_of_one_run_get_two_names(tmp_path: Path) -> None:
@@ -73,14 +75,47 @@ def test_the_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", ["rename", "skip", "overwrite", "error"])
-def test_a_finished_file_that_is_this_download_is_left_alone(tmp_path: Path, policy: IfExists) -> None:
+def test_a_file_of_the_right_size_and_date_is_compared_before_it_is_believed(
+    tmp_path: Path, policy: IfExists
+) -> None:
+    path = tmp_path / "a.iso"
+    path.write_bytes(b"done")
+
+    async def work() -> None:
+        async with opened(disk(policy)) as parts:
+            asked = policy_of(parts, same=lambda found: found.st_size == 4)
+            assert await parts.claim(tmp_path, "a.iso", asked) == Unproven(path, 4)
+            for said in (asked._replace(owned=lambda path: True), asked._replace(proven={path: True})):
+                assert await parts.claim(tmp_path, "a.iso", said) == Existing(path, "already complete", 4)
+            assert names(tmp_path) == {"a.iso"}
+
+    run(work())
+
+
+@pytest.mark.parametrize(("policy", "named"), [("rename", False), ("skip", False), ("overwrite", False)])
+def test_the_file_of_another_job_is_never_this_download_nor_overwritten(
+    tmp_path: Path, policy: IfExists, named: bool
+) -> None:
     (tmp_path / "a.iso").write_bytes(b"done")
 
     async def work() -> None:
         async with opened(disk(policy)) as parts:
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: found.st_size == 4)
-            assert found == Existing(tmp_path / "a.iso", "already complete", 4)
-        assert names(tmp_path) == {"a.iso"}
+            asked = policy_of(parts, same=lambda found: True, owned=lambda path: False, named=named)
+            part = await parts.claim(tmp_path, "a.iso", asked)
+            assert isinstance(part, Part)
+            assert part.name == "a.1.iso"
+
+    run(work())
+
+
+@pytest.mark.parametrize("policy", ["skip", "overwrite", "error"])
+def test_a_target_that_the_user_gave_to_two_jobs(tmp_path: Path, policy: IfExists) -> None:
+    (tmp_path / "a.iso").write_bytes(b"done")
+
+    async def work() -> None:
+        async with opened(disk(policy)) as parts:
+            with pytest.raises(ExistsError, match=r"a\.iso is the target of two jobs"):
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, owned=lambda path: False, named=True))
 
     run(work())
 
@@ -92,13 +127,13 @@ def test_a_taken_name_by_policy(tmp_path: Path) -> None:
         async with opened(disk("rename")) as parts:
             assert (await claimed(parts, tmp_path)).name == "a.1.iso"
         async with opened(disk("skip")) as parts:
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
             assert found == Existing(tmp_path / "a.iso", "exists", 10)
         async with opened(disk("overwrite")) as parts:
             assert (await claimed(parts, tmp_path)).name == "a.iso"
         async with opened(disk("error")) as parts:
             with pytest.raises(ExistsError, match=r"a\.iso exists"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
         assert names(tmp_path) == {"a.iso"}
 
     run(work())
@@ -112,7 +147,7 @@ def test_a_folder_has_the_name(tmp_path: Path, policy: IfExists) -> None:
     async def work() -> None:
         async with opened(disk(policy)) as parts:
             with pytest.raises(DiskError, match=r"a\.iso is a folder"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
 
     run(work())
 
@@ -134,7 +169,7 @@ def test_overwriting_is_for_files_only(tmp_path: Path) -> None:
     async def work() -> None:
         async with opened(disk("overwrite")) as parts:
             with pytest.raises(DiskError, match="not a regular file"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
 
     run(work())
 
@@ -204,10 +239,13 @@ def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
         (tmp_path / "a.iso").write_bytes(b"y" * 1000)
         async with opened(disk(policy)) as parts:
             assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=never)
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
             assert isinstance(found, Existing) == (policy == "skip")
             assert getattr(found, "reason", "") != "already complete"
-            assert names(tmp_path) & {"a.iso", "a.iso.part.json"} == {"a.iso"}
+            if isinstance(found, Part):
+                assert found.spans == ()
+                await found.close()
+        assert names(tmp_path) == {"a.iso"}
 
     run(work())
 
@@ -218,8 +256,8 @@ def test_a_journal_of_another_download_is_left_to_it(tmp_path: Path) -> None:
         (tmp_path / "a.iso.part").unlink()
         (tmp_path / "a.iso").write_bytes(b"y" * 1000)
         async with opened() as parts:
-            found = await parts.claim(tmp_path, "a.iso", OURS, same=lambda found: True)
-            assert isinstance(found, Existing)
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=lambda found: True))
+            assert isinstance(found, Unproven)
 
     run(work())
     assert names(tmp_path) == {"a.iso", "a.iso.part.json"}
@@ -268,31 +306,52 @@ def test_a_signed_url_finds_its_part_again_by_a_strong_etag_only(tmp_path: Path)
     run(work())
 
 
-def test_a_part_without_a_journal_is_trusted_in_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a.iso.part").write_bytes(b"who knows")
+@pytest.mark.parametrize("theirs", [{"a.iso.part"}, {"a.iso.part.json"}, {"a.iso.part", "a.iso.part.json"}])
+def test_a_side_file_that_no_journal_of_ours_names_is_left_to_its_program(
+    tmp_path: Path, theirs: set[str]
+) -> None:
+    """Firefox, yt-dlp and gallery-dl call an unfinished file NAME.part, too."""
+    for name in theirs:
+        (tmp_path / name).write_bytes(b"{}")
 
     async def work() -> None:
         async with opened() as parts:
             part = await claimed(parts, tmp_path)
-            assert (part.name, part.spans, part.journal) == ("a.iso", (), None)
-            await part.begin(resource(3), [])
+            assert (part.name, part.path.name, part.spans) == ("a.iso", "a.iso.part.1", ())
+            await part.begin(resource(6), [])
             await write(part, 0, [b"abc"])
-            await part.finish(size=3, mtime=None, check=no_check)
+            await part.close()
+        assert names(tmp_path) == theirs | {"a.iso.part.1", "a.iso.part.1.json"}
+        async with opened() as parts:
+            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            part = await claimed(parts, tmp_path)
+            assert part.spans == (Span(0, 3),)
+            await part.begin(resource(6), [])
+            await write(part, 3, [b"def"])
+            await part.finish(size=6, mtime=None, check=no_check)
+            await put(parts, tmp_path, b"abc", identity=OTHER)
 
     run(work())
-    assert (tmp_path / "a.iso").read_bytes() == b"abc"
-    assert names(tmp_path) == {"a.iso"}
+    assert names(tmp_path) == theirs | {"a.iso", "a.1.iso"}
+    assert (tmp_path / "a.iso").read_bytes() == b"abcdef"
+    assert {(tmp_path / name).read_bytes() for name in theirs} == {b"{}"}
 
 
-def test_a_claim_that_comes_to_nothing_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a.iso.part").write_bytes(b"who knows")
+def test_a_journal_whose_process_died_before_it_made_the_part_is_no_obstacle(tmp_path: Path) -> None:
+    dead = Journal.new(OTHER)._replace(pid=2**22 + 1)
 
     async def work() -> None:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        save(Files(), "a.iso.part.json", folder, dead, durable=False)
+        os.close(folder)
         async with opened() as parts:
-            await (await claimed(parts, tmp_path)).close()
+            part = await claimed(parts, tmp_path)
+            assert part.path.name == "a.iso.part"
+            found = journal(tmp_path)
+            assert found is not None
+            assert found.key == OURS.key
 
     run(work())
-    assert (tmp_path / "a.iso.part").read_bytes() == b"who knows"
 
 
 class Roomy(Files):
@@ -309,11 +368,13 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path
     async def work() -> None:
         async with opened(disk(min_free=1 << 20), files=Roomy(10 << 20)) as parts:
             with pytest.raises(DiskFullError, match=r"needs 9\.5 MiB .* 10\.0 MiB free, of which 1\.0 MiB"):
-                await parts.claim(tmp_path, "a.iso", OURS, same=never, length=19 << 19)
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never), length=19 << 19)
             with pytest.raises(DiskFullError):
                 await put(parts, tmp_path, bytes(19 << 19))
             assert names(tmp_path) == set()
-            assert isinstance(await parts.claim(tmp_path, "a.iso", OURS, same=never, length=9 << 20), Part)
+            assert isinstance(
+                await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never), length=9 << 20), Part
+            )
 
     run(work())
 
@@ -322,7 +383,7 @@ def test_what_is_there_already_needs_no_room(tmp_path: Path) -> None:
     async def work() -> None:
         await leave_part(tmp_path, OURS, pattern(64 << 10))
         async with opened(files=Roomy(36 << 10)) as parts:
-            part = await parts.claim(tmp_path, "a.iso", OURS, same=never, length=100 << 10)
+            part = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never), length=100 << 10)
             assert isinstance(part, Part)
             with pytest.raises(DiskFullError):
                 await part.begin(resource(101 << 10), [])
@@ -353,7 +414,7 @@ def test_the_second_of_two_in_one_process_hears_of_the_first(tmp_path: Path) -> 
             await part.begin(resource(3), [])
             await write(part, 0, [b"abc"])
             part._save()
-            with pytest.raises(LockedError, match=f"process {os.getpid()}") as caught:
+            with pytest.raises(LockedError, match="is being downloaded by this process;") as caught:
                 await claimed(yours, tmp_path)
             assert caught.value.pid == os.getpid()
             with pytest.raises(LockedError):

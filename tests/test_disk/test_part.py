@@ -20,6 +20,7 @@ from fetchq._models import Buffer, Span
 
 from .rig import (
     MTIME,
+    OURS,
     Clock,
     claimed,
     disk,
@@ -228,7 +229,9 @@ def test_starting_over_leaves_nothing_to_trust_at_any_moment(tmp_path: Path) -> 
             assert held(part) == [Span(0, 60)]
             await part.reset()
             assert held(part) == []
-            assert journal(tmp_path) is None
+            emptied = journal(tmp_path)
+            assert emptied is not None
+            assert (emptied.key, emptied.spans, emptied.etag) == (OURS.key, (), None)
             assert part.path.read_bytes() == b""
             with pytest.raises(ValueError, match="begin"):
                 await write(part, 0, [b"new"])

@@ -103,6 +103,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         settings=settings,
         budget=Budget(8, 8),
         bucket=None,
+        owned=lambda path, job: None,
         observe=lambda event: None,
         warnings=Warnings(lambda event: None),
         stdout=None,
@@ -125,7 +126,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
     ("breaks", "connections", "asked"),
     [
         ([], 1, [""]),
-        ([1_000_000], 1, ["", "bytes=1000000-"]),
+        ([1_000_000], 1, ["", f"bytes={1_000_000 - 16 * 1024}-"]),
         ([], 3, ["", "bytes=1333334-2666666", "bytes=2666667-"]),
     ],
     ids=["in one stream", "broken off", "in segments"],
