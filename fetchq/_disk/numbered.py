@@ -78,7 +78,7 @@ class NumberedNames:
         return self._heads.get((size, policy.head[:HEAD]), []) if size else names
 
     def free(self) -> Iterator[str]:
-        """Yield the names that no file has, as far as is known; among them are those that other jobs reserved."""
+        """Yield the names that no file has, as far as is known; other jobs may have reserved some of them."""
         for number in range(self._next, MAX_NUMBER):
             if number not in self._taken:
                 yield candidate(self._wanted, number)
