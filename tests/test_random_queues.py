@@ -47,13 +47,19 @@ class Plan:
 
     items: tuple[Item, ...]
     tags: str
-    store: bool
+    options: tuple[str, ...]
     interrupts: tuple[tuple[signal.Signals, int], ...]
+
+    @property
+    def forgets_and_overwrites(self) -> bool:
+        return len(self.options) == 3
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    names = draw(st.lists(st.sampled_from(["x.sum", "data.bin", "index"]), min_size=1, max_size=3, unique=True))
+    names = draw(
+        st.lists(st.sampled_from(["x.sum", "X.sum", "data.bin", "index"]), min_size=1, max_size=3, unique=True)
+    )
     sizes = draw(st.lists(st.sampled_from([65, 3000, 200_000]), min_size=1, max_size=2, unique=True))
     items = st.builds(
         Item,
@@ -61,11 +67,13 @@ def plans(draw: st.DrawFn) -> Plan:
         st.sampled_from(sizes),
         st.lists(st.sampled_from(sorted(STEPS)), max_size=2).map(tuple),
     )
+    # With a store and records on the files, with one of them, and with neither.
+    options = st.sets(st.sampled_from(["--no-store", "--no-xattr", "--if-exists=overwrite"])).map(tuple)
     moments = st.tuples(st.sampled_from([signal.SIGKILL, signal.SIGINT]), st.integers(1, 12))
     return Plan(
         draw(st.lists(items, min_size=4, max_size=14).map(tuple)),
         draw(st.sampled_from(["none", "equal", "own"])),
-        draw(st.booleans()),
+        draw(options),
         draw(st.lists(moments, max_size=3).map(tuple)),
     )
 
@@ -85,9 +93,7 @@ def offered(origin: Origin, plan: Plan) -> dict[str, bytes]:
 
 def command(folder: Path, plan: Plan) -> list[str]:
     options = ["--retries", "1", "--backoff", "0", "--progress", "json", "-j", "4", "-d", str(folder / "out")]
-    if not plan.store:
-        options.append("--no-store")
-    return [sys.executable, "-m", "fetchq", "-i", str(folder / "list"), *options]
+    return [sys.executable, "-m", "fetchq", "-i", str(folder / "list"), *options, *plan.options]
 
 
 def interrupted(words: list[str], folder: Path, origin: Origin, stop: signal.Signals, after: int) -> None:
@@ -138,4 +144,6 @@ def test_the_bytes_of_every_url_end_under_the_name_that_is_reported(plan: Plan) 
         )
         assert len({*told.values()}) == len(files)
         left = {path.name for path in (folder / "out").iterdir() if not path.name.startswith(".fetchq.db")}
-        assert left == {path.name for path in told.values()}
+        spare = left - {path.name for path in told.values()}
+        # With nothing on record, a file of an earlier run is like the user's: overwriting looks no further.
+        assert not spare or plan.forgets_and_overwrites

@@ -9,7 +9,7 @@ from .._digests import Hasher
 from .._errors import ChecksumError
 from .._models import Buffer
 from .context import DiskContext
-from .existing import Existing
+from .existing import HEAD, Existing
 from .files import Files, write_all
 from .journal import Journal
 from .lock import LockedPart
@@ -38,6 +38,16 @@ class CompleteBody(NamedTuple):
     def size(self) -> int:
         """Bytes in all."""
         return sum(map(len, self.chunks))
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes."""
+        head = b""
+        for chunk in self.chunks:
+            head += memoryview(chunk)[: HEAD - len(head)]
+            if len(head) == HEAD:
+                break
+        return head
 
     def holds(self, files: Files, fd: int) -> bool:
         """Whether the file open as *fd* has these bytes."""

@@ -20,7 +20,17 @@ from .hashing import has_digests
 from .journal import Identity
 from .lock import begun_side
 
-__all__ = ["TAKEN", "Existing", "ExistingFile", "ExistingPolicy", "Same", "Unproven", "two_jobs"]
+__all__ = [
+    "HEAD",
+    "TAKEN",
+    "BusyNameError",
+    "Existing",
+    "ExistingFile",
+    "ExistingPolicy",
+    "Same",
+    "Unproven",
+    "two_jobs",
+]
 
 Same: TypeAlias = Callable[[os.stat_result], bool]
 # Whose a file is on record: this download's, another job's of the run or the store, another download's.
@@ -29,6 +39,8 @@ Owner: TypeAlias = Literal["this", "job", "other"]
 # Reason of an Existing file that is kept because it has the name, whatever it holds.
 TAKEN = "exists"
 COMPLETE = "already complete"
+# Files of one size are told apart by so many of their first bytes, before they are compared.
+HEAD = 1024
 
 
 class Existing(NamedTuple):
@@ -49,6 +61,10 @@ class Unproven(NamedTuple):
     size: int
 
 
+class BusyNameError(Exception):
+    """Another job is looking at the name, which may take it a while."""
+
+
 class ExistingPolicy(NamedTuple):
     """Which part a download may go on with, and which finished file makes it needless.
 
@@ -61,6 +77,8 @@ class ExistingPolicy(NamedTuple):
     :param owned: whether the store has a path as this job's (True), another's (False) or not at all (None).
     :param proven: whether the bytes of an :class:`Unproven` path were found to be the server's.
     :param holds: compares the open file with a body that is at hand, instead of that.
+    :param head: first bytes of the server's answer, where they are at hand.
+    :param waits: for a name that another job is looking at, instead of raising :class:`BusyNameError`.
     """
 
     identity: Identity
@@ -72,6 +90,8 @@ class ExistingPolicy(NamedTuple):
     owned: Callable[[Path], bool | None]
     proven: Mapping[Path, bool]
     holds: Callable[[int], bool] | None = None
+    head: bytes | None = None
+    waits: bool = True
 
 
 @dataclass(slots=True)

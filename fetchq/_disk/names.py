@@ -17,11 +17,13 @@ from .._naming import candidate, printable
 from .._settings import Disk
 from . import record
 from .entry import Entry
-from .existing import TAKEN, Existing, ExistingFile, ExistingPolicy, Unproven, two_jobs
+from .existing import TAKEN, BusyNameError, Existing, ExistingFile, ExistingPolicy, Unproven, two_jobs
 from .files import Files
 from .folders import Folders
 from .journal import Journal
 from .lock import LockedPart, OpenedPart, begun_side, locked_error, open_part
+from .numbered import NumberedNames
+from .record import FileRecord
 
 __all__ = ["NameRegistry"]
 
@@ -30,9 +32,6 @@ Key: TypeAlias = tuple[int, int, str]
 
 # Rounds for one name: each means that another process finished, or gave up, between two of our calls.
 MAX_ROUNDS = 16
-
-# Numbers that are looked at once for each name.
-MAX_NUMBER = 1_000_000
 
 # Names used by this run that are remembered, about 3 MB: jobs of one name stand near each other in a queue.
 MOST_USED = 20_000
@@ -45,13 +44,15 @@ class NameRegistry:
         self._settings = settings
         self._files = files
         self._folders = folders
-        # Names that jobs of this run have used, and those in use, with the keys of their downloads.
+        # Names that jobs of this run have used, with the keys of their downloads, and those in use. Of these,
+        # some are only being looked at.
         self._used: OrderedDict[Key, str] = OrderedDict()
-        self._reserved: dict[Key, str] = {}
+        self._reserved: set[Key] = set()
+        self._looked_at: set[Key] = set()
         # The first spelling of each name, for folders that do not tell upper from lower case.
         self._spellings: OrderedDict[Key, str] = OrderedDict()
-        self._numbered: OrderedDict[Key, _Numbered] = OrderedDict()
-        self._lock = threading.Lock()
+        self._numbered: OrderedDict[Key, NumberedNames] = OrderedDict()
+        self._lock = threading.Condition()
 
     def claim(
         self, directory: Path, wanted: str, policy: ExistingPolicy, *, unnamed: bool = False
@@ -85,14 +86,26 @@ class NameRegistry:
                 f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
             )
 
-    def use(self, directory: Path, name: str, owner: str) -> None:
-        """Note that a download, by its key *owner*, has the file *name*: no other job gets that."""
+    def recorded(self, directory: Path, name: str, owner: str) -> tuple[Existing, FileRecord] | None:
+        """Return the finished file of a download under *name* or a candidate, with the record on it.
+
+        No other job of the run gets its name.
+
+        :param owner: the download's key.
+        """
         dir_fd = self._folders.open(directory)
         try:
-            entry = Entry(self._files, directory, dir_fd, name)
-            self._note(self._key(entry, self._files.fstat(dir_fd)), owner)
+            wanted = Entry(self._files, directory, dir_fd, name)
+            folder = self._files.fstat(dir_fd)
+            for named in (name, *self._numbers(wanted, folder).owned(owner)):
+                entry = wanted.renamed(named)
+                found, noted = entry.stat(), record.read(entry)
+                if found is not None and noted is not None and noted.key == owner and noted.is_unchanged(found):
+                    self._note(self._key(entry, folder), owner)
+                    return Existing(entry.path, "not modified on the server", found.st_size), noted
         finally:
             self._files.close(dir_fd)
+        return None
 
     def _search(self, wanted: Entry, policy: ExistingPolicy, unnamed: bool) -> LockedPart | Existing | Unproven:
         folder = self._files.fstat(wanted.dir_fd)
@@ -100,25 +113,30 @@ class NameRegistry:
         for name in self._candidates(wanted, folder, policy):
             entry = wanted.renamed(name)
             key = self._key(entry, folder)
-            if self._reserve(key, policy):
-                found = self._try(entry, key, wanted.name, policy, passed, unnamed)
-                if found is not None:
-                    return found
+            if not self._reserve(key, policy):
+                continue
+            found = self._try(entry, key, wanted, policy, passed, unnamed)
+            if found is not None:
+                return found
+            if name != wanted.name:
+                self._numbers(wanted, folder).take(name)
         raise ExistsError(f"{wanted.shown}: every name like it is taken; choose another.")
 
     def _try(
-        self, entry: Entry, key: Key, wanted: str, policy: ExistingPolicy, passed: list[str], unnamed: bool
+        self, entry: Entry, key: Key, wanted: Entry, policy: ExistingPolicy, passed: list[str], unnamed: bool
     ) -> LockedPart | Existing | Unproven | None:
         """Lock the part of one reserved name; None when the next candidate is to be tried."""
-        owner = policy.identity.key
-        release = partial(self._release, entry, key, owner)
+        release = partial(self._release, wanted, entry.name, key, policy.identity.key)
         found: LockedPart | Existing | Unproven | None = None
         try:
-            tried = _Candidate(self._settings, entry, wanted, policy, self._used.get(key), passed, release)
+            used_by = self._used.get(key)
+            tried = _Candidate(self._settings, entry, wanted.name, policy, used_by, passed, release)
             found = tried.claim_unnamed() if unnamed else None
             found = found or tried.claim()
         finally:
-            if not isinstance(found, LockedPart):
+            if isinstance(found, LockedPart):
+                self._hold(key)
+            else:
                 mine = isinstance(found, Existing) and found.reason != TAKEN
                 release(entry.name if mine else None)
         return found
@@ -128,16 +146,15 @@ class NameRegistry:
         yield candidate(wanted.name, 0)
         numbered = self._numbers(wanted, folder)
         yield from numbered.known(wanted, policy)
-        while True:
-            yield candidate(wanted.name, numbered.take())
+        yield from numbered.free()
 
-    def _numbers(self, wanted: Entry, folder: os.stat_result) -> _Numbered:
+    def _numbers(self, wanted: Entry, folder: os.stat_result) -> NumberedNames:
         """Look the folder's numbered names up once: a queue may hold thousands of jobs of one name."""
         key = (folder.st_dev, folder.st_ino, wanted.name)
         with self._lock:
             numbered = self._numbered.get(key)
             if numbered is None:
-                numbered = self._numbered[key] = _Numbered(wanted)
+                numbered = self._numbered[key] = NumberedNames(wanted)
                 if len(self._numbered) > MOST_USED:
                     self._numbered.popitem(last=False)
             return numbered
@@ -154,71 +171,44 @@ class NameRegistry:
         return folder.st_dev, folder.st_ino, first
 
     def _reserve(self, key: Key, policy: ExistingPolicy) -> bool:
+        """Reserve a name; return False where another job uses it."""
         with self._lock:
+            # Another job looks whether it is its own file; what this one looks for may be the same file.
+            while key in self._looked_at:
+                if not policy.waits:
+                    raise BusyNameError
+                self._lock.wait()
             if key not in self._reserved:
-                self._reserved[key] = policy.identity.key
+                self._reserved.add(key)
+                self._looked_at.add(key)
                 return True
         if policy.named and policy.if_exists != "rename":
             raise two_jobs(key[2])
         return False
 
-    def _release(self, entry: Entry, key: Key, owner: str, got: str | None) -> None:
-        """Free a reserved name; *got* is the name of the file that the download has now."""
+    def _hold(self, key: Key) -> None:
+        """Keep a name reserved that has been looked at."""
         with self._lock:
-            self._reserved.pop(key, None)
+            self._looked_at.discard(key)
+            self._lock.notify_all()
+
+    def _release(self, wanted: Entry, name: str, key: Key, owner: str, got: str | None) -> None:
+        """Free a reserved name; *got* is the name of the file that the download has now."""
         if got is not None:
-            named = entry.renamed(got)
-            self._note(key if got == entry.name else self._key(named, self._files.fstat(entry.dir_fd)), owner)
+            folder = self._files.fstat(wanted.dir_fd)
+            self._note(key if got == name else self._key(wanted.renamed(got), folder), owner)
+            if got != wanted.name:
+                self._numbers(wanted, folder).take(got)
+        with self._lock:
+            self._reserved.discard(key)
+            self._looked_at.discard(key)
+            self._lock.notify_all()
 
     def _note(self, key: Key, owner: str) -> None:
         with self._lock:
             self._used[key] = owner
             if len(self._used) > MOST_USED:
                 self._used.popitem(last=False)
-
-
-class _Numbered:
-    """The numbered candidates of one wanted name that were in its folder when it was first looked at.
-
-    The same list of jobs finds its files under the same names again, each in constant time.
-    """
-
-    def __init__(self, wanted: Entry) -> None:
-        self._next = 1
-        self._taken: set[int] = set()
-        self._owned: dict[str, list[str]] = {}
-        self._unowned: list[str] = []
-        self._lock = threading.Lock()
-        for number in range(1, MAX_NUMBER):
-            entry = wanted.renamed(candidate(wanted.name, number))
-            found, journal = entry.stat(), entry.journal()
-            if found is None and journal is None:
-                break
-            self._taken.add(number)
-            noted = None if found is None else record.read(entry)
-            owner: str | None = None if journal is None else journal.key
-            if noted is not None and found is not None and noted.is_unchanged(found):
-                owner = noted.key
-            if owner is None:
-                self._unowned.append(entry.name)
-            else:
-                self._owned.setdefault(owner, []).append(entry.name)
-
-    def known(self, wanted: Entry, policy: ExistingPolicy) -> Iterator[str]:
-        """Yield the names whose file, or part, is or may be the download's."""
-        yield from self._owned.get(policy.identity.key, ())
-        for name in self._unowned:
-            found = wanted.renamed(name).stat()
-            if found is not None and (policy.checksums or policy.same(found) or policy.seen is None):
-                yield name
-
-    def take(self) -> int:
-        """Return the next number that was free."""
-        with self._lock:
-            while self._next in self._taken:
-                self._next += 1
-            self._next += 1
-            return self._next - 1
 
 
 @dataclass(slots=True)
@@ -238,11 +228,8 @@ class _Candidate:
     release: Callable[[str | None], None]
 
     def claim_unnamed(self) -> LockedPart | None:
-        """Open a file without a name; None where a part has been begun, or a file is to be overwritten."""
-        # link(2) cannot overwrite: for that the file needs a name that it can be moved from.
-        if self._overwrites and self.entry.stat() is not None:
-            return None
-        if self.entry.part.stat() is not None:
+        """Open a file without a name; None where a part has been begun, or a file has the name."""
+        if self.entry.stat() is not None or self.entry.part.stat() is not None:
             return None
         fd = self.entry.files.open_unnamed(self.entry.dir_fd)
         return self._locked(self.entry, fd, 0, None, unnamed=True)
@@ -254,11 +241,10 @@ class _Candidate:
             judged = None if found is None else self._judge(found)
             if judged is not None:
                 return None if judged == "next" else judged
-            opened = open_part(
-                self.entry, self.policy.identity, take_over=self._overwrites, durable=self.settings.fsync
-            )
+            insists = self._overwrites and self.policy.named
+            opened = open_part(self.entry, self.policy.identity, take_over=insists, durable=self.settings.fsync)
             if opened == "taken":
-                if self._overwrites and self.policy.named:
+                if insists:
                     raise locked_error(self.entry)
                 return None
             part = None if opened is None else self._part(opened, found)

@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,11 +19,9 @@ from .._digests import Checksum
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
-from . import record
 from .complete import CompleteBody
 from .context import DiskContext
-from .entry import Entry
-from .existing import Existing, ExistingPolicy, Unproven
+from .existing import BusyNameError, Existing, ExistingPolicy, Unproven
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
 from .hashing import has_digests
@@ -138,28 +137,12 @@ class Parts:
 
         A file that was changed since it was finished does not count. No other job of the run gets its name.
         """
-        if not self._exists(directory / name):
+        if not any(self._exists(directory / file) for file in islice(candidates(name), 2)):
             return None
         try:
-            return await self._threads.run(self._recorded, directory, name, identity)
+            return await self._threads.run(self._names.recorded, directory, name, identity.key)
         except OSError:
             return None  # the download itself meets the same error, and reports it
-
-    def _recorded(self, directory: Path, name: str, identity: Identity) -> tuple[Existing, FileRecord] | None:
-        dir_fd = self._folders.open(directory)
-        try:
-            for candidate in islice(candidates(name), MAX_PEEKS):
-                entry = Entry(self._files, directory, dir_fd, candidate)
-                found = entry.stat()
-                if found is None:
-                    return None
-                noted = record.read(entry)
-                if noted is not None and noted.key == identity.key and noted.is_unchanged(found):
-                    self._names.use(directory, candidate, identity.key)
-                    return Existing(entry.path, "not modified on the server", found.st_size), noted
-        finally:
-            self._files.close(dir_fd)
-        return None
 
     def _exists(self, path: Path) -> bool:
         try:
@@ -207,12 +190,15 @@ class Parts:
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        policy = policy._replace(holds=partial(body.holds, self._files))
+        policy = policy._replace(holds=partial(body.holds, self._files), head=body.head)
         aside()
         short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
-        run = self._threads.run_short if short else self._threads.run
         try:
-            return await run(self._put, body, directory, name, policy)
+            if short:
+                with suppress(BusyNameError):
+                    brief = policy._replace(waits=False)
+                    return await self._threads.run_short(self._put, body, directory, name, brief)
+            return await self._threads.run(self._put, body, directory, name, policy)
         except OSError as error:
             raise translate(error, directory / name) from error
 

@@ -119,16 +119,18 @@ class Target:
         name: str,
         seen: Resource | None,
         proven: Mapping[Path, bool] = MappingProxyType({}),
+        head: bytes | None = None,
     ) -> State | Existing | Unproven:
         """Lock the part of *name*, with what an earlier run has left in it.
 
         :param proven: whether the bytes of files that were :class:`Unproven` are the server's.
+        :param head: first bytes of the server's answer, where they are at hand.
         :raises DiskError: full, refused, or locked by another process.
         """
         part = await self._parts.claim(
             directory,
             name,
-            self._policy(seen, proven),
+            self._policy(seen, proven, head),
             length=seen.length if seen is not None and not seen.encoding else None,
         )
         if isinstance(part, Existing | Unproven):
@@ -139,7 +141,9 @@ class Target:
             return Empty(part)
         return Begun(part, Resource(journal.url, journal.length, journal.etag, journal.last_modified))
 
-    def _policy(self, seen: Resource | None, proven: Mapping[Path, bool]) -> ExistingPolicy:
+    def _policy(
+        self, seen: Resource | None, proven: Mapping[Path, bool], head: bytes | None = None
+    ) -> ExistingPolicy:
         return ExistingPolicy(
             self._identity,
             checks.if_exists(self._job, self._settings.if_exists),
@@ -149,6 +153,7 @@ class Target:
             checksums=self.checksums(seen),
             owned=lambda path: self._owned(path, self._job),
             proven=proven,
+            head=head,
         )
 
     async def put(

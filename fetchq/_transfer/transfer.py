@@ -221,8 +221,10 @@ class Transfer:
             if chunks is not None:
                 return await self._put(directory, name, answered, chunks)
         proven: dict[Path, bool] = {}
-        while isinstance(found := await self._target.claim(directory, name, seen, proven), Unproven):
+        head = None
+        while isinstance(found := await self._target.claim(directory, name, seen, proven, head), Unproven):
             proven[found.path] = await self._proves(found, answered)
+            head = await answered.body.peek(min(PROOF, found.size))
         if isinstance(found, Existing):
             return self._kept(found)
         self._take_over(found)

@@ -275,15 +275,19 @@ def test_a_part_of_another_download_is_left_to_it(tmp_path: Path) -> None:
     run(work())
 
 
-def test_overwriting_takes_over_a_part_of_another_download_once_it_begins(tmp_path: Path) -> None:
+def test_only_for_a_target_of_the_users_own_is_anothers_part_taken_over_once_it_begins(tmp_path: Path) -> None:
     async def work() -> None:
         await leave_part(tmp_path, OTHER, b"theirs")
         async with opened(disk("overwrite")) as parts:
-            part = await claimed(parts, tmp_path)
+            assert (await claimed(parts, tmp_path)).name == "a.1.iso"
+            named = policy_of(parts, named=True)
+            part = await parts.claim(tmp_path, "a.iso", named)
+            assert isinstance(part, Part)
             assert (part.name, part.spans, part.journal) == ("a.iso", (), None)
             await part.close()
             assert (tmp_path / "a.iso.part").read_bytes() == b"theirs"
-            part = await claimed(parts, tmp_path)
+            part = await parts.claim(tmp_path, "a.iso", named)
+            assert isinstance(part, Part)
             await part.begin(resource(3), [])
             assert (tmp_path / "a.iso.part").read_bytes() == b""
             written = journal(tmp_path)
