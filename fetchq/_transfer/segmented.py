@@ -8,11 +8,11 @@ from typing import Any
 
 from .._errors import ChangedError, DiskError, FetchError, IntegrityError, NetworkError, ProtocolError
 from .._models import Span
-from .._ranges import ask_for, same_resource
+from .._ranges import ask_for, changed
 from .body import Body
 from .context import RunContext
 from .counters import Counters
-from .mirrors import Mirrors
+from .mirrors import Mirrors, judge
 from .pump import Pump
 from .segments import Segment, SegmentQueue
 from .states import Begun
@@ -150,8 +150,8 @@ class SegmentedDownload:
         reply = await self._mirrors.open(ask)
         body = Body(reply)
         try:
-            answer, seen = self._mirrors.judge(ask, known, reply)
-            if same_resource(known, seen) is False:
+            answer, seen = judge(ask, known, reply, self._context)
+            if changed(known, seen):
                 raise ChangedError(f"{host} has another version of the file now: starting over.")
             if answer.body is None or answer.body.start != segment.position:
                 raise ProtocolError(f"{host} does not serve a second range: {answer.reason}.")
@@ -179,6 +179,9 @@ class SegmentedDownload:
         error = None if task.cancelled() else task.exception()
         if error is None:
             return
+        if isinstance(error, ChangedError):
+            # Perhaps each server behind the host has its own: the next attempt asks one of them only.
+            self._budget.leave_whole(self.host)
         if isinstance(error, (ChangedError, DiskError, IntegrityError)) or not isinstance(error, FetchError):
             raise error
         self._quiet_until = self._context.clock() + QUIET_SECONDS

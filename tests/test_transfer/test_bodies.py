@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import count
@@ -17,6 +18,7 @@ import pytest
 
 import fetchq
 from fetchq._http import Response
+from fetchq._transfer.decoder import LEAST_BOMB, PIECE, Decoder
 
 from ..conftest import run
 from ..origin import Behaviour, Origin, Resource, drop, early_start, generated, gzip_anyway, throttle
@@ -89,6 +91,20 @@ def test_a_body_is_stored_once(tmp_path: Path, size: int, coding: str, framing: 
 
     assert (tmp_path / "f.bin").read_bytes() == data
     assert (result.size, result.sha256) == (size, hashlib.sha256(data).hexdigest())
+
+
+# --- codings
+
+
+@pytest.mark.parametrize(("size", "bomb"), [(LEAST_BOMB, False), (LEAST_BOMB + PIECE, True)])
+def test_a_body_that_grows_out_of_all_proportion_is_stopped(size: int, bomb: bool) -> None:
+    decoder, coded = Decoder("gzip", 10 * LEAST_BOMB), gzip.compress(bytes(size), 1)
+    decoded = 0
+    with pytest.raises(fetchq.TooLargeError) if bomb else nullcontext():
+        for piece in decoder.feed(coded):
+            assert len(piece) <= PIECE
+            decoded += len(piece)
+    assert decoded == LEAST_BOMB
 
 
 # --- a body loop that is broken on purpose
