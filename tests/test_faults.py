@@ -75,6 +75,7 @@ from .origin import (
     status,
     status_416,
     unknown_total,
+    well,
     wrong_end,
     wrong_start,
     wrong_total,
@@ -447,6 +448,24 @@ VERIFIED = [
 ]
 
 
+def fetch_all(
+    jobs: Sequence[str], folder: Path, settings: fetchq.Settings = QUICK
+) -> tuple[list[fetchq.Result], list[str]]:
+    """Fetch one after the other, and collect what was warned about."""
+    warned: list[str] = []
+
+    def watch(event: fetchq.Event) -> None:
+        if isinstance(event, fetchq.Warned):
+            warned.append(event.message)
+
+    async def main() -> list[fetchq.Result]:
+        one = replace(settings, queue=fetchq.Queue(jobs=1))
+        async with fetchq.Downloader(one, dir=folder, observers=[watch]) as downloader:
+            return [result async for result in downloader.run(jobs)]
+
+    return run(main()), warned
+
+
 def fetch(job: fetchq.Job, folder: Path, settings: fetchq.Settings = QUICK) -> fetchq.Result:
     async def main() -> fetchq.Result:
         async with fetchq.Downloader(settings, dir=folder) as downloader:
@@ -478,6 +497,53 @@ def test_fault(case: Case, origin: Origin, tmp_path: Path) -> None:
     assert result.sha256 in (hashlib.sha256(case.right.data).hexdigest(), None)
     assert result.verified == case.verified
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".bad")] == ["f.bin"]
+
+
+@pytest.mark.parametrize(
+    ("refuses", "first", "second"),
+    [
+        (refuses_if_range(412), (None, REST, COMPARED), (None, COMPARED)),
+        (refuses_range(403), (None, REST, COMPARED, None), (None, None)),
+    ],
+    ids=["If-Range", "Range"],
+)
+def test_how_a_host_must_be_asked_is_remembered(
+    refuses: Behaviour,
+    first: Sequence[str | None],
+    second: Sequence[str | None],
+    origin: Origin,
+    tmp_path: Path,
+) -> None:
+    script = [drop(after=CUT), *[refuses] * 3]
+    urls = [origin.serve(f"/{name}.bin", FILE, *script) for name in "ab"]
+    results, _ = fetch_all(urls, tmp_path)
+    assert [result.unwrap().sha256 for result in results] == [FILE.sha256] * 2
+    assert [origin.ranges("/a.bin"), origin.ranges("/b.bin")] == [[*first], [*second]]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "warning"),
+    [
+        (AWS_CHUNKED, "names 'aws-chunked' as content coding"),
+        (ODD_LINE, "sent a header line that is none, which is skipped: 'PHP Warning"),
+        (coded(lambda data: packed(data) + bytes(9), "gzip"), "behind the end of a compressed body"),
+        (coded(bytes, "gzip"), "says gzip of a body that is not"),
+        (coded(bytes, "compress"), "'compress', which cannot be decoded"),
+        (well, None),
+    ],
+)
+def test_what_is_odd_is_said_once(
+    behaviour: Behaviour, warning: str | None, origin: Origin, tmp_path: Path
+) -> None:
+    urls = [origin.serve(f"/{name}.bin", FILE, behaviour, repeat=True) for name in "abc"]
+    results, warned = fetch_all(urls, tmp_path)
+    assert [result.unwrap().sha256 for result in results] == [FILE.sha256] * 3
+    if warning is None:
+        assert warned == []
+    else:
+        [message] = warned
+        assert message.startswith("127.0.0.1")
+        assert warning in message
 
 
 def test_a_drip_is_broken_off_and_resumed(origin: Origin, tmp_path: Path) -> None:

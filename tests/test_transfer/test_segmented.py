@@ -27,6 +27,7 @@ from ..origin import (
     change,
     close_at_once,
     crowded,
+    etag_per_request,
     generated,
     ignore_range,
     reset,
@@ -328,6 +329,7 @@ def test_without_a_strong_validator_or_ranges_nothing_is_split(
         ("answered with everything", ignore_range),
         ("closed", close_at_once),
         ("another place", wrong_start(+100)),
+        ("another entity tag", etag_per_request),
     ],
 )
 def test_a_server_that_minds_is_left_with_one_connection(
