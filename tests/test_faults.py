@@ -566,6 +566,16 @@ def test_an_expired_signature_goes_back_to_the_first_url(origin: Origin, tmp_pat
     assert (tmp_path / "cdn.bin").read_bytes() == FILE.data
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_the_digest_of_what_a_redirect_leads_to_is_kept(right: bool, origin: Origin, tmp_path: Path) -> None:
+    linked = header("X-Linked-ETag", f'"{FILE.sha256 if right else "0" * 64}"')
+    led = (redirect(origin.url("/f.bin")), linked, header("X-Linked-Size", str(SIZE)))
+    origin.serve("/f.bin", FILE, drop(after=CUT))
+    result = fetch(fetchq.Job(origin.serve("/linked", FILE, led, repeat=True), "f.bin"), tmp_path)
+    assert isinstance(result.error, fetchq.ChecksumError) is not right
+    assert result.verified == ("digest" if right else "nothing")
+
+
 def test_a_redirect_whose_target_changes_between_attempts_does_not_splice(
     origin: Origin, tmp_path: Path
 ) -> None:
