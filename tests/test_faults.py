@@ -207,6 +207,11 @@ RESUMED = [
     ),
     Case("500 on resumption", [drop(after=CUT), status(500)], (None, REST, REST)),
     Case("503 with Retry-After 0", [status(503, retry_after=0)], (None, None)),
+    Case("403 with Retry-After 0", [status(403, retry_after=0)], (None, None)),
+    Case(
+        "403 with Retry-After 0 to a range", [drop(after=CUT), status(403, retry_after=0)], (None, REST, REST)
+    ),
+    Case("202 until it is ready", [status(202)], (None, None)),
     Case(
         "slice shorter than asked",
         [drop(after=CUT), drop(after=50_000)],

@@ -80,7 +80,8 @@ class Mirrors:
         """
         # What is on standard output cannot be compared with what is sent without If-Range.
         otherwise = _ranges.refused(ask, reply.status) if self._job.out != "-" else None
-        if otherwise is not None:
+        now = self._context.now()
+        if otherwise is not None and _retry.wait_asked(reply.status, reply.headers, now) is None:
             self._refused = otherwise.action
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
