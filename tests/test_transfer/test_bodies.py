@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -105,6 +106,38 @@ def test_a_body_that_grows_out_of_all_proportion_is_stopped(size: int, bomb: boo
             assert len(piece) <= PIECE
             decoded += len(piece)
     assert decoded == LEAST_BOMB
+
+
+def compressors(coding: str) -> Callable[[bytes], bytes]:
+    if coding == "br":
+        return pytest.importorskip("brotli", "1.2").compress  # type: ignore[no-any-return] # it has no types
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    return pytest.importorskip(name).compress  # type: ignore[no-any-return] # of one of two modules
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_what_is_coded_by_another_library_is_decoded(coding: str, size: int) -> None:
+    data = LARGE.data[:100_000] + bytes(3 * PIECE)
+    coded = compressors(coding)(data)
+    decoder = Decoder(coding, LEAST_BOMB)
+    pieces: list[bytes] = []
+    for at in range(0, len(coded), size):
+        pieces += decoder.feed(coded[at : at + size])
+    decoder.finish()
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= 2 * PIECE
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_what_another_library_finds_damaged_is_refused(coding: str) -> None:
+    coded = compressors(coding)(LARGE.data[:100_000])
+    decoder = Decoder(coding, LEAST_BOMB)
+    assert any(decoder.feed(coded[:-5]))
+    with pytest.raises(fetchq.ProtocolError, match="too early"):
+        decoder.finish()
+    with pytest.raises(fetchq.ProtocolError, match="damaged"):
+        list(Decoder(coding, LEAST_BOMB).feed(LARGE.data[:1000]))
 
 
 # --- a body loop that is broken on purpose
