@@ -61,7 +61,8 @@ class SegmentedDownload:
         self._budget = context.budget
         if context.settings.queue.connections is not None:
             segments.assumed = ASSUMED_RATE
-        self._most = context.settings.queue.per_file
+        # Of a server that does not say that it has ranges, one is asked first.
+        self._most = context.settings.queue.per_file if begun.known.ranges else 2
         self.host = mirrors.key
         self._mirrors = mirrors
         self._counters = counters
@@ -155,6 +156,8 @@ class SegmentedDownload:
                 raise ChangedError(f"{host} has another version of the file now: starting over.")
             if answer.body is None or answer.body.start != segment.position:
                 raise ProtocolError(f"{host} does not serve a second range: {answer.reason}.")
+            if not self._refused:
+                self._most = self._context.settings.queue.per_file
             await Pump(body, self._begun.sink, segment, self._context, self._counters.wrote).run()
         finally:
             await body.aclose()
@@ -186,15 +189,22 @@ class SegmentedDownload:
             raise error
         self._quiet_until = self._context.clock() + QUIET_SECONDS
         if segment.position == segment.first and (self._tasks or not isinstance(error, NetworkError)):
-            self._budget.leave_whole(self.host)
-            self._refused, self._most = True, max(1, len(self._tasks))
+            self._split_no_more(len(self._tasks))
         self._error = error
 
+    def _split_no_more(self, most: int) -> None:
+        """Live with *most* connections, and split no other file of this host."""
+        self._budget.leave_whole(self.host)
+        self._refused, self._most = True, max(1, most)
+
     def _cancel_some(self) -> None:
-        """Cancel a connection that stalls, and one that a job waits for."""
+        """Cancel connections that stall or get no answer, and one that a job waits for."""
+        unanswered = self._segments.unanswered(self._mirrors.took)
+        if unanswered:
+            self._split_no_more(len(self._tasks) - len(unanswered))
         stalled = self._segments.stalled()
         for task, segment in self._tasks.items():
-            if segment is stalled:
+            if segment is stalled or segment in unanswered:
                 task.cancel()
         if self._budget.wanted and len(self._tasks) > 1:
             next(reversed(self._tasks)).cancel()
