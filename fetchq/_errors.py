@@ -141,8 +141,8 @@ class AuthenticationError(FetchError):
 
     exit_code = 6
 
-    def __init__(self, message: str, *, status: int = 401) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, status: int = 401, transient: bool = False) -> None:
+        super().__init__(message, transient=transient)
         self.status = status
 
 

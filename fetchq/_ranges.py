@@ -16,12 +16,14 @@ from ._errors import ProtocolError
 from ._models import Resource, Span, redact
 
 __all__ = [
+    "Action",
     "Answer",
     "Ask",
     "ContentRange",
     "add",
     "ask_for",
     "before",
+    "changed",
     "clip",
     "covers",
     "decide",
@@ -224,6 +226,15 @@ def same_resource(known: Resource, seen: Resource) -> bool | None:
     return None
 
 
+def changed(known: Resource, seen: Resource) -> bool:
+    """Whether *seen* is another version than *known*, rather than the same on a server with tags of its own.
+
+    Servers behind one name may compute tags that differ (from the inode, say); then length and date agree.
+    """
+    by_date = same_resource(replace(known, etag=None), replace(seen, etag=None))
+    return by_date is False or (by_date is None and same_resource(known, seen) is False)
+
+
 def _other_date(known: Resource, seen: Resource) -> bool:
     both = known.last_modified is not None and seen.last_modified is not None
     return both and known.last_modified != seen.last_modified
@@ -326,10 +337,9 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     # 3. No bytes: the part may be complete.
     if status == 416:
         return _decide_unsatisfied(ask.span.start, known, seen, content_range)
-    # 4. Another version: its range is of no use. But servers behind one name may compute entity tags that
-    #    differ (from the inode, say); if length and date are equal, the bytes are compared instead.
+    # 4. Another version: its range is of no use. If only the entity tag differs, the bytes are compared.
     if same_resource(known, seen) is False:
-        if ask.condition and same_resource(replace(known, etag=None), replace(seen, etag=None)):
+        if ask.condition and not changed(known, seen):
             return Answer("ask_plain", "the entity tag differs from server to server")
         return Answer("ask_whole" if partial else "whole", "the resource changed")
     # 5. The same entity tag with another date: only the bytes can tell.

@@ -25,7 +25,7 @@ from fetchq._errors import (
     TooLargeError,
     UsageError,
 )
-from fetchq._retry import GOOD, Decision, Failure, decide, error_for, http_date, retry_after
+from fetchq._retry import GOOD, Decision, Failure, decide, error_for, http_date, wait_asked
 from fetchq._settings import Retry
 
 POLICY = Retry(retries=5)
@@ -35,7 +35,7 @@ NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 @pytest.mark.parametrize(
     ("status", "kind", "transient"),
     [
-        (202, StatusError, False),
+        (202, StatusError, True),
         (304, StatusError, False),
         (400, StatusError, False),
         (401, AuthenticationError, False),
@@ -79,9 +79,16 @@ def test_what_a_status_says(status: int, message: str) -> None:
     assert str(error_for(status, {}, Retry(), "host", NOON)) == message
 
 
-def test_retry_on_is_the_callers_choice() -> None:
-    error = error_for(404, {}, Retry(retry_on=frozenset({404})), "host", NOON)
+@pytest.mark.parametrize("status", [401, 404, 407])
+def test_retry_on_is_the_callers_choice(status: int) -> None:
+    error = error_for(status, {}, Retry(retry_on=frozenset({status})), "host", NOON)
     assert error.transient
+
+
+@pytest.mark.parametrize("status", [403, 404, 501, 503, 202])
+def test_whatever_comes_with_a_time_to_wait_is_asked_again(status: int) -> None:
+    error = error_for(status, {"retry-after": "7"}, Retry(retry_on=frozenset()), "host", NOON)
+    assert (error.transient, error.retry_after) == (True, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +100,55 @@ def test_retry_on_is_the_callers_choice() -> None:
         ({"retry-after": "\u0667"}, None),
         ({"retry-after": "Mon, 01 Jan 2024 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Mon, 01 Jan 2024 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "0.8"}, 0.8),
+        ({"retry-after": "3s"}, 3.0),
+        ({"retry-after": "2 minutes"}, 120.0),
+        ({"retry-after": "1h"}, 3600.0),
+        ({"retry-after": "1500ms"}, 1.5),
+        ({"retry-after": "2024-01-01T12:00:30Z"}, 30.0),
+        ({"retry-after": "2024-01-01T13:00:30+01:00"}, 30.0),
+        ({"retry-after": "2024-01-01 12:00:30"}, 30.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "7", "retry-after-ms": "1500"}, 7.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "3 apples"}, None),
         ({"retry-after": "-3"}, None),
+        ({"retry-after-ms": "x"}, None),
         ({}, None),
+        # The end of a limit: of 429 in any case, of 403 where nothing remains.
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOON + 40:.0f}"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOON * 1000 + 40_000:.0f}"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "40"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOON - 40:.0f}"}, 0.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2024-01-01T12:00:40Z"}, 40.0),
+        ({"x-ratelimit-remaining": "0"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "40"}, 40.0),
+        ({"ratelimit": '"default";r=0;t=40'}, 40.0),
+        ({"ratelimit": "limit=100, remaining=0, reset=40"}, 40.0),
+        ({"ratelimit": '"default";r=0'}, None),
     ],
 )
-def test_retry_after_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers, NOON) == seconds
+@pytest.mark.parametrize("status", [403, 429])
+def test_how_long_a_server_asks_to_wait(status: int, headers: dict[str, str], seconds: float | None) -> None:
+    assert wait_asked(status, headers, NOON) == seconds
+    assert error_for(status, headers, Retry(retry_on=frozenset()), "host", NOON).transient is (
+        seconds is not None
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-remaining": "9", "x-ratelimit-reset": "40"},
+        {"x-ratelimit-reset": "40"},
+        {"ratelimit-remaining": "9", "ratelimit-reset": "40"},
+        {"ratelimit": '"default";r=9;t=40'},
+    ],
+)
+def test_a_limit_that_is_not_reached_is_not_what_403_means(headers: dict[str, str]) -> None:
+    assert wait_asked(403, headers, NOON) is None
+    assert wait_asked(429, headers, NOON) == 40.0
+    assert wait_asked(503, headers, NOON) is None
 
 
 def test_a_date_is_read_against_the_servers_own_clock() -> None:
@@ -238,6 +287,19 @@ def test_backoff_doubles_and_jitters_over_its_full_width(failures: int, bound: f
     policy = Retry(retries=10)
     assert decided(GONE, policy, 0.0, failures=failures).wait == 0.0
     assert decided(GONE, policy, 0.5, failures=failures).wait == bound / 2
+
+
+@pytest.mark.parametrize("status", [202, 429])
+@pytest.mark.parametrize(
+    ("failures", "least", "most"), [(1, 5.0, 5.0), (2, 5.0, 10.0), (3, 5.0, 20.0), (9, 5.0, 60.0)]
+)
+def test_too_often_and_not_yet_without_a_time_wait_longer(
+    status: int, failures: int, least: float, most: float
+) -> None:
+    error, policy = StatusError("later", status=status, transient=True), Retry(retries=20)
+    assert decided(error, policy, 0.0, failures=failures).wait == least
+    assert decided(error, policy, 1.0, failures=failures).wait == most
+    assert decided(error, Retry(retries=20, backoff=0.0), 1.0, failures=failures).wait == 0.0
 
 
 def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:

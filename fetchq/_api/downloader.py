@@ -34,7 +34,7 @@ from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
-from .._transfer import RunContext, Transfer, Warnings, preview
+from .._transfer import RangeRefusals, RunContext, Transfer, Warnings, preview
 from .history import History
 from .totals import Totals
 
@@ -143,6 +143,7 @@ class Downloader:
             owned=history.owned,
             observe=self._observe,
             warnings=Warnings(self._observe),
+            refusals=RangeRefusals(),
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
             clock=loop.time,

@@ -29,6 +29,7 @@ __all__ = ["HttpClient"]
 # A job's URL is parsed when it is checked, queued by host and sent: twice the scheduler's look-ahead of 1000.
 _PARSED_URLS = 2048
 _UNAUTHORIZED = 401
+_LINKED = ("x-linked-etag", "x-linked-size")
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
 
@@ -120,12 +121,18 @@ class HttpClient:
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer)
         method, with_body, hops = job.method, True, 0
+        linked: Mapping[str, str] = {}
         referrer: ParsedURL | None = None  # whose redirect led to the origin that is asked
         while True:
             response = await self._send(context, method, current, referrer, with_body=with_body)
             if response.status not in REDIRECTS:
                 response.hops = hops
+                if linked:
+                    response.headers = {**linked, **response.headers}
                 return response
+            if "x-linked-etag" in response.headers:
+                # Hugging Face tells the digest of what it redirects to, and the storage behind it does not.
+                linked = {name: response.headers[name] for name in _LINKED if name in response.headers}
             await drain(response)
             hops += 1
             if hops > self._most_redirects:

@@ -86,9 +86,13 @@ def continues(known: Resource, seen: Resource) -> bool:
 
 
 def splittable(job: Job, known: Resource, queue: Queue) -> bool:
-    """Whether several connections may fetch one file: ranges, and a validator for each of them."""
-    vouched = known.strong_etag is not None and known.length is not None and known.ranges
-    return vouched and resumable_method(job) and queue.per_file > 1
+    """Whether several connections may fetch one file: ranges, and a validator for each of them.
+
+    With a number of connections that the user gave, a server that says nothing of ranges is tried.
+    """
+    vouched = known.strong_etag is not None and known.length is not None
+    tried = known.ranges or queue.connections is not None
+    return vouched and tried and resumable_method(job) and queue.per_file > 1
 
 
 def framed(reply: Reply) -> bool:

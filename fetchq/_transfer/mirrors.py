@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from .. import _digests, _ranges, _retry
 from .._models import Job, Resource
-from .._ranges import Answer, Ask
+from .._ranges import Action, Answer, Ask
 from .._throttle import buffer_for
 from .context import Reply, RunContext, Warnings
 
@@ -27,6 +27,8 @@ class Mirrors:
         self._context = context
         self._urls = [job.url, *job.mirrors]
         self._url = job.url
+        # How the last answer, an error to Range or If-Range, says that the next request must be made.
+        self._refused: Action | None = None
         self.asked = 0
         self.took = 0.0
         self.redirected = False
@@ -38,6 +40,16 @@ class Mirrors:
             return urlsplit(self._url).hostname or "the server"
         except ValueError:
             return "the server"
+
+    @property
+    def _authority(self) -> str:
+        """The host and port that are asked now."""
+        return self._url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+
+    @property
+    def refusal(self) -> Action | None:
+        """How the host is to be asked from the start, since it has refused ranges or If-Range in this run."""
+        return self._context.refusals.get(self._authority)
 
     @property
     def key(self) -> str:
@@ -68,9 +80,14 @@ class Mirrors:
         """
         # What is on standard output cannot be compared with what is sent without If-Range.
         otherwise = _ranges.refused(ask, reply.status) if self._job.out != "-" else None
-        if otherwise is not None:
+        now = self._context.now()
+        if otherwise is not None and _retry.wait_asked(reply.status, reply.headers, now) is None:
+            self._refused = otherwise.action
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
+        if self._refused is not None:
+            self._context.refusals.note(self._authority, self._refused)
+            self._refused = None
         if self._job.method.upper() == "HEAD":
             seen = replace(seen, length=0, encoding=None, digests={})
         return answer, seen
@@ -78,6 +95,7 @@ class Mirrors:
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""
         at = self._urls.index(self._url)
+        self._refused = None
         if drop:
             self._urls.pop(at)
         self._url = self._urls[(at if drop else at + 1) % len(self._urls)]

@@ -177,10 +177,12 @@ class Transfer:
 
     async def _next_ask(self, state: Begun) -> tuple[State, Ask]:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
-        if not state.sink.spans or state.refused or state.known.encoding:
+        refusal = None if self._target.piped else self._mirrors.refusal
+        if not state.sink.spans or state.refused or state.known.encoding or refusal == "ask_whole":
             return state, Ask()
         overlap = checks.overlap(self._settings.disk.overlap, self._counters.failures)
-        ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=state.plain)
+        plain = state.plain or refusal is not None
+        ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=plain)
         # What standard output got cannot be taken back when a comparison fails.
         if ask.condition is None and (ask.compare == 0 or self._target.piped):
             return await self._restart(state, "nothing proves that the server still has the same file"), Ask()

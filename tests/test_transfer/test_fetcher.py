@@ -14,7 +14,7 @@ import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
 from fetchq._models import Again
-from fetchq._transfer import RunContext, Transfer, Warnings
+from fetchq._transfer import RangeRefusals, RunContext, Transfer, Warnings
 
 from ..conftest import run
 from ..origin import generated
@@ -106,6 +106,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         owned=lambda path, job: None,
         observe=lambda event: None,
         warnings=Warnings(lambda event: None),
+        refusals=RangeRefusals(),
         stdout=None,
         clock=asyncio.get_running_loop().time,
         now=lambda: 0.0,
