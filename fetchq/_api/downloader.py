@@ -31,6 +31,7 @@ from .._errors import DiskFullError, FetchError, UsageError
 from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
+from .._outages import Outages
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
@@ -140,6 +141,7 @@ class Downloader:
             settings=settings,
             checksums=self._checksums,
             budget=budget,
+            outages=Outages(),
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             observe=self._observe,
             # sys.stdout may be None, or without a buffer, as in notebooks.

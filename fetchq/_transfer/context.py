@@ -11,6 +11,7 @@ from .._disk import Parts, Sink
 from .._errors import UsageError
 from .._events import Observer
 from .._models import Buffer, Job
+from .._outages import Outages
 from .._settings import Settings
 from .._throttle import Bucket
 
@@ -108,6 +109,7 @@ class RunContext(NamedTuple):
     parts: Parts
     settings: Settings
     budget: Budget
+    outages: Outages
     bucket: Bucket | None
     observe: Observer
     stdout: BinaryIO | None

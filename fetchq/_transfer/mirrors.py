@@ -32,9 +32,9 @@ class Mirrors:
 
     @property
     def host(self) -> str:
-        """The host that is asked now, for messages."""
+        """The host that is asked now, with its port if the URL has one."""
         try:
-            return urlsplit(self._url).hostname or "the server"
+            return urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
         except ValueError:
             return "the server"
 
@@ -65,7 +65,9 @@ class Mirrors:
 
         :raises FetchError: what an error status means.
         """
-        return judge(ask, known, reply, self._context)
+        judged = judge(ask, known, reply, self._context)
+        self._context.outages.answered(self.host)
+        return judged
 
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""

@@ -14,6 +14,7 @@ import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
 from fetchq._models import Again
+from fetchq._outages import Outages
 from fetchq._transfer import RunContext, Transfer
 
 from ..conftest import run
@@ -101,6 +102,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         parts=parts,
         settings=settings,
         budget=Budget(8, 8),
+        outages=Outages(),
         bucket=None,
         observe=lambda event: None,
         stdout=None,
