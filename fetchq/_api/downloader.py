@@ -27,7 +27,7 @@ from .. import _digests, _naming
 from .._connections import Budget
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
-from .._events import Event, JobFinished, JobStarted, Observer, RunStarted
+from .._events import Event, JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
@@ -125,10 +125,16 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
+        loop = asyncio.get_running_loop()
+
+        def warn(message: str) -> None:
+            """Tell the observers, in the loop's thread."""
+            loop.call_soon_threadsafe(self._observe, Warned(0, message))
+
         history = History(self._store_path)
         context = RunContext(
             fetcher=http,
-            parts=Parts(settings.disk, threads=_threads(settings)),
+            parts=Parts(settings.disk, threads=_threads(settings), warn=warn),
             settings=settings,
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
@@ -136,7 +142,7 @@ class Downloader:
             observe=self._observe,
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
-            clock=asyncio.get_running_loop().time,
+            clock=loop.time,
             now=time.time,
             sleep=asyncio.sleep,
             random=random.random,
@@ -167,7 +173,6 @@ class Downloader:
             self._describe,
             session.context.budget,
             self.settings.queue,
-            fatal=lambda result: isinstance(result.error, DiskFullError),
             clock=session.context.clock,
         )
         totals = Totals(session.context.clock())
@@ -224,6 +229,8 @@ class Downloader:
         if isinstance(outcome, Again):
             return outcome
         session.transfers.discard(transfer)
+        if isinstance(outcome.error, DiskFullError):
+            session.context.parts.note_full()
         session.history.record(outcome, key)
         return self._ended(number, outcome, transfer.name)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from .files import Files, open_directory
+from .fallbacks import sync
+from .files import Files
 from .journal import holds_journals
 
-__all__ = ["Folders"]
+__all__ = ["Folders", "open_directory"]
 
 Key = TypeVar("Key", Path, int)
 
@@ -73,6 +74,28 @@ class Folders:
             local = self._files.file_system(dir_fd) in LOCAL
             _remember(self._devices, device, local)
         return local
+
+
+def open_directory(files: Files, path: Path, *, durable: bool) -> int:
+    """Open the folder *path*; it is created with its parents when missing.
+
+    :param durable: a new folder survives power loss.
+    """
+    try:
+        return files.open_folder(path)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+    parent = open_directory(files, path.parent, durable=durable)
+    try:
+        files.mkdir(path.name, parent)
+        if durable:
+            sync(files, parent)
+    except FileExistsError:
+        pass  # another job or process has just created it
+    finally:
+        files.close(parent)
+    return files.open_folder(path)
 
 
 def _remember(known: dict[Key, bool], key: Key, value: bool) -> None:
