@@ -80,12 +80,12 @@ class Parts:
 
         Fit for the event loop: five failing system calls where nothing is there.
         """
-        found = self._find_journal(directory, name, identity)
+        found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         return None if found is None else found[0]
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
-        found = self._find_journal(directory, name, identity)
+        found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         if found is None:
             return 0
         candidate, side, journal = found
@@ -122,6 +122,7 @@ class Parts:
 
         A file that was changed since it was finished does not count. No other job of the run gets its name.
         """
+        name = self._folders.fit(directory, name)
         if not any(self._exists(directory / file) for file in islice(candidates(name), 2)):
             return None
         try:

@@ -9,10 +9,26 @@ from typing import NamedTuple
 
 import pytest
 
-from fetchq._disk import Files, Finished
+from fetchq._disk import CompleteBody, Files, Finished
 from fetchq._errors import DiskError
+from fetchq._models import Span
 
-from .rig import Failing, claimed, disk, names, no_check, opened, pattern, put, resource, run, write
+from .rig import (
+    OTHER,
+    OURS,
+    Failing,
+    claimed,
+    disk,
+    names,
+    no_check,
+    opened,
+    pattern,
+    policy,
+    put,
+    resource,
+    run,
+    write,
+)
 
 BODY = pattern(1000)
 
@@ -161,3 +177,85 @@ def test_access_that_a_sandbox_refuses_is_not_believed(
     monkeypatch.setattr(os, "access", access)
     run(streamed(Files(), tmp_path, []))
     assert names(tmp_path) == {"a.iso", "b.iso"}
+
+
+class Short(Files):
+    """An encrypting file system, which leaves fewer bytes for a name."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def statvfs(self, at: int | Path) -> os.statvfs_result:
+        return os.statvfs_result((*os.statvfs(at)[:9], self.limit))
+
+    def _check(self, name: str | Path) -> None:
+        if len(os.fsencode(Path(name).name)) > self.limit:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def open(self, name: str | Path, flags: int, dir_fd: int | None = None) -> int:
+        self._check(name)
+        return super().open(name, flags, dir_fd)
+
+    def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
+        self._check(name)
+        return super().stat(name, dir_fd)
+
+    def link(self, source: str, target: str, dir_fd: int) -> None:
+        self._check(target)
+        super().link(source, target, dir_fd)
+
+    def link_unnamed(self, fd: int, name: str, dir_fd: int) -> None:
+        self._check(name)
+        super().link_unnamed(fd, name, dir_fd)
+
+    def replace(self, source: str, target: str, dir_fd: int) -> None:
+        self._check(target)
+        super().replace(source, target, dir_fd)
+
+
+LONG = "n" * 200 + ".tar.gz"
+
+
+@pytest.mark.parametrize("limit", [60, 143, 175])
+@pytest.mark.parametrize("name", [LONG, "\u00fc" * 100 + ".iso"])
+def test_a_servers_name_is_cut_to_what_the_folder_takes(tmp_path: Path, limit: int, name: str) -> None:
+    async def work() -> None:
+        async with opened(disk(fsync=True), files=Short(limit)) as parts:
+            part = await claimed(parts, tmp_path, name)
+            await part.begin(resource(1000), [])
+            await write(part, 0, [BODY[:500]])
+            await part.close()
+            found = parts.peek(tmp_path, name, OURS)
+            assert found is not None
+            part = await claimed(parts, tmp_path, found)
+            assert part.spans == (Span(0, 500),)
+            await part.close()
+        async with opened(files=Short(limit)) as parts:
+            part = await claimed(parts, tmp_path, name)
+            assert part.spans == (Span(0, 500),)
+            await part.begin(resource(1000), [])
+            await write(part, 500, [BODY[500:]])
+            await part.finish(size=1000, mtime=None, check=no_check)
+            assert isinstance(await put(parts, tmp_path, b"other", name, OTHER), Finished)
+
+    run(work())
+    first, second = sorted(names(tmp_path), key=len)
+    suffix = name[name.index(".") :]
+    assert first.endswith(suffix)
+    assert second == f"{first.removesuffix(suffix)}.1{suffix}"
+    assert limit - 30 < len(first.encode()) <= limit - 24
+
+
+def test_a_users_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
+    said = r"nnn.* cannot be written: the name is too long for the file system\.$"
+
+    async def work() -> None:
+        async with opened(files=Short(143)) as parts:
+            named = policy(parts, named=True)
+            with pytest.raises(DiskError, match=said):
+                await parts.claim(tmp_path, LONG, named)
+            with pytest.raises(DiskError, match=said):
+                await parts.put(tmp_path, LONG, named, CompleteBody([BODY], [], None, no_check))
+
+    run(work())
+    assert names(tmp_path) == set()
