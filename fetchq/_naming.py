@@ -25,6 +25,7 @@ __all__ = [
     "place",
     "printable",
     "sanitise",
+    "shorten",
 ]
 
 Headers = Mapping[str, str]
@@ -34,8 +35,8 @@ Headers = Mapping[str, str]
 # The name of a download without any other: the word browsers use.
 NAMELESS = "download"
 
-# File systems allow 255 bytes a name; ".part.json.tmp", the longest suffix of a side file, takes 14.
-MAX_BYTES = 240
+# File systems allow 255 bytes a name; ".part.99.json.tmp", the longest suffix of a side file, takes 17.
+MAX_BYTES = 238
 FILE_SYSTEM_BYTES = 255
 
 # C0, DEL and C1 controls are terminal commands; bidi controls and line separators reorder or break a line;
@@ -108,7 +109,7 @@ def guess(url: str, *, dotfiles: bool = False) -> str:
 
 
 def sanitise(raw: str, *, dotfiles: bool = False) -> str:
-    r"""Return a safe file name of at most 240 bytes for any text; idempotent.
+    r"""Return a safe file name of at most 238 bytes for any text; idempotent.
 
     Everything up to the last ``/`` or ``\`` is dropped. The result is in NFC, without control, bidi and
     invisible characters. Unless *dotfiles*, leading dots are dropped. A device's name (``CON``) gets a ``_``
@@ -155,6 +156,11 @@ def candidate_number(name: str, found: str) -> int | None:
     return int(middle) if candidate(name, int(middle)) == found and int(middle) else None
 
 
+def shorten(name: str, limit: int) -> str:
+    """Return *name* cut before its suffix to at most *limit* bytes of UTF-8, 24 or more."""
+    return _fit(*_split(name), limit)
+
+
 def printable(text: str) -> str:
     """Return *text* with control, bidi and surrogate characters replaced by ``?``, for a terminal."""
     # isprintable() is stricter than the pattern, and saves most text the search.
@@ -192,9 +198,9 @@ def _split(name: str) -> tuple[str, str]:
     return (name[: found.start()], found[0]) if found else (name, "")
 
 
-def _fit(stem: str, suffix: str) -> str:
-    """Return *stem* and *suffix* joined, the stem cut between two graphemes to fit 240 bytes of UTF-8."""
-    room = MAX_BYTES - len(suffix.encode())
+def _fit(stem: str, suffix: str, limit: int = MAX_BYTES) -> str:
+    """Return *stem* and *suffix* joined, the stem cut between two graphemes to fit *limit* bytes of UTF-8."""
+    room = limit - len(suffix.encode())
     encoded = stem.encode()
     if len(encoded) <= room:
         return stem + suffix

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
+__all__ = ["MIB", "Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
 
 MIB = 1 << 20
 
@@ -121,6 +121,7 @@ class Disk:
     :param checkpoint: seconds between two writes of the journal.
     :param overlap: a resumed part's last bytes, this many, are fetched again and compared.
     :param xattr: record whose each file is in its extended attributes.
+    :param min_free: None stands for 64 MiB, or 1 % of a disk where that is less.
     :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
     """
 
@@ -133,7 +134,8 @@ class Disk:
     )
     xattr: bool = _setting(True, "Record on each file, in its extended attributes, where it came from.")
     max_size: int | None = _setting(None, "Refuse resources larger than this.")
-    min_free: int = _setting(64 * MIB, "Disk space to leave free.")
+    # None: what a machine needs to go on working, and not all of a small disk.
+    min_free: int | None = _setting(None, "Disk space to leave free.")
     fsync: bool = _setting(False, "Survive power loss, not only a crash.")
     # Measured: a call in another thread costs 150 to 180 us, under a tenth of writing 1 MiB.
     buffer: int = MIB

@@ -138,7 +138,6 @@ def test_each_bound_is_on_by_default() -> None:
     assert 0 < retry.longest_outage <= 3600
     assert 0 < queue.lookahead < 1 << 20
     assert 0 < queue.waiting < 1 << 20
-    assert fetchq.Disk().min_free > 0
 
 
 WITHOUT_END: dict[str, tuple[Behaviour, str]] = {

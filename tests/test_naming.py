@@ -310,7 +310,7 @@ def test_a_name_from_the_url_is_its_last_segment_decoded(url: str, name: str) ->
         ("XéX", "XéX"),
         (".Xrc", "Xrc"),
         ("\u3000é\u00a0", "é"),
-        ("e" + "\u0301" * 300, "é" + "\u0301" * 119),
+        ("e" + "\u0301" * 300, "é" + "\u0301" * 118),
         ("\x1b[2Jclear.txt", "[2Jclear.txt"),
         ("a\u009bb", "ab"),
         ("photo\u202egpj.exe", "photogpj.exe"),
@@ -467,7 +467,7 @@ def test_candidates_are_safe_and_all_different(raw: str) -> None:
         ("README", ["README", "README.1", "README.2"]),
         (".bashrc", [".bashrc", ".bashrc.1", ".bashrc.2"]),
         ("v1.2.gz", ["v1.2.gz", "v1.2.1.gz", "v1.2.2.gz"]),
-        ("a" * 240, ["a" * 240, "a" * 238 + ".1", "a" * 238 + ".2"]),
+        ("a" * 238, ["a" * 238, "a" * 236 + ".1", "a" * 236 + ".2"]),
     ],
 )
 def test_candidates_put_the_number_before_the_suffix(name: str, tried: Iterable[str]) -> None:
@@ -486,7 +486,7 @@ def test_candidates_put_the_number_before_the_suffix(name: str, tried: Iterable[
         ("what: ever?", "", "what: ever?"),
         ("back\\slash", "", "back\\slash"),
         ("...", "", "..."),
-        ("a" * 240, "", "a" * 240),
+        ("a" * 238, "", "a" * 238),
     ],
 )
 def test_the_users_own_name_is_kept_as_written(out: str, folder: str, name: str) -> None:
@@ -514,7 +514,7 @@ def test_without_a_target_the_name_goes_into_the_directory() -> None:
         ("a\nb", "it holds a control character"),
         ("a\u202eb", "it holds a control character"),
         ("a\udc80b", "it holds a control character or one that cannot be encoded"),
-        ("a" * 241, "its name is longer than 240 bytes"),
+        ("a" * 239, "its name is longer than 238 bytes"),
         ("a" * 256 + "/b", "a folder's name is longer than 255 bytes"),
     ],
 )

@@ -135,10 +135,15 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
+
+        def warn(message: str) -> None:
+            """Tell the observers, in the loop's thread."""
+            loop.call_soon_threadsafe(self._observe, Warned(0, message))
+
         history = History(self._store_path, self._checksums)
         context = RunContext(
             fetcher=http,
-            parts=Parts(settings.disk, threads=_threads(settings)),
+            parts=Parts(settings.disk, threads=_threads(settings), warn=warn),
             settings=settings,
             checksums=self._checksums,
             budget=budget,
@@ -182,7 +187,6 @@ class Downloader:
             self._describe,
             session.context.budget,
             self.settings.queue,
-            fatal=lambda result: isinstance(result.error, DiskFullError),
             clock=session.context.clock,
         )
         self._observe.begin()
@@ -243,6 +247,8 @@ class Downloader:
         if isinstance(outcome, Again):
             return outcome
         session.transfers.discard(transfer)
+        if isinstance(outcome.error, DiskFullError):
+            session.context.parts.note_full()
         session.history.record(outcome, key)
         return self._ended(number, outcome, transfer.name)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from .files import Files, open_directory
+from .._naming import shorten
+from .fallbacks import sync
+from .files import Files
 from .journal import holds_journals
 
-__all__ = ["Folders"]
+__all__ = ["Folders", "open_directory"]
 
 Key = TypeVar("Key", Path, int)
+Value = TypeVar("Value", bool, int)
 
 # Types of file systems (proc(5)) whose calls wait for the kernel and a disk of this machine only. Those of NFS,
 # SMB, 9p and FUSE wait for a server or another process, for as long as that does not answer. Those of removable
@@ -18,6 +21,10 @@ Key = TypeVar("Key", Path, int)
 LOCAL = frozenset(
     {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
+# Bytes of a name on nearly all file systems: names of downloads are made to fit this with their suffixes.
+USUAL_LIMIT = 255
+# Bytes of the longest ones, ".999999" of a numbered name and ".part.99.json.tmp".
+SUFFIXES = 24
 # Folders remembered: a queue that uses more of them at a time looks them up again.
 MAX_FOLDERS = 256
 
@@ -35,6 +42,7 @@ class Folders:
         self._local: dict[Path, bool] = {}
         self._devices: dict[int, bool] = {}
         self._ignores_case: dict[Path, bool] = {}
+        self._limits: dict[Path, int] = {}
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*."""
@@ -63,7 +71,24 @@ class Folders:
         dir_fd = open_directory(self._files, directory, durable=self._durable)
         if directory not in self._local:
             _remember(self._local, directory, self._on_local_device(dir_fd))
+            _remember(self._limits, directory, self._limit(dir_fd))
         return dir_fd
+
+    def fit(self, directory: Path, name: str) -> str:
+        """Return *name*, cut where *directory* is known not to take one as long with the suffixes of its part.
+
+        Encrypting file systems leave 143 (eCryptfs) or 175 bytes (gocryptfs) of the usual 255. Makes no system
+        call, and cuts nothing before :meth:`open`.
+        """
+        limit = self._limits.get(directory, USUAL_LIMIT)
+        return name if limit >= USUAL_LIMIT else shorten(name, max(limit - SUFFIXES, SUFFIXES))
+
+    def _limit(self, dir_fd: int) -> int:
+        """Return the bytes that a name may have, as far as is known."""
+        try:
+            return self._files.statvfs(dir_fd).f_namemax or USUAL_LIMIT
+        except OSError:
+            return USUAL_LIMIT
 
     def _on_local_device(self, dir_fd: int) -> bool:
         # Once for each device: reading a list of 20 mounts takes 0.07 ms, as long as a call into a thread.
@@ -75,7 +100,29 @@ class Folders:
         return local
 
 
-def _remember(known: dict[Key, bool], key: Key, value: bool) -> None:
+def open_directory(files: Files, path: Path, *, durable: bool) -> int:
+    """Open the folder *path*; it is created with its parents when missing.
+
+    :param durable: a new folder survives power loss.
+    """
+    try:
+        return files.open_folder(path)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+    parent = open_directory(files, path.parent, durable=durable)
+    try:
+        files.mkdir(path.name, parent)
+        if durable:
+            sync(files, parent)
+    except FileExistsError:
+        pass  # another job or process has just created it
+    finally:
+        files.close(parent)
+    return files.open_folder(path)
+
+
+def _remember(known: dict[Key, Value], key: Key, value: Value) -> None:
     if len(known) >= MAX_FOLDERS:
         known.clear()
     known[key] = value

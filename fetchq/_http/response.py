@@ -55,7 +55,7 @@ class Response:
     def skipped(self) -> bytes:
         """The first line of the head that is no field and was left out; else empty."""
         ours = self._response.extensions.get("fetchq")
-        return ours["skipped"] if ours else b""
+        return ours.get("skipped", b"") if ours else b""
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all fields called *name*, given in lower case, each as it came."""

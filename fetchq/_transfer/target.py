@@ -83,6 +83,7 @@ class Target:
             return None
         recorded = await self._parts.recorded(directory, name, self._identity)
         if recorded is None:
+            await self._parts.require_free(directory)
             return None
         existing, record = recorded
         return Kept(existing, (record.etag, record.last_modified))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -158,14 +157,9 @@ Script = Callable[[Parts, Path, Server], Awaitable[None]]
 SCRIPTS: list[Script] = [one_version, both_versions, spoiled, all_at_once, small]
 
 
-def later() -> float:
-    """A run that begins after everything that the test has made."""
-    return time.time() + 10
-
-
 async def until_death(script: Script, folder: Path, server: Server, settings: Disk, files: Unsafe) -> bool:
     """Run *script*; True when it came to its end. The dead leave their locks to the kernel."""
-    async with opened(settings, files=files, now=later) as parts:
+    async with opened(settings, files=files) as parts:
         try:
             await script(parts, folder, server)
         except DiedError:
@@ -178,7 +172,7 @@ async def until_death(script: Script, folder: Path, server: Server, settings: Di
 async def afterwards(folder: Path, server: Server, settings: Disk, *, tidy: bool, whole: bool = False) -> None:
     """What is there can be believed, and the next run ends right; *whole*: what it gets comes in one piece."""
     check_finals(folder)
-    async with opened(settings, now=later) as parts:
+    async with opened(settings) as parts:
         if whole and not (parts.left_behind(folder) and parts.peek(folder, "a.iso", OURS)):
             await at_once(parts, folder, server, NEW)
         else:
