@@ -174,6 +174,8 @@ def content_encoding(headers: Headers) -> str | None:
 
     What is no coding (``utf-8``, ``none``, ``aws-chunked``) is a mistake of the server's and changes no byte.
     """
+    if "content-encoding" not in headers:
+        return None
     return ", ".join(coding for coding in _codings(headers) if coding in _CODINGS) or None
 
 
@@ -325,7 +327,7 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     :param seen: :func:`resource_of` this response.
     :raises ProtocolError: the response is none to *ask*, or looks like an error page under status 200.
     """
-    content_range = _content_range(headers, status)
+    content_range = _content_range(headers, status) if "content-range" in headers else None
     # Some servers send a range under status 200.
     partial = status == 206 or (content_range is not None and content_range.span is not None)
     # 1. Never give up the part for what is hardly the file.

@@ -566,6 +566,15 @@ def test_what_is_odd_is_said_once(
         assert warning in message
 
 
+@pytest.mark.parametrize(
+    ("path", "warns"), [("/f.zip", True), ("/f.html", False), ("/f.PHP", False), ("/page", False)]
+)
+def test_a_web_page_in_place_of_a_file_is_told(path: str, warns: bool, origin: Origin, tmp_path: Path) -> None:
+    results, warned = fetch_all([origin.serve(path, FILE, error_page)], tmp_path)
+    assert results[0].ok
+    assert ["sent a web page in place of f.zip" in message for message in warned] == [True] * warns
+
+
 def test_a_drip_is_broken_off_and_resumed(origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/f.bin", FILE, drip(10, 0.02))
     result = fetch(fetchq.Job(url), tmp_path)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from .. import _digests, _ranges, _retry
+from .. import _digests, _naming, _ranges, _retry
 from .._models import Job, Resource
 from .._ranges import Action, Answer, Ask
 from .._throttle import buffer_for
 from .context import Reply, RunContext, Warnings
 
 __all__ = ["Mirrors", "judge"]
+
+# What a web page is called.
+_PAGES = frozenset({"html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "cgi", "do"})
 
 
 class Mirrors:
@@ -86,12 +89,22 @@ class Mirrors:
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
         self._context.outages.answered(self.host)
+        if reply.headers.get("content-type", "")[:9].lower() == "text/html":
+            self._tell_of_page(reply)
         if self._refused is not None:
             self._context.refusals.note(self._authority, self._refused)
             self._refused = None
         if self._job.method.upper() == "HEAD":
             seen = replace(seen, length=0, encoding=None, digests={})
         return answer, seen
+
+    def _tell_of_page(self, reply: Reply) -> None:
+        """Warn of a web page in place of a file: a login, a notice, a download that must be confirmed."""
+        name = self._job.out or _naming.guess(self._job.url)
+        dot, suffix = name.rpartition(".")[1:]
+        if dot and suffix.lower() not in _PAGES:
+            told = f"sent a web page in place of {name}: look into it, it may be a login or a notice"
+            self._context.warnings.tell(reply.host, "page", told)
 
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""
