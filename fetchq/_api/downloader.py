@@ -28,7 +28,7 @@ from .._connections import Budget
 from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
-from .._events import Event, JobFinished, JobStarted, Observer, RunStarted, Warned
+from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
@@ -36,6 +36,7 @@ from .._settings import Settings
 from .._throttle import Bucket
 from .._transfer import RangeRefusals, RunContext, Transfer, Warnings, preview
 from .history import History
+from .observers import Observers
 from .totals import Totals
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Downloader:
     :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
     :param auth: any ``httpx.Auth``, or a (user, password) pair; sent to each job's own origin only.
     :param event_hooks: httpx's event hooks, ``{"request": [...], "response": [...]}``, all ``async def``.
-    :param observers: called with every event, in the event loop's thread.
+    :param observers: called with every event, in the event loop's thread. An exception of one cancels the run
+        and comes out of :meth:`run`; parts are kept.
     :param store: SQLite file of the jobs that ended, so that a later run skips finished ones; None for no file.
     :param base_url: joined with jobs whose URL is relative.
     :param manifest: checksums, found by file name, for jobs without one of their own.
@@ -110,7 +112,7 @@ class Downloader:
         self._client = client
         self._auth = auth
         self._hooks = event_hooks
-        self._observers = tuple(observers)
+        self._observe = Observers(observers, self.stop)
         self._store_path = None if store is None else Path(store)
         self._base_url = base_url
         disk = self.settings.disk
@@ -181,6 +183,7 @@ class Downloader:
             fatal=lambda result: isinstance(result.error, DiskFullError),
             clock=session.context.clock,
         )
+        self._observe.begin()
         totals = Totals(session.context.clock())
         known = len(jobs) if isinstance(jobs, Sized) else None
         self._observe(RunStarted(known, str(self.settings.disk.dir)))
@@ -201,6 +204,7 @@ class Downloader:
                 self._observe(
                     totals.finished(session.context.clock(), left=scheduler.left, stopped=scheduler.stopped)
                 )
+                self._observe.end()
 
     def stop(self) -> None:
         """Stop the current run: partial files and their journals are saved, then the iterator ends."""
@@ -253,10 +257,6 @@ class Downloader:
         except UsageError:
             # The job's attempt will raise the same error and report it.
             return "", job.priority
-
-    def _observe(self, event: Event) -> None:
-        for observer in self._observers:
-            observer(event)
 
     def _entered(self) -> _Session:
         if self._session is None:
@@ -318,8 +318,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            "fetchq runs in an event loop of asyncio or uvloop: under trio or gevent, call download() in a"
-            " thread."
+            "fetchq runs in asyncio's event loop (or uvloop's): under trio or gevent, call download() in a thread."
         ) from None
 
 

@@ -478,13 +478,11 @@ def test_a_split_download_that_was_broken_off_resumes_as_one(origin: Origin, tmp
     url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
 
     async def broken_off() -> None:
-        async with fetchq.Downloader(SPLITTING, dir=tmp_path) as downloader:
+        def watch(event: fetchq.Event) -> None:
+            if isinstance(event, fetchq.Progressed) and event.connections > 2 and event.have > MIB:
+                downloader.stop()
 
-            def watch(event: fetchq.Event) -> None:
-                if isinstance(event, fetchq.Progressed) and event.connections > 2 and event.have > MIB:
-                    downloader.stop()
-
-            downloader._observers = (watch,)
+        async with fetchq.Downloader(SPLITTING, dir=tmp_path, observers=[watch]) as downloader:
             assert [result async for result in downloader.run([url])] == []
 
     run(broken_off())
