@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from ._errors import (
     TLSError,
 )
 from ._settings import Retry
+from ._units import duration
 
-__all__ = ["GOOD", "Decision", "Failure", "decide", "error_for", "http_date", "wait_asked"]
+__all__ = ["GOOD", "Decision", "Failure", "decide", "error_for", "http_date", "is_outage", "wait_asked"]
 
 # Each 2xx whose body is the representation asked for, and those that nobody knows, which count as 200 (RFC 9110
 # section 15); 206 is judged by its range. 202 says that the thing is not ready, 207 and 208 come with a report
@@ -36,6 +38,9 @@ _LEAST_EPOCH, _LEAST_EPOCH_MS = 1e9, 1e12
 # Nine digits are thirty years.
 _DURATION = r"(?ai)\s*([0-9]{1,9}(?:\.[0-9]*)?)[0-9]*\s*(?:(ms|s|m|h)(?:ec|econd|in|inute|our)?s?)?\s*"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+# Attempts within the patience with an outage, at least: a server that is back is noticed within a sixth of it.
+OUTAGE_ATTEMPTS = 6
 
 _PHRASES = {
     202: "not ready yet",
@@ -150,6 +155,8 @@ def error_for(
         return AuthenticationError(told, status=status, transient=wanted)
     wait = wait_asked(status, headers, now)
     passes = wanted or wait is not None or status == _ACCEPTED
+    if wait is not None and wait > policy.max_wait:
+        told, passes = f"{told}, and asks to wait {duration(wait)}, longer than --max-wait allows", False
     return StatusError(f"{told}.", status=status, transient=passes, retry_after=wait)
 
 
@@ -157,6 +164,7 @@ class Failure(NamedTuple):
     """What is known of a failed attempt besides its error.
 
     :param failures: attempts in a row without progress, this one included.
+    :param away: seconds since the first of them, or since the host has been away.
     :param redirected: the last answer came from behind a redirect.
     :param segment: the error is that of one of several connections.
     :param repeated: an error of this kind has restarted the job before.
@@ -165,6 +173,7 @@ class Failure(NamedTuple):
     """
 
     failures: int = 1
+    away: float = 0.0
     redirected: bool = False
     segment: bool = False
     repeated: bool = False
@@ -177,11 +186,14 @@ class Decision(NamedTuple):
 
     ``again``: from where it broke off. ``restart``: from the first byte. ``next_mirror``: at another URL, this
     one later. ``drop_mirror``: at another URL, and never at this one. ``give_up``: the job has failed.
+
+    :param lasts: seconds after which the job is given up if nothing changes, but at least *wait*.
     """
 
     kind: Literal["again", "restart", "next_mirror", "drop_mirror", "give_up"]
     wait: float
     reason: str
+    lasts: float = 0.0
 
 
 # Non-transient errors that are one server's and not the job's: another mirror may do better.
@@ -201,14 +213,21 @@ def decide(error: FetchError, failure: Failure, policy: Retry, random: Callable[
         return Decision("give_up", 0.0, "another attempt would end alike")
     if isinstance(error, ChangedError) and not failure.repeated:
         return Decision("restart", 0.0, "the file changed on the server")
-    if failure.failures >= policy.retries:
+    left = policy.longest_outage - failure.away if is_outage(error) else 0.0
+    if failure.failures >= policy.retries and left <= 0:
         return Decision("give_up", 0.0, f"{failure.failures} attempts in a row brought nothing")
-    wait = _backoff(failure.failures, error, policy, random)
+    wait = _backoff(failure.failures, left, error, policy, random)
+    lasts = math.inf if policy.retries == math.inf else max(wait, left)
     if isinstance(error, ChangedError):
-        return Decision("restart", wait, "the file changed on the server again")
+        return Decision("restart", wait, "the file changed on the server again", lasts)
     if failure.mirrors:
-        return Decision("next_mirror", wait, "another mirror may answer better")
-    return Decision("again", wait, "this may pass")
+        return Decision("next_mirror", wait, "another mirror may answer better", lasts)
+    return Decision("again", wait, "this may pass", lasts)
+
+
+def is_outage(error: FetchError) -> bool:
+    """Whether *error* means that the server, or the network on the way to it, is away for now."""
+    return error.transient and isinstance(error, NetworkError | StatusError)
 
 
 def _after_wrong_bytes(failure: Failure) -> Decision:
@@ -229,12 +248,15 @@ def _transient(error: FetchError, failure: Failure) -> bool:
     return error.transient or failure.segment or (expired and failure.failures == 1)
 
 
-def _backoff(failures: int, error: FetchError, policy: Retry, random: Callable[[], float]) -> float:
+def _backoff(
+    failures: int, left: float, error: FetchError, policy: Retry, random: Callable[[], float]
+) -> float:
     """Return the seconds to wait before the next attempt.
 
     Exponential backoff with full jitter: any time between none and the bound, so that many clients that
     failed together do not return together. What the server asked for is honoured, up to a bound. One that says
-    "too often", or "not yet", and not when, is given more time, and at least the shortest of it.
+    "too often", or "not yet", and not when, is given more time, and at least the shortest of it. Behind the
+    last of the retries, the attempts are spread over what is *left* of the patience with an outage.
     """
     asked = error.retry_after
     later = asked is None and isinstance(error, StatusError) and error.status in (_ACCEPTED, 429)
@@ -242,4 +264,7 @@ def _backoff(failures: int, error: FetchError, policy: Retry, random: Callable[[
     # 2**32 seconds is past every bound; the exponent is capped so that `inf` retries cannot overflow.
     bound = min(policy.backoff_max, (least or policy.backoff) * 2.0 ** min(max(failures - 1, 0), 32))
     wait = least + (bound - least) * random()
-    return wait if asked is None else max(wait, min(asked, policy.retry_after_max))
+    if failures >= policy.retries:
+        bound = min(policy.backoff_max, policy.longest_outage / OUTAGE_ATTEMPTS)
+        wait = min(left, bound * (1 + random()) / 2)
+    return wait if asked is None or asked > policy.max_wait else max(wait, asked)

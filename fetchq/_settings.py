@@ -17,6 +17,7 @@ MIB = 1 << 20
 IfExists = Literal["skip", "rename", "overwrite", "error"]
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
 
+RETRIES = 5
 # 520 to 524 are Cloudflare's, for an origin it cannot reach; the others are from RFC 9110, 6585 and 8470.
 RETRY_ON = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 
@@ -88,16 +89,28 @@ class Retry:
     """When a failed attempt is repeated.
 
     :param backoff_max: longest wait in seconds between two attempts, unless the server asks for more.
-    :param retry_after_max: longest wait in seconds that a Retry-After can ask for.
     """
 
-    retries: float = _setting(5, "Attempts in a row without progress before giving up; inf for no end.")
+    retries: float = _setting(RETRIES, "Attempts in a row without progress before giving up; inf for no end.")
     backoff: float = _setting(0.5, "Base in seconds of the exponential, full-jitter backoff.")
     # One request a minute is no load for a server: a longer wait would only delay the user.
     backoff_max: float = 60.0
     retry_on: frozenset[int] = _setting(RETRY_ON, "Statuses worth another attempt, such as 429,503 or 520-524.")
+    # None: see `longest_outage`.
+    patience: float | None = _setting(None, "Keep trying a server that is away for this many seconds.")
     # A Retry-After of hours or days must not stall an unattended run.
-    retry_after_max: float = 300.0
+    max_wait: float = _setting(600.0, "Longest wait in seconds that a server may ask for; none for no bound.")
+
+    @property
+    def longest_outage(self) -> float:
+        """Seconds for which a server or network that is away is tried again, whatever ``retries`` says.
+
+        By default 60, in which most servers and routers restart; where another number of ``retries`` was asked
+        for, that alone counts.
+        """
+        if self.patience is not None:
+            return self.patience
+        return 60.0 if self.retries == RETRIES else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

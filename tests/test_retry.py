@@ -28,7 +28,7 @@ from fetchq._errors import (
 from fetchq._retry import GOOD, Decision, Failure, decide, error_for, http_date, wait_asked
 from fetchq._settings import Retry
 
-POLICY = Retry(retries=5)
+POLICY = Retry(retries=5, patience=0)
 NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 
 
@@ -131,9 +131,9 @@ def test_whatever_comes_with_a_time_to_wait_is_asked_again(status: int) -> None:
 @pytest.mark.parametrize("status", [403, 429])
 def test_how_long_a_server_asks_to_wait(status: int, headers: dict[str, str], seconds: float | None) -> None:
     assert wait_asked(status, headers, NOON) == seconds
-    assert error_for(status, headers, Retry(retry_on=frozenset()), "host", NOON).transient is (
-        seconds is not None
-    )
+    assert error_for(
+        status, headers, Retry(retry_on=frozenset(), max_wait=math.inf), "host", NOON
+    ).transient is (seconds is not None)
 
 
 @pytest.mark.parametrize(
@@ -309,8 +309,8 @@ def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:
 @pytest.mark.parametrize(
     ("retries", "failures", "kind"),
     [
-        (5, 4, "again"),
-        (5, 5, "give_up"),
+        (6, 5, "again"),
+        (6, 6, "give_up"),
         (1, 1, "give_up"),
         (0, 1, "give_up"),
         (math.inf, 99, "again"),
@@ -320,7 +320,57 @@ def test_retries_counts_attempts_in_a_row(retries: float, failures: int, kind: s
     assert decided(GONE, Retry(retries=retries), failures=failures).kind == kind
 
 
-@pytest.mark.parametrize(("asked", "wait"), [(20, 20), (86_400, 60), (0.1, 0.5)])
-def test_what_the_server_asks_for_is_honoured_up_to_a_bound(asked: float, wait: float) -> None:
-    policy = Retry(retries=9, retry_after_max=60)
+@pytest.mark.parametrize(("asked", "wait"), [(20, 20), (60, 60), (0.1, 0.5)])
+def test_what_the_server_asks_for_is_honoured(asked: float, wait: float) -> None:
+    policy = Retry(retries=9, max_wait=60)
     assert decided(NetworkError("busy", retry_after=asked), policy, 1.0).wait == wait
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"), [({}, "give_up"), ({"mirrors": True}, "drop_mirror"), ({"segment": True}, "again")]
+)
+def test_a_wait_beyond_the_bound_is_not_begun(facts: dict[str, Any], kind: str) -> None:
+    error = error_for(503, {"retry-after": "86400"}, Retry(max_wait=600), "host", NOON)
+    assert str(error) == (
+        "host answered 503 (service unavailable), and asks to wait 24:00:00, longer than --max-wait allows."
+    )
+    decision = decided(error, chance=1.0, **facts)
+    assert (decision.kind, decision.wait) == (kind, 0.5 if kind == "again" else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "failures", "away", "kind"),
+    [
+        # By default an outage of a minute is survived, and one that lasts longer is not.
+        (Retry(), GONE, 5, 59.9, "again"),
+        (Retry(), GONE, 9, 60.0, "give_up"),
+        (Retry(), GONE, 4, 60.0, "again"),
+        (Retry(), StatusError("busy", status=503, transient=True), 5, 59.9, "again"),
+        (Retry(), ProtocolError("odd", transient=True), 5, 1.0, "give_up"),
+        # Who asks for a number of retries has it, unless there is a patience as well.
+        (Retry(retries=2), GONE, 2, 0.0, "give_up"),
+        (Retry(retries=2, patience=30), GONE, 2, 29.0, "again"),
+        (Retry(patience=0), GONE, 5, 0.0, "give_up"),
+    ],
+)
+def test_an_outage_is_survived_for_as_long_as_the_patience(
+    policy: Retry, error: FetchError, failures: int, away: float, kind: str
+) -> None:
+    assert decided(error, policy, failures=failures, away=away).kind == kind
+
+
+@pytest.mark.parametrize("backoff", [0.0, 0.5])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_attempts_are_spread_over_the_patience_and_the_last_is_at_its_end(
+    chance: float, backoff: float
+) -> None:
+    policy, away, failures = Retry(backoff=backoff), 0.0, 1
+    while (decision := decided(GONE, policy, chance, failures=failures, away=away)).kind == "again":
+        assert decision.lasts == pytest.approx(max(decision.wait, 60 - away))
+        away, failures = away + decision.wait, failures + 1
+    assert away == pytest.approx(60.0)
+    assert policy.retries + 6 <= failures <= policy.retries + 13
+
+
+def test_a_patience_without_end_is_no_number_of_seconds() -> None:
+    assert decided(GONE, Retry(retries=math.inf), failures=99).lasts == math.inf

@@ -31,6 +31,7 @@ from .._errors import DiskFullError, FetchError, UsageError
 from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
+from .._outages import Outages
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
@@ -141,6 +142,7 @@ class Downloader:
             settings=settings,
             checksums=self._checksums,
             budget=budget,
+            outages=Outages(),
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             owned=history.owned,
             observe=self._observe,
@@ -318,7 +320,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            "fetchq runs in asyncio's event loop (or uvloop's): under trio or gevent, call download() in a thread."
+            "fetchq runs in an event loop of asyncio's: under trio or gevent, call download() in a thread."
         ) from None
 
 

@@ -13,6 +13,7 @@ from .._errors import UsageError
 from .._events import Observer, Warned
 from .._models import Buffer, Job
 from .._naming import printable
+from .._outages import Outages
 from .._ranges import Action
 from .._settings import Settings
 from .._throttle import Bucket
@@ -156,6 +157,7 @@ class RunContext(NamedTuple):
     parts: Parts
     settings: Settings
     budget: Budget
+    outages: Outages
     bucket: Bucket | None
     owned: Callable[[Path, Job], bool | None]
     observe: Observer

@@ -35,9 +35,9 @@ class Mirrors:
 
     @property
     def host(self) -> str:
-        """The host that is asked now, for messages."""
+        """The host that is asked now, with its port if the URL has one."""
         try:
-            return urlsplit(self._url).hostname or "the server"
+            return urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
         except ValueError:
             return "the server"
 
@@ -85,6 +85,7 @@ class Mirrors:
             self._refused = otherwise.action
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
+        self._context.outages.answered(self.host)
         if self._refused is not None:
             self._context.refusals.note(self._authority, self._refused)
             self._refused = None

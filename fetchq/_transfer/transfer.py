@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 from .. import _ranges, _retry
 from .._disk import Existing, Finished, Unproven
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
-from .._events import AttemptFailed, Planned
+from .._events import AttemptFailed, Planned, Waiting
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
+from .._outages import LONG_WAIT
 from .._ranges import Ask
 from . import checks
 from .body import Body, Chunks, DecodedBody, TrimmedBody
@@ -59,7 +61,7 @@ class Transfer:
         self._policy = context.settings.retry
         if job.retries is not None:
             self._policy = replace(self._policy, retries=job.retries)
-        self._began = context.clock()
+        self._began = self._failing_since = context.clock()
         # What the next request, or the next attempt, starts from; None: it is not known where the bytes go.
         self._state: State | None = None
         self._received: Callable[[], None] = lambda: None
@@ -348,14 +350,17 @@ class Transfer:
 
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
+        failures = self._counters.failed()
         failure = _retry.Failure(
-            self._counters.failed(),
+            failures,
+            away=self._away(error, failures),
             redirected=self._mirrors.redirected,
             segment=segment,
             repeated=error.kind in self._restarted,
             mirrors=self._mirrors.others,
             restartable=not self._target.piped,
         )
+        host = self._mirrors.host
         decision = _retry.decide(error, failure, self._policy, self._context.random)
         if isinstance(error, ChecksumError) and not self._target.piped and self._state is not None:
             sink = self._state.sink
@@ -366,8 +371,27 @@ class Transfer:
             await self.close()
             return self._result("failed", error=error)
         await self._prepare(decision, error)
-        self._context.observe(AttemptFailed(self.number, self.name, error, failure.failures, decision.wait))
+        self._context.observe(AttemptFailed(self.number, self.name, error, failures, decision.wait))
+        if failure.away + decision.wait > LONG_WAIT:
+            self._announce(error, decision, host)
         return Again(decision.wait, self)
+
+    def _away(self, error: FetchError, failures: int) -> float:
+        """Return the seconds since this job, or any job of the host, last had an answer or progress."""
+        now, host = self._context.clock(), self._mirrors.host
+        if failures == 1:
+            self._failing_since = now
+        if not _retry.is_outage(error):
+            self._context.outages.answered(host)
+            return now - self._failing_since
+        return max(now - self._failing_since, self._context.outages.failed(host, now))
+
+    def _announce(self, error: FetchError, decision: _retry.Decision, host: str) -> None:
+        """Announce a long wait, unless that was done for the host already."""
+        until = self._context.now() + decision.lasts
+        if self._context.outages.announce(host, until, asked=error.retry_after is not None):
+            known = None if math.isinf(until) else until
+            self._context.observe(Waiting(self.number, host, error, decision.wait, known))
 
     async def _prepare(self, decision: _retry.Decision, error: FetchError) -> None:
         """Make the state that the next attempt starts from."""

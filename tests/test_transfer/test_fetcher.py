@@ -14,6 +14,7 @@ import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
 from fetchq._models import Again
+from fetchq._outages import Outages
 from fetchq._transfer import RangeRefusals, RunContext, Transfer, Warnings
 
 from ..conftest import run
@@ -102,6 +103,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         parts=parts,
         settings=settings,
         budget=Budget(8, 8),
+        outages=Outages(),
         bucket=None,
         owned=lambda path, job: None,
         observe=lambda event: None,
