@@ -74,7 +74,7 @@ class Network:
     env: bool = _setting(
         True, "Take proxies, certificate authorities and the netrc's place from the environment."
     )
-    http2: bool = _setting(False, "Offer HTTP/2 to servers; needs fetchq[http2].")
+    http2: bool = _setting(False, "Offer HTTP/2 to servers, unless through a proxy; needs fetchq[http2].")
     # As in browsers; curl follows 50.
     max_redirects: int = 20
     # nginx and Apache limit request heads to 8 KiB a line and 32 KiB in all; responses are seldom larger.

@@ -14,7 +14,7 @@ from .._models import Job
 from .._settings import Network
 from .auth import Credentials, authenticate, refusal
 from .cookies import CookieJar, renew_cookies, stored_by
-from .errors import FAILURES, translate
+from .errors import failures, translate
 from .headers import Fields, check_method, encoded, values
 from .http11.parser import joined
 from .redirects import REDIRECTS, next_method, next_url
@@ -168,7 +168,7 @@ class HttpClient:
                 response = await self._exchange(request)
             else:
                 response = await authenticate(self._exchange, request, auth)
-        except FAILURES as error:
+        except failures() as error:
             raise translate(error, self._name(url, referrer)) from error
         answer = Response(response, _headers_of(response), url.text, self._name(url, referrer))
         if answer.status == _UNAUTHORIZED:

@@ -11,7 +11,7 @@ import httpx
 
 from .._errors import FetchError
 from .._models import Buffer
-from .errors import FAILURES, translate
+from .errors import failures, translate
 from .headers import values
 
 __all__ = ["Response", "drain"]
@@ -75,13 +75,13 @@ class Response:
             async with aclosing(cast("AsyncGenerator[bytes, None]", body)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except FAILURES as error:
+        except failures() as error:
             raise translate(error, self.host) from error
 
     async def aclose(self) -> None:
         """Close within three seconds; errors are ignored. The connection is kept if the body was read whole."""
         if not self._response.is_closed:
-            with suppress(*FAILURES, TimeoutError):
+            with suppress(*failures(), TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._response.aclose()
 

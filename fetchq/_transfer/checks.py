@@ -85,14 +85,17 @@ def continues(known: Resource, seen: Resource) -> bool:
     return not seen.encoding and _ranges.same_resource(known, seen) is not False
 
 
-def splittable(job: Job, known: Resource, queue: Queue) -> bool:
+def splittable(job: Job, known: Resource, queue: Queue, version: str) -> bool:
     """Whether several connections may fetch one file: ranges, and a validator for each of them.
 
     With a number of connections that the user gave, a server that says nothing of ranges is tried.
+
+    :param version: of the protocol. With HTTP/2 all requests share one connection, so a second gains nothing.
     """
     vouched = known.strong_etag is not None and known.length is not None
     tried = known.ranges or queue.connections is not None
-    return vouched and tried and resumable_method(job) and queue.per_file > 1
+    alone = queue.per_file == 1 or version.startswith("HTTP/2")
+    return vouched and tried and resumable_method(job) and not alone
 
 
 def framed(reply: Reply) -> bool:

@@ -276,7 +276,7 @@ class Transfer:
         begun = Begun(empty.sink, known, framed=checks.framed(answered.reply))
         await self._begin(begun, seen)
         self._plan("restart" if restarts else "fresh", restarts or answered.answer.reason, known)
-        return await self._stream(begun, chunks, span)
+        return await self._stream(begun, answered, chunks, span)
 
     def _decoded(self, answered: Answered, encoding: str) -> Chunks:
         most = self._settings.disk.max_size or self._settings.network.max_decoded
@@ -297,16 +297,18 @@ class Transfer:
             lead = min(before, self._settings.disk.overlap)
             compared = await begun.sink.read(Span(wanted.start - lead, wanted.start))
             chunks = TrimmedBody(answered.body, before, compared)
-        return await self._stream(begun, chunks, Span(wanted.start, min(sent.stop, wanted.stop)))
+        return await self._stream(begun, answered, chunks, Span(wanted.start, min(sent.stop, wanted.stop)))
 
-    async def _stream(self, begun: Begun, chunks: Chunks, span: Span) -> Result | None:
+    async def _stream(self, begun: Begun, answered: Answered, chunks: Chunks, span: Span) -> Result | None:
         """Write *chunks* to the part, with as many connections as help; None when holes are left."""
         sink, known = begun.sink, begun.known
         length = UNKNOWN_END if known.length is None else known.length
         segments = SegmentQueue(length, lambda: sink.spans, self._context.clock)
         first = segments.start(span.start, span.stop)
         pumped = Pump(chunks, sink, first, self._context, self._counters.wrote).run()
-        if not self._target.piped and checks.splittable(self.job, known, self._settings.queue):
+        if not self._target.piped and checks.splittable(
+            self.job, known, self._settings.queue, answered.reply.version
+        ):
             download = SegmentedDownload(begun, segments, self._context, self._mirrors, self._counters)
             await download.run(pumped, first)
         else:
