@@ -96,7 +96,8 @@ def splittable(job: Job, known: Resource, queue: Queue, version: str) -> bool:
         return False
     vouched = known.strong_etag is not None and known.length is not None
     tried = known.ranges or queue.connections is not None
-    return vouched and tried and resumable_method(job) and queue.per_file > 1
+    alone = queue.per_file == 1 or version.startswith("HTTP/2")
+    return vouched and tried and resumable_method(job) and not alone
 
 
 def framed(reply: Reply) -> bool:

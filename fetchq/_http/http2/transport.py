@@ -11,7 +11,6 @@ import httpx
 from ..http11.connect import dial
 from ..http11.connection import HeadLimits
 from ..http11.idle import Endpoint
-from ..http11.parser import joined
 from .connection import Http2Connection
 from .stream import Headers, Http2Stream
 
@@ -162,7 +161,6 @@ async def _exchange(connection: Http2Connection, stream: Http2Stream, request: h
     extensions = {
         "http_version": b"HTTP/2",
         "network_stream": connection.network_stream,
-        "fetchq": {"headers": joined(fields), "complete": stream.ended},
     }
     return httpx.Response(_status_of(head), headers=fields, stream=stream, extensions=extensions)
 
