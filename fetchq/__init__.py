@@ -6,6 +6,7 @@ The map of the package:
 - :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends.
 - :class:`Job` is what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
 - :class:`Transport` is the HTTP/1.1 under it, for any ``httpx.AsyncClient``.
+- :class:`Manifest` holds the checksums of many files, as SHA256SUMS does.
 - :class:`Settings` holds :class:`Network`, :class:`Retry`, :class:`Disk` and :class:`Queue` with all defaults.
 - :class:`FetchError` is the base of all errors; :mod:`fetchq._errors` shows the tree.
 - An :data:`Observer` is any callable that takes an :data:`Event`; :mod:`fetchq._events` defines the events.
@@ -17,6 +18,7 @@ from ._version import VERSION as __version__  # noqa: N811 - the conventional na
 
 if TYPE_CHECKING:
     from ._api import Downloader, adownload, download
+    from ._digests import Manifest
     from ._errors import (
         AuthenticationError,
         ChangedError,
@@ -71,6 +73,7 @@ __all__ = [
     "JobFinished",
     "JobStarted",
     "LockedError",
+    "Manifest",
     "Network",
     "NetworkError",
     "Observer",
@@ -105,7 +108,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        for noun in ("_errors", "_models", "_settings", "_events", "_http", "_api"):
+        for noun in ("_errors", "_models", "_settings", "_events", "_digests", "_http", "_api"):
             module = import_module(f".{noun}", __name__)
             if name in module.__all__:
                 # Set as an attribute, so that __getattr__ is called once for each name.

@@ -85,7 +85,7 @@ class Budget:
 
     def distribute(self) -> None:
         """Give the spare connections to files, each to the one that would end last."""
-        while not self.wanted and self.used < self.total:
+        while not self.wanted:
             last = max(filter(self._grows, self.splittable), key=lambda file: file.longest, default=None)
             if last is None or not last.grow(self._share(last.host)):
                 break

@@ -28,7 +28,8 @@ the run. Exit codes are wget's where it has one.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copyreg
+from typing import Any, ClassVar
 
 __all__ = [
     "AuthenticationError",
@@ -70,6 +71,11 @@ class FetchError(Exception):
         super().__init__(message)
         self.transient = self._transient if transient is None else transient
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the class with the message alone, which a required keyword refuses; one such
+        # error then breaks a whole pool of processes.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined] # not in typeshed
 
     @property
     def kind(self) -> str:

@@ -135,8 +135,11 @@ class Resource:
 
     @property
     def strong_etag(self) -> str | None:
-        """The entity tag if it may be sent in If-Range (RFC 9110 section 13.1.5), that is, if it is strong."""
-        return self.etag if self.etag and not self.etag.startswith(("W/", "w/")) else None
+        """The entity tag if it may be sent in If-Range (RFC 9110 section 13.1.5), that is, if it is strong.
+
+        One without quotes is none: a server that sends it does not find it equal in If-Range.
+        """
+        return self.etag if self.etag and len(self.etag) > 1 and self.etag[0] == self.etag[-1] == '"' else None
 
 
 PlanKind = Literal["fresh", "resume", "restart", "done"]

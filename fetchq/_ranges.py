@@ -28,15 +28,21 @@ __all__ = [
     "merge",
     "missing",
     "parse_content_range",
+    "refused",
     "resource_of",
     "same_resource",
     "total",
+    "unknown_coding",
 ]
 
 Headers = Mapping[str, str]
 
 # The largest offset in a file: off_t is a signed 64-bit integer.
 MAX_OFFSET = 2**63 - 1
+# IANA's registry of content codings, of those that a body can have.
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
+# Statuses that a request with Range and If-Range may get for these fields alone.
+_REFUSALS = frozenset({304, 400, 403, 405, 412, 501})
 # Eighteen digits always fit such an offset; a longer number in a header is no length.
 _LENGTH_DIGITS = 18
 
@@ -105,7 +111,8 @@ class ContentRange(NamedTuple):
 
 
 _NUMBER = rf"(\d{{1,{_LENGTH_DIGITS}}})"
-_CONTENT_RANGE = rf"(?ai)bytes\s+(?:{_NUMBER}-{_NUMBER}|\*)/(?:{_NUMBER}|\*)"
+# The unit is followed by a space; some servers write "bytes=" or "bytes:", or leave it out.
+_CONTENT_RANGE = rf"(?ai)(?:bytes\s*[\s=:]\s*)?(?:{_NUMBER}-{_NUMBER}|\*)/(?:{_NUMBER}|\*)"
 
 
 def parse_content_range(text: str | None) -> ContentRange | None:
@@ -119,6 +126,22 @@ def parse_content_range(text: str | None) -> ContentRange | None:
     if last < first or (whole is not None and last >= whole):
         return None
     return ContentRange(Span(first, last + 1), whole)
+
+
+def _content_range(headers: Headers, status: int) -> ContentRange | None:
+    """Return a response's Content-Range where it means something: under 206 and 416 (RFC 9110 section 14.4).
+
+    Some servers send a range under 200. It is believed if the body has as many bytes as it says, or if there is
+    no Content-Length to tell and the range is not everything.
+    """
+    content_range = parse_content_range(headers.get("content-range"))
+    if content_range is None or status in (206, 416):
+        return content_range
+    span, length = content_range.span, content_length(headers)
+    if span is None:
+        return None
+    fits = len(span) == length if length is not None else span != Span(0, content_range.total or 0)
+    return content_range if fits else None
 
 
 def content_length(headers: Headers) -> int | None:
@@ -138,30 +161,43 @@ def content_length(headers: Headers) -> int | None:
     return int(value)
 
 
-def content_encoding(headers: Headers) -> str | None:
-    """Return the content codings except identity, in lower case, joined by ``", "``; None without any."""
+def _codings(headers: Headers) -> list[str]:
+    """Return the content codings in lower case, in the order in which they were applied."""
     codings = (coding.strip().lower() for coding in headers.get("content-encoding", "").split(","))
-    return ", ".join(c for c in codings if c and c != "identity") or None
+    return [coding for coding in codings if coding]
+
+
+def content_encoding(headers: Headers) -> str | None:
+    """Return the content codings that exist, except identity, joined by ``", "``; None without any.
+
+    What is no coding (``utf-8``, ``none``, ``aws-chunked``) is a mistake of the server's and changes no byte.
+    """
+    return ", ".join(coding for coding in _codings(headers) if coding in _CODINGS) or None
+
+
+def unknown_coding(headers: Headers) -> str:
+    """Return the first word in Content-Encoding that is no content coding; else empty."""
+    return next((word for word in _codings(headers) if word not in _CODINGS and word != "identity"), "")
 
 
 def resource_of(headers: Headers, url: str, status: int, digests: Mapping[str, str]) -> Resource:
     """Return what the head of a response says about the resource.
 
-    The length is that of the complete representation: from Content-Range in a 206 or 416, and in any other
-    response that describes a range, else from Content-Length.
+    The length is that of the complete representation: from Content-Range where that means something, else from
+    Content-Length.
 
     :param url: of this response, after redirects; stored redacted.
     :param digests: :func:`_digests.promised` of the same head.
     :raises ProtocolError: Content-Length is needed and no length.
     """
-    content_range = parse_content_range(headers.get("content-range"))
-    if content_range is not None and (status in (206, 416) or content_range.span is not None):
+    content_range = _content_range(headers, status) if "content-range" in headers else None
+    if content_range is not None:
         length = content_range.total
     else:
         length = None if status in (206, 416) else content_length(headers)
     return Resource(
         url=redact(url),
-        length=0 if status == 204 else length,
+        length=0 if status in (204, 205) else length,
         etag=headers.get("etag", "").strip() or None,
         last_modified=headers.get("last-modified", "").strip() or None,
         ranges=status == 206 or headers.get("accept-ranges", "").strip().lower() == "bytes",
@@ -173,18 +209,24 @@ def resource_of(headers: Headers, url: str, status: int, digests: Mapping[str, s
 def same_resource(known: Resource, seen: Resource) -> bool | None:
     """Whether *seen* has the same bytes as *known*; None where length and validators leave it open.
 
-    Different lengths mean False. Two strong entity tags decide. Weak ones promise equal meaning, not equal
-    bytes (RFC 9110 section 8.8.1): different ones mean False, equal ones leave it to Last-Modified.
+    Different lengths mean False, and different entity tags. Equal strong ones mean True, unless Last-Modified
+    differs: some servers keep a tag while the file changes. Equal weak ones promise equal meaning, not equal
+    bytes (RFC 9110 section 8.8.1), and leave it to Last-Modified.
     """
     if known.length is not None and seen.length is not None and known.length != seen.length:
         return False
     if known.strong_etag and seen.strong_etag:
-        return known.strong_etag == seen.strong_etag
+        return (None if _other_date(known, seen) else True) if known.etag == seen.etag else False
     if known.etag and seen.etag and known.etag.removeprefix("W/") != seen.etag.removeprefix("W/"):
         return False
     if known.last_modified and seen.last_modified:
         return known.last_modified == seen.last_modified
     return None
+
+
+def _other_date(known: Resource, seen: Resource) -> bool:
+    both = known.last_modified is not None and seen.last_modified is not None
+    return both and known.last_modified != seen.last_modified
 
 
 # --- asking -----------------------------------------------------------------------------------------
@@ -251,6 +293,19 @@ class Answer(NamedTuple):
     body: Span | None = None
 
 
+def refused(ask: Ask, status: int) -> Answer | None:
+    """Return what is asked next where *status* may be an answer to the fields of *ask*; None if it is none.
+
+    Servers and caches that forbid Range, or mishandle If-Range, answer with an error, or with 304, to what they
+    would send without these fields.
+    """
+    if ask.span is None or status not in _REFUSALS:
+        return None
+    if ask.condition is not None:
+        return Answer("ask_plain", f"the server answers {status} to If-Range")
+    return Answer("ask_whole", f"the server answers {status} to a range")
+
+
 def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen: Resource) -> Answer:
     """Return what the body of a response is, from status, Content-Range and validators together.
 
@@ -259,7 +314,7 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     :param seen: :func:`resource_of` this response.
     :raises ProtocolError: the response is none to *ask*, or looks like an error page under status 200.
     """
-    content_range = parse_content_range(headers.get("content-range"))
+    content_range = _content_range(headers, status)
     # Some servers send a range under status 200.
     partial = status == 206 or (content_range is not None and content_range.span is not None)
     # 1. Never give up the part for what is hardly the file.
@@ -277,16 +332,19 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
         if ask.condition and same_resource(replace(known, etag=None), replace(seen, etag=None)):
             return Answer("ask_plain", "the entity tag differs from server to server")
         return Answer("ask_whole" if partial else "whole", "the resource changed")
-    # 5. A range with its place; not of a coded form, whose offsets count coded bytes.
+    # 5. The same entity tag with another date: only the bytes can tell.
+    if partial and not ask.compare and _other_date(known, seen):
+        return Answer("ask_plain", "the entity tag is the same and the date is not")
+    # 6. A range with its place; not of a coded form, whose offsets count coded bytes.
     if content_range is not None and content_range.span is not None and not seen.encoding:
         return _decide_slice(ask, status, content_range, headers)
     # 6. Any other range.
     if partial:
         return Answer("ask_whole", f"the server sent {_useless(seen, headers)}")
-    # 7. Everything, although the validator sent in If-Range still holds: some servers compare it wrongly.
+    # 8. Everything, although the validator sent in If-Range still holds: some servers compare it wrongly.
     if ask.condition and same_resource(known, seen) is True and not seen.encoding:
         return Answer("ask_plain", "the server does not honour If-Range")
-    # 8. Everything, which a server may always send (RFC 9110 section 14.2).
+    # 9. Everything, which a server may always send (RFC 9110 section 14.2).
     return Answer("whole", "the server ignores ranges")
 
 
@@ -331,7 +389,7 @@ def _decide_unsatisfied(
     The part is complete only if the server names *start* as the total and nothing speaks of another version.
     """
     at_end = content_range is not None and content_range.span is None and content_range.total == start
-    if at_end and same_resource(known, seen) is not False:
+    if at_end and same_resource(known, seen) is not False and not _other_date(known, seen):
         return Answer("complete", "the server has no more bytes")
     return Answer("ask_whole", "the server refuses the range")
 

@@ -22,9 +22,10 @@ from ._settings import Retry
 
 __all__ = ["GOOD", "Decision", "Failure", "decide", "error_for", "http_date", "retry_after"]
 
-# Each 2xx whose body is the representation asked for (RFC 9110 section 15.3); 206 is judged by its range.
-# 202 says that the thing is not ready, 205 and 208 say nothing of a file.
-GOOD = frozenset({200, 201, 203, 204, 206})
+# Each 2xx whose body is the representation asked for, and those that nobody knows, which count as 200 (RFC 9110
+# section 15); 206 is judged by its range. 202 says that the thing is not ready, 207 and 208 come with a report
+# of several (RFC 4918), 226 with a difference (RFC 3229).
+GOOD = frozenset(range(200, 300)) - {202, 207, 208, 226}
 
 _PHRASES = {
     400: "bad request",
@@ -65,15 +66,19 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None if date is None else max(0.0, date - now)
 
 
-def error_for(status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float) -> FetchError:
+def error_for(
+    status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float, hint: str = ""
+) -> FetchError:
     """Give the error that a *status* which is none of :data:`GOOD` means.
 
     :param now: seconds since the epoch; the server's own Date goes before it, so that clocks need not agree.
+    :param hint: what a 401 means here, as the end of a sentence.
     """
     phrase = _PHRASES.get(status)
     told = f"{host} answered {status}" + (f" ({phrase})" if phrase else "")
     if status == 401:
-        return AuthenticationError(f"{told}: give -u NAME:PASSWORD or --bearer TOKEN.", status=status)
+        told = f"{host} answered 401: {hint}" if hint else f"{told}: give -u NAME:PASSWORD or --bearer TOKEN."
+        return AuthenticationError(told, status=status)
     if status == 407:
         return AuthenticationError(f"{told}: put them into the proxy's URL.", status=status)
     return StatusError(

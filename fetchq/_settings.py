@@ -52,6 +52,9 @@ class Network:
         (), "Header to send to each job's own origin; repeats.", secret=True
     )
     user: tuple[str, str] | None = _setting(None, "User and password for the job's own origin.", secret=True)
+    logins: tuple[tuple[str, str, str], ...] = _setting(
+        (), "HOST=NAME[:PW] is for that host only, also after a redirect; repeats.", secret=True
+    )
     bearer: str | None = _setting(None, "Bearer token for the job's own origin.", secret=True)
     netrc: bool = _setting(False, "Take users and passwords from the netrc file.")
     cookies: tuple[tuple[str, str], ...] = _setting(
@@ -59,11 +62,17 @@ class Network:
     )
     insecure: bool = _setting(False, "Do not verify TLS certificates.")
     cacert: Path | None = _setting(None, "PEM file of the certificate authorities to trust.")
+    add_cacert: tuple[Path, ...] = _setting((), "PEM file of authorities to trust beside the others; repeats.")
+    ca_native: bool = _setting(False, "Trust the authorities of the system; needs fetchq[native].")
     cert: Path | None = _setting(None, "PEM file of a client certificate.")
     key: Path | None = _setting(None, "PEM file of the client certificate's key.")
-    tls_min: Literal["1.2", "1.3"] = _setting("1.2", "Oldest TLS version to accept.")
+    tls_min: Literal["1.0", "1.1", "1.2", "1.3"] = _setting(
+        "1.2", "Oldest TLS version to accept; 1.0 and 1.1, for old devices, can be broken."
+    )
     proxy: str | None = _setting(None, "Proxy for all requests: http, https or socks5 URL.", secret=True)
-    env: bool = _setting(True, "Take proxies from the environment.")
+    env: bool = _setting(
+        True, "Take proxies, certificate authorities and the netrc's place from the environment."
+    )
     http2: bool = _setting(False, "Offer HTTP/2 to servers; needs fetchq[http2].")
     # As in browsers; curl follows 50.
     max_redirects: int = 20
@@ -121,6 +130,8 @@ class Disk:
     # Measured on loopback: it takes a quarter of the time of a large file. The command line turns it off where
     # neither a store nor JSON events would show it.
     sha256: bool = True
+    require_checksum: bool = _setting(False, "Fail a file whose checksum is not known.")
+    allow_unlisted: bool = _setting(False, "Take a file that the manifest does not list, unverified.")
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
 

@@ -79,7 +79,7 @@ class Server:
 
 
 def need(program: str) -> str:
-    """Give the path of a server's program; without it skip the test, or fail it where CI must have it."""
+    """Return the path of a server's program; without it skip the test, or fail it where CI must have it."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which(program, path=os.pathsep.join([scripts, os.environ.get("PATH", ""), "/usr/sbin"]))
     if found is None:

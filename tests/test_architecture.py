@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,22 @@ ORDER = [noun for nouns in BANDS.values() for noun in nouns]
 STRANGERS = ("edges", "work")
 
 OWNERS = {
-    **dict.fromkeys(("httpx", "httpcore", "h11", "h2", "httptools", "certifi", "anyio", "socksio"), "_http"),
+    **dict.fromkeys(
+        (
+            "httpx",
+            "httpcore",
+            "h11",
+            "h2",
+            "httptools",
+            "certifi",
+            "anyio",
+            "idna",
+            "publicsuffixlist",
+            "socksio",
+            "truststore",
+        ),
+        "_http",
+    ),
     "aiofiles": "_disk",
     "sqlite3": "_store",
     "tqdm": "_progress",
@@ -76,8 +93,12 @@ class Module:
         """The dotted path that a relative import starts from."""
         return ["fetchq", *self.name.split("/")[:-1]]
 
+    @property
+    def tree(self) -> ast.Module:
+        return parsed(self.source)
+
     def nodes(self) -> Iterator[ast.AST]:
-        return ast.walk(ast.parse(self.source))
+        return ast.walk(self.tree)
 
     def imports(self) -> Iterator[list[str]]:
         """Each import as an absolute dotted path, the imported name included."""
@@ -90,6 +111,12 @@ class Module:
                 yield from ([*start, alias.name] for alias in node.names)
 
 
+@lru_cache(None)
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@lru_cache(None)
 def modules() -> list[Module]:
     return [
         Module(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8"))
@@ -97,7 +124,7 @@ def modules() -> list[Module]:
     ]
 
 
-# The rules: each gives what a module does against it, as words for people.
+# The rules: each yields what a module does against it.
 
 
 def out_of_order(module: Module) -> Iterator[str]:
@@ -169,8 +196,8 @@ def too_long(module: Module) -> Iterator[str]:
 
 
 def undocumented(module: Module) -> Iterator[str]:
-    if not ast.get_docstring(ast.parse(module.source)):
-        yield "no docstring says what it is for"
+    if not ast.get_docstring(module.tree):
+        yield "has no docstring"
 
 
 Rule = Callable[[Module], Iterator[str]]
@@ -191,6 +218,25 @@ def test_the_package_keeps(rule: Rule) -> None:
         if not allowed(module, rule, complaint)
     ]
     assert broken == []
+
+
+def namesakes(package: list[Module]) -> dict[str, list[str]]:
+    """Names that several classes have, a leading underscore aside, and the modules of these classes."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for module in package:
+        for node in module.nodes():
+            if isinstance(node, ast.ClassDef):
+                found[node.name.lstrip("_")].append(module.name)
+    return {name: places for name, places in found.items() if len(places) > 1}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    assert namesakes(modules()) == {}
+
+
+def test_namesakes_are_seen_over_folders_and_underscores() -> None:
+    package = [Module("_a.py", "class Stream: ..."), Module("_b/c.py", "def f():\n    class _Stream: ...")]
+    assert namesakes(package) == {"Stream": ["_a.py", "_b/c.py"]}
 
 
 def test_every_allowance_is_still_needed() -> None:

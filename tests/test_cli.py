@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,6 +130,10 @@ def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str
         ("-e https://r/", "network", "referer", "https://r/"),
         ("-u bob:a:b", "network", "user", ("bob", "a:b")),
         ("-u bob:", "network", "user", ("bob", "")),
+        ("-u h.example=bob:a=b", "network", "logins", (("h.example", "bob", "a=b"),)),
+        ("-u localhost=a:1 -u [::1]=b:2", "network", "logins", (("localhost", "a", "1"), ("::1", "b", "2"))),
+        ("-u h.example=a:1 -u bob:x.y=z", "network", "user", ("bob", "x.y=z")),
+        ("-u cn=bob:pw", "network", "user", ("cn=bob", "pw")),
         ("--bearer t", "network", "bearer", "t"),
         ("--netrc", "network", "netrc", True),
         ("-b a=1;b=2 -b c=", "network", "cookies", (("a", "1"), ("b", "2"), ("c", ""))),
@@ -137,7 +141,11 @@ def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str
         ("--no-env", "network", "env", False),
         ("-k", "network", "insecure", True),
         ("--tls-min 1.3", "network", "tls_min", "1.3"),
+        ("--tls-min 1.0", "network", "tls_min", "1.0"),
+        ("--ca-native", "network", "ca_native", True),
         ("--http2", "network", "http2", True),
+        ("--require-checksum", "disk", "require_checksum", True),
+        ("--allow-unlisted", "disk", "allow_unlisted", True),
         ("--if-exists skip", "disk", "if_exists", "skip"),
         ("--max-size 1.5G", "disk", "max_size", 3 * 1024**3 // 2),
         ("--min-free 0", "disk", "min_free", 0),
@@ -161,6 +169,13 @@ def test_files_of_tls_must_be_there(engine: Engine, option: str) -> None:
     assert main([f"--{option}", "none.pem", URL]) == 2
 
 
+def test_authorities_are_added_one_by_one(engine: Engine) -> None:
+    for name in ("x.pem", "y.pem"):
+        Path(name).write_text("")
+    chosen = settings(engine, "--add-cacert", "x.pem", "--add-cacert", "y.pem")
+    assert chosen.network.add_cacert == (Path("x.pem"), Path("y.pem"))
+
+
 def test_an_option_that_sets_a_field_shows_its_help(run_fetchq: RunFetchq) -> None:
     text = " ".join(run_fetchq("-h").stdout.split())
     setting = [option for option in _options.OPTIONS if option.group is not None]
@@ -174,9 +189,12 @@ def test_every_option_of_the_contract_is_there() -> None:
     wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
         --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
         --header
-        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --cert --key
+        -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
+        --config --no-config
+        --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
-        --checksums --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
+        --checksums --require-checksum --allow-unlisted
+        --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run"""
     assert names == set(wanted.split())
 
@@ -189,6 +207,7 @@ def test_every_option_of_the_contract_is_there() -> None:
     [
         (["-o", "b.iso"], {"out": "b.iso"}),
         (["--checksum", "MD5:" + "AB" * 16], {"checksum": "md5:" + "ab" * 16}),
+        (["--checksum", "AB" * 32 + "  a.iso"], {"checksum": "ab" * 32}),
         (["-X", "post"], {"method": "POST"}),
         (
             ["--data", "a=1"],
@@ -242,11 +261,47 @@ def test_a_base_url_lets_words_be_relative(engine: Engine) -> None:
     assert engine.last.kept["base_url"] == "https://host/"
 
 
-def test_a_manifest_gives_each_job_its_checksum(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("SUMS").write_text(f"{'ab' * 32}  a.iso\n{'cd' * 32} *sub/b.iso\n")
-    assert main(["--checksums", "SUMS", URL, "https://h/b.iso", "https://h/c.iso"]) == 0
-    assert [job.checksum for job in engine.jobs] == ["sha256:" + "ab" * 32, None, None]
-    assert "warning  b.iso is not in the manifest" in capsys.readouterr().err
+def test_a_manifest_goes_to_the_engine(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("SHA256SUMS").write_text(f"{'ab' * 32}  a.iso\nsignature\n{'cd' * 32} *sub/b.iso\n")
+    assert main(["--checksums", "SHA256SUMS", URL]) == 0
+    assert engine.job.checksum is None
+    found = engine.last.kept["manifest"].find("b.iso")
+    assert (found.hex, found.algorithms) == ("cd" * 32, ("sha256",))
+    assert (
+        capsys.readouterr().err.count("warning  SHA256SUMS: line 2 holds no digest that is understood.\n") == 1
+    )
+
+
+def test_a_lone_digest_is_of_the_one_job(engine: Engine) -> None:
+    Path("sum").write_text("ab" * 32)
+    Path("q.txt").write_text("https://h/1\n")
+    for words, known in (
+        ([URL], True),
+        ([URL, URL], False),
+        (["-i", "q.txt"], False),
+        ([URL, "-i", "q.txt"], False),
+    ):
+        assert main(["--checksums", "sum", *words]) == 0
+        assert bool(engine.last.kept["manifest"].find("a.iso")) is known
+
+
+def test_a_manifest_may_stand_in_environment_and_file(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("SUMS").write_text(f"{'ab' * 32}  a.iso\n")
+    Path("fetchq.toml").write_text("checksums = 'SUMS'\nallow-unlisted = true\n")
+    assert not settings(engine).disk.allow_unlisted, "a stranger's file does not weaken what was asked for"
+    user = tmp_path / "config" / "fetchq" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("allow-unlisted = true\n")
+    assert settings(engine).disk.allow_unlisted
+    assert engine.last.kept["manifest"].source == "SUMS"
+    monkeypatch.setenv("FETCHQ_REQUIRE_CHECKSUM", "1")
+    monkeypatch.setenv("FETCHQ_ALLOW_UNLISTED", "0")
+    monkeypatch.setenv("FETCHQ_CHECKSUMS", "other")
+    Path("other").write_text(f"{'ab' * 32}  a.iso\n")
+    assert settings(engine).disk.require_checksum
+    assert engine.last.kept["manifest"].source == "other"
 
 
 # --- environment and files
@@ -298,6 +353,66 @@ def test_a_wrong_line_of_a_file_names_file_and_key(
     assert main(["-h"]) == 0, "help is there all the same"
 
 
+@pytest.mark.parametrize(
+    ("text", "ignored"),
+    [
+        ("insecure = true", "insecure"),
+        ("proxy = 'http://p:1'", "proxy"),
+        ("cacert = 'ca.pem'\ncert = 'c.pem'\nkey = 'k.pem'", "cacert, cert, key"),
+        ("tls-min = '1.0'", "tls-min"),
+        ("netrc = true", "netrc"),
+        ("user = ['me:pw']", "user"),
+        ("bearer = 'token'", "bearer"),
+        ("log = 'log.txt'", "log"),
+        ("store = 'store.db'", "store"),
+        ("output = '/tmp/x'", "output"),
+        ("dir = '/tmp'", "dir"),
+        ("dir = '../up'", "dir"),
+        ("dir = '~/bin'", "dir"),
+    ],
+)
+def test_a_file_of_the_folder_cannot_weaken_or_leak(
+    engine: Engine, capsys: pytest.CaptureFixture[str], text: str, ignored: str
+) -> None:
+    plain = settings(engine)
+    Path("fetchq.toml").write_text(f"{text}\njobs = 3\n")
+    for file in ("ca.pem", "c.pem", "k.pem"):
+        Path(file).touch()
+    capsys.readouterr()
+    chosen = settings(engine, "-q")
+    assert chosen == replace(plain, queue=replace(plain.queue, jobs=3))
+    said = capsys.readouterr().err
+    assert said.startswith(f"fetchq: ./fetchq.toml may not set {ignored}: ignored.")
+    assert said.count("\n") == 1
+
+
+def test_the_use_of_a_file_of_the_folder_is_announced(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("fetchq.toml").write_text("jobs = 3\ndir = 'below'\n")
+    assert settings(engine).disk.dir == Path("below")
+    assert capsys.readouterr().err == "fetchq: Using ./fetchq.toml of this folder; --no-config ignores it.\n"
+
+
+def test_a_named_file_is_trusted_and_no_config_reads_none(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("fetchq.toml").write_text("jobs = 3\ninsecure = true\n")
+    Path("other.toml").write_text("retries = 2\n")
+    chosen = settings(engine, "--config", "fetchq.toml")
+    assert (chosen.queue.jobs, chosen.network.insecure) == (3, True)
+    chosen = settings(engine, "--config", "other.toml")
+    assert (chosen.queue.jobs, chosen.retry.retries) == (8, 2)
+    assert settings(engine, "--no-config").queue.jobs == 8
+    monkeypatch.setenv("FETCHQ_NO_CONFIG", "1")
+    assert settings(engine).queue.jobs == 8
+    assert capsys.readouterr().err == ""
+    assert main(["--config", "other.toml", "--no-config", URL]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    monkeypatch.delenv("FETCHQ_NO_CONFIG")
+    assert main(["--config", "missing.toml", URL]) == 2
+
+
 def test_a_wrong_secret_in_a_file_is_not_repeated(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     Path("fetchq.toml").write_text("header = ['hunter2']\n")
     assert main([URL]) == 2
@@ -319,7 +434,9 @@ def test_a_home_that_is_closed_or_unknown_holds_no_file(
         assert settings(engine) == Settings(disk=Disk(sha256=False))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", closed)
-        assert _config.defaults(get) == {}
+        found = _config.Configuration()
+        found.read_all(get, os.environ)
+        assert found.values == {}
 
 
 # --- help and version

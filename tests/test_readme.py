@@ -25,7 +25,7 @@ import pytest
 import fetchq
 from fetchq import _errors, _events
 from fetchq._cli import get, topics
-from fetchq._cli.config import defaults
+from fetchq._cli.config import Configuration
 from fetchq._cli.help import NOTES
 from fetchq._disk import journal
 from fetchq._queue_files import aria2, jsonl, read
@@ -251,7 +251,9 @@ def test_the_configuration_is_one(kitchen: Kitchen, monkeypatch: pytest.MonkeyPa
     assert request.headers["x-api-key"] == "KEY"
     assert (kitchen.folder / "images" / "a.iso").exists()
     monkeypatch.chdir(kitchen.folder)
-    assert defaults(get, environ={"XDG_CONFIG_HOME": "/nowhere"})["jobs"] == 16
+    found = Configuration()
+    found.read_all(get, {"XDG_CONFIG_HOME": "/nowhere"})
+    assert found.values["jobs"] == 16
 
 
 @pytest.mark.parametrize("name", [block.name for block in blocks() if block.name.startswith("queue.")])

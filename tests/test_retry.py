@@ -61,7 +61,9 @@ def test_what_a_status_means(status: int, kind: type, transient: bool) -> None:
 
 
 def test_the_statuses_whose_body_is_the_file() -> None:
-    assert [status for status in range(100, 600) if status in GOOD] == [200, 201, 203, 204, 206]
+    assert [status for status in range(200, 300) if status not in GOOD] == [202, 207, 208, 226]
+    assert min(GOOD) == 200
+    assert max(GOOD) == 299
 
 
 @pytest.mark.parametrize(
@@ -226,8 +228,9 @@ def test_what_is_worth_a_pause(error: FetchError, facts: dict[str, Any], waits: 
     assert decided(error, chance=1.0, **facts).wait == (POLICY.backoff if waits else 0.0)
 
 
-def test_the_reason_names_how_often_it_failed() -> None:
+def test_a_reason_is_fit_to_be_shown() -> None:
     assert decided(GONE, **LAST).reason == "5 attempts in a row brought nothing"
+    assert decided(CHANGED).reason == "the file changed on the server"
 
 
 @pytest.mark.parametrize(("failures", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0)])

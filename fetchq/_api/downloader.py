@@ -25,15 +25,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from .. import _digests, _naming
 from .._connections import Budget
+from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
-from .._events import Event, JobFinished, JobStarted, Observer, RunStarted
+from .._events import Event, JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
-from .._transfer import RunContext, Transfer, preview
+from .._transfer import RunContext, Transfer, Warnings, preview
 from .history import History
 from .totals import Totals
 
@@ -70,6 +71,7 @@ class Downloader:
     :param observers: called with every event, in the event loop's thread.
     :param store: SQLite file of the jobs that ended, so that a later run skips finished ones; None for no file.
     :param base_url: joined with jobs whose URL is relative.
+    :param manifest: checksums, found by file name, for jobs without one of their own.
     :param stdout: binary stream for a job with ``out="-"``; default: the process's standard output.
     :raises UsageError: on construction for invalid settings, on entering for ones that cannot be applied.
     """
@@ -87,6 +89,7 @@ class Downloader:
         observers: Sequence[Observer] = (),
         store: str | Path | None = None,
         base_url: str | None = None,
+        manifest: Manifest | None = None,
         stdout: BinaryIO | None = None,
     ) -> None:
         settings = settings or Settings()
@@ -110,11 +113,15 @@ class Downloader:
         self._observers = tuple(observers)
         self._store_path = None if store is None else Path(store)
         self._base_url = base_url
+        disk = self.settings.disk
+        self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
         self._stdout = stdout
         self._session: _Session | None = None
         self._scheduler: Scheduler[Job | FetchError, Result] | None = None
+        self._warnings: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
+        loop = _running_loop()
         settings = self.settings
         budget = Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs)
         http = HttpClient(
@@ -125,22 +132,25 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
-        history = History(self._store_path)
+        history = History(self._store_path, self._checksums)
         context = RunContext(
             fetcher=http,
             parts=Parts(settings.disk, threads=_threads(settings)),
             settings=settings,
+            checksums=self._checksums,
             budget=budget,
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             owned=history.owned,
             observe=self._observe,
+            warnings=Warnings(self._observe),
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
-            clock=asyncio.get_running_loop().time,
+            clock=loop.time,
             now=time.time,
             sleep=asyncio.sleep,
             random=random.random,
         )
+        self._warnings = http.warnings
         self._session = _Session(http, context, history, set())
         return self
 
@@ -173,6 +183,8 @@ class Downloader:
         totals = Totals(session.context.clock())
         known = len(jobs) if isinstance(jobs, Sized) else None
         self._observe(RunStarted(known, str(self.settings.disk.dir)))
+        for message in self._warnings:
+            self._observe(Warned(0, message))
         try:
             async with aclosing(scheduler.run(_items(jobs))) as results:
                 async for result in results:
@@ -298,6 +310,16 @@ def _check(settings: Settings) -> None:
         raise UsageError("limit_rate must be more than 0; leave it out for no limit.")
     if settings.disk.dir.exists() and not settings.disk.dir.is_dir():
         raise UsageError(f"{settings.disk.dir} is a file: give a directory.")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "fetchq runs in an event loop of asyncio or uvloop: under trio or gevent, call download() in a"
+            " thread."
+        ) from None
 
 
 def _threads(settings: Settings) -> int:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import _digests
+from .._digests import ChecksumPolicy, matches
 from .._errors import UsageError
 from .._models import Job, Result, redact
 
@@ -24,10 +24,12 @@ class History:
     """The store of a Downloader, created with the first job: an empty queue leaves no file.
 
     :param path: of the store; None for no store.
+    :param checksums: what is known of the files besides their jobs' own checksums.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, checksums: ChecksumPolicy) -> None:
         self._path = path
+        self._checksums = checksums
         self._store: Store | None = None
         # Files of jobs that were skipped in this run, with these jobs' keys.
         self._skipped: OrderedDict[str, str] = OrderedDict()
@@ -40,9 +42,12 @@ class History:
         """
         store = self._open()
         record = store.done(key) if store is not None and job.out != "-" else None
-        if store is None or record is None or not _matches(record, job) or not store.still_there(record):
+        if store is None or record is None or not store.still_there(record):
             return None
-        reason, path = "done in an earlier run", store.path_of(record)
+        path = store.path_of(record)
+        if not self._matches(record, job, "" if path is None else path.name):
+            return None
+        reason = "done in an earlier run"
         self._skipped[os.path.abspath(path or "")] = key
         if len(self._skipped) > MOST_SKIPPED:
             self._skipped.popitem(last=False)
@@ -92,17 +97,19 @@ class History:
         if store is not None:
             await store.aclose()
 
+    def _matches(self, record: Record, job: Job, name: str) -> bool:
+        """Whether the recorded digests include the job's checksum, which may have been added since that run."""
+        try:
+            asked = self._checksums.find(job, name)
+            if asked is None:
+                self._checksums.unknown(name)
+        except UsageError:
+            return False  # the job's own attempt says why
+        return asked is None or matches(asked, record.digests)
+
     def _open(self) -> Store | None:
         if self._store is None and self._path is not None:
             from .._store import Store  # a run without a store does not import sqlite3
 
             self._store = Store(self._path)
         return self._store
-
-
-def _matches(record: Record, job: Job) -> bool:
-    """Whether the recorded digests include the job's checksum, which may have been added since that run."""
-    if job.checksum is None:
-        return True
-    asked = _digests.parse(job.checksum)
-    return record.digests.get(asked.algorithm) == asked.hex

@@ -29,6 +29,7 @@ import click
 from .._errors import DiskError, FetchError
 from .._settings import ProgressKind
 from .._version import VERSION
+from .config import notes_of
 from .help import Get, Verbs, check_word, show_help
 from .options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
 
@@ -57,6 +58,9 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
     if not given["base_url"]:
         for word in urls:
             check_word(word, _commands.commands)
+    notes = notes_of(click.get_current_context())
+    for note in [*([] if given["quiet"] else notes.used), *notes.warnings]:
+        click.echo(f"fetchq: {note}", err=True)
     from .run import get
 
     return get(urls, given)
@@ -80,13 +84,14 @@ def demo(keep: Path | None, progress: ProgressKind) -> int:
 @_commands.command(context_settings=CONTEXT, short_help="Hash files again, and compare.")
 @click.argument("paths", nargs=-1, metavar="FILE|DIR...", type=click.Path(path_type=Path))
 @click.option(
-    "--checksums", metavar="FILE", type=GIVEN_FILE, help="Manifest in the form of SHA256SUMS; names below DIR."
+    "--checksums", metavar="FILE|URL", help="Manifest such as SHA256SUMS, in any usual form; names below DIR."
 )
+@click.option("--allow-unlisted", is_flag=True, help="Pass over a FILE that the manifest does not list.")
 @click.option(
     "--store", metavar="FILE", type=GIVEN_FILE, help=f"What the runs remembered.  [default: DIR/{STORE}]"
 )
 @PROGRESS_OPTION
-def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, progress: ProgressKind) -> int:
+def verify(paths: tuple[Path, ...], **given: Any) -> int:
     """Hash files again and compare with a manifest, or with what the store remembers of their download.
 
     A DIR stands for all its files that the manifest or the store names; without any, the current one.
@@ -94,7 +99,7 @@ def verify(paths: tuple[Path, ...], checksums: Path | None, store: Path | None, 
     """
     from .verify import verify
 
-    return verify(paths, checksums=checksums, store=store, progress=progress)
+    return verify(paths, **given)
 
 
 @_commands.command(context_settings=CONTEXT, short_help="Show what a directory's store remembers.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +12,88 @@ import click
 
 from .._errors import UsageError
 
-__all__ = ["defaults"]
+__all__ = ["Configuration", "load", "notes_of"]
+
+NAME = "fetchq.toml"
+_META = "fetchq.configuration"
+
+# What ./fetchq.toml may not set: whoever wrote it may be a stranger, since it is read in any folder that one
+# stands in, a cloned repository for instance. These options weaken security, send secrets or choose where
+# something is written.
+DISTRUSTED = frozenset(
+    {
+        *("add_cacert", "allow_outside", "allow_unlisted", "bearer", "ca_native", "cacert", "cert", "config"),
+        *("env", "insecure", "key", "log", "netrc", "no_config", "output", "proxy", "save_cookies", "store"),
+        *("tls_min", "user"),
+    }
+)
 
 
-def defaults(
-    command: click.Command, *, environ: os._Environ[str] | dict[str, str] = os.environ
-) -> dict[str, Any]:
-    """Return the options that the files set for *command*, by parameter name; ``./fetchq.toml`` has precedence.
+@dataclass
+class Configuration:
+    """The options that the files set, by parameter name, and what is to be said about them.
 
-    :raises UsageError: a file cannot be read, or holds an unknown option or a value of the wrong type.
+    :ivar used: files from the current folder that were used.
+    :ivar warnings: sentences about options that were ignored.
     """
-    found: dict[str, Any] = {}
-    for path in (_user_file(environ), Path("fetchq.toml")):
-        if path is not None and _exists(path):
-            found |= _read(path, command)
-    return found
+
+    values: dict[str, Any] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def read_all(self, command: click.Command, environ: Mapping[str, str]) -> None:
+        """Read the user's file, and then ``./fetchq.toml``, which has precedence but is not trusted with all.
+
+        :raises UsageError: a file cannot be read, or holds an unknown option or a value of the wrong type.
+        """
+        user = _user_file(environ)
+        if user is not None and _exists(user):
+            self.values |= _read(user, command)
+        here = Path(NAME)
+        if _exists(here):
+            found = _read(here, command)
+            ignored = [name for name, value in found.items() if _is_distrusted(name, value)]
+            self.values |= {name: value for name, value in found.items() if name not in ignored}
+            self.used.append(f"Using ./{NAME} of this folder; --no-config ignores it.")
+            if ignored:
+                words = ", ".join(name.replace("_", "-") for name in ignored)
+                self.warnings.append(
+                    f"./{NAME} may not set {words}: ignored. Set it on the command line, in the environment"
+                    f" or in your own configuration, or name the file with --config ./{NAME}."
+                )
+
+    def read(self, path: Path, command: click.Command) -> None:
+        """Read the file that the user named, which is trusted.
+
+        :raises UsageError: as :meth:`read_all`, or there is no such file.
+        """
+        self.values |= _read(path, command)
 
 
-def _user_file(environ: os._Environ[str] | dict[str, str]) -> Path | None:
+def _is_distrusted(name: str, value: Any) -> bool:
+    leads_away = name == "dir" and (value.startswith(("/", "~")) or ".." in Path(value).parts)
+    return name in DISTRUSTED or leads_away
+
+
+def load(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    """Set the context's defaults from the files: the callback of the eager option that names one."""
+    configuration = Configuration()
+    if value is not None:
+        configuration.read(value, context.command)
+    elif not context.params.get("no_config"):
+        configuration.read_all(context.command, os.environ)
+    context.default_map = configuration.values
+    context.meta[_META] = configuration
+    return value
+
+
+def notes_of(context: click.Context) -> Configuration:
+    """Return the configuration that *context* was made with."""
+    found = context.meta.get(_META)
+    return found if isinstance(found, Configuration) else Configuration()
+
+
+def _user_file(environ: Mapping[str, str]) -> Path | None:
     """Return the path of the user's file; None for a user without a home directory, as in some containers."""
     # XDG Base Directory Specification: unset, empty or relative means ~/.config.
     directory = Path(environ.get("XDG_CONFIG_HOME") or "")

@@ -6,12 +6,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from .._errors import UsageError
-from .config import defaults
 from .options import HEADINGS, Option
 
 __all__ = ["Get", "Verbs", "check_word", "show_help"]
@@ -51,14 +49,6 @@ _LESS = "FRX"
 
 class Get(click.Command):
     """``fetchq get``, the default command; its help is that of the program."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Take defaults from the configuration files, which a mistake in one must not keep from the help."""
-        if not {"-h", "--help", "--version"}.intersection(args):
-            extra["default_map"] = defaults(self)
-        return super().make_context(info_name, args, parent, **extra)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write usage, commands, options under headings, examples and notes."""

@@ -1,34 +1,41 @@
-"""Words of the command line and lines of queue files -> Jobs."""
+"""The command line and queue files as jobs; the manifest of their checksums."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
+import re
 import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._errors import FetchError, QueueFileError, UsageError
-from .._models import Job, Pairs
-from .._naming import guess, printable
+from .._api import Downloader
+from .._digests import Manifest
+from .._errors import FetchError, QueueFileError, TooLargeError, UsageError
+from .._models import Job, Pairs, redact
+from .._naming import printable
+from .._settings import Settings
+from .._units import size
 
-__all__ = ["RunRequest", "digests", "from_files", "patiently", "request"]
+__all__ = ["RunRequest", "from_files", "manifest", "read_in_thread", "request"]
 
-# Lines that wait between the reader and the scheduler, which has a look-ahead of its own; about 1 KiB each.
+# Jobs between the reader thread and the scheduler, which has a look-ahead of its own; about 1 KiB each.
 READ_AHEAD = 256
+# Half a million lines of SHA-512; Debian's largest Release file has a few hundred KiB.
+MAX_MANIFEST = 64 << 20
 FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 
 
 class RunRequest(NamedTuple):
-    """What the command line asks of every job that does not say otherwise itself.
+    """The request that the command line describes, for jobs that do not have one of their own.
 
-    :param digests: file name to checksum.
-    :param warn: told of a job whose name the manifest does not hold.
+    :param warn: is called with each warning about a queue file.
     """
 
     method: str = "GET"
@@ -37,11 +44,10 @@ class RunRequest(NamedTuple):
     content: bytes | None = None
     json: Any = None
     form: Pairs = ()
-    digests: Mapping[str, str] = {}
     warn: Callable[[str], None] = lambda _: None
 
-    def dress(self, job: Job) -> Job:
-        """Give *job* with what it leaves open filled in."""
+    def complete(self, job: Job) -> Job:
+        """Return *job* with what it leaves open filled in."""
         changes: dict[str, Any] = {}
         bare = job.method == "GET" and job.content is None and job.json is None and not job.form
         if bare and (self.method != "GET" or self.params):
@@ -49,22 +55,13 @@ class RunRequest(NamedTuple):
             changes.update(body, method=self.method, headers=(*self.headers, *job.headers))
         if self.params:
             changes["params"] = (*job.params, *self.params)
-        if self.digests and not job.checksum:
-            changes["checksum"] = self._promised(job)
-        return dataclasses.replace(job, **changes) if changes else job
-
-    def _promised(self, job: Job) -> str | None:
-        name = job.out or guess(job.url)
-        known = self.digests.get(name) or self.digests.get(name.rpartition("/")[2])
-        if known is None:
-            self.warn(f"{printable(name)} is not in the manifest of checksums: it is fetched unchecked.")
-        return known
+        return replace(job, **changes) if changes else job
 
 
 def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest:
     """Read the options that describe a request.
 
-    :raises UsageError: two bodies, unreadable body or manifest, a body that is no JSON.
+    :raises UsageError: two bodies, an unreadable body, a body that is no JSON.
     """
     bodies = [f"--{name}" for name in ("data", "json", "form") if given[name] not in (None, ())]
     if len(bodies) > 1:
@@ -77,13 +74,12 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
         content=None if given["data"] is None else _body("--data", given["data"]),
         json=None if given["json"] is None else _json(given["json"]),
         form=given["form"],
-        digests={} if given["checksums"] is None else digests(given["checksums"]),
         warn=warn,
     )
 
 
 def _body(option: str, text: str) -> bytes:
-    """Give the body as curl's ``--data-binary`` does: the text itself, or the file behind ``@``."""
+    """Return the body as curl's ``--data-binary`` does: the text itself, or the file behind ``@``."""
     if not text.startswith("@"):
         return text.encode("utf-8", "surrogateescape")
     try:
@@ -99,37 +95,70 @@ def _json(text: str) -> Any:
         raise UsageError(f"--json is not JSON: {error}.") from error
 
 
-def digests(path: Path) -> dict[str, str]:
-    """Read a manifest: file name to checksum.
+def manifest(source: str, settings: Settings, warn: Callable[[str], None], *, for_one: bool) -> Manifest:
+    """Read a manifest from a file, or from a URL, which is fetched as a job is.
 
-    :raises UsageError: it cannot be read, or one of its lines is not understood.
+    :param warn: is called with what is to be said about lines that hold no digest.
+    :param for_one: there is one file only, and a digest without a name is of that.
+    :raises UsageError: it cannot be read, is too large, or holds no digest.
+    :raises FetchError: it cannot be fetched.
     """
-    from .._digests import manifest
+    if re.match(r"(?i)https?://", source):
+        name = redact(source).partition("?")[0]
+        data = asyncio.run(_fetched(source, name, settings))
+    else:
+        name, data = source, _contents(source)
+    read = Manifest(data, name, for_one=for_one)
+    if read.warning:
+        warn(read.warning)
+    return read
 
-    known: dict[str, str] = {}
+
+def _contents(path: str) -> bytes:
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-            for entry in manifest(lines, str(path)):
-                if isinstance(entry, QueueFileError):
-                    raise entry
-                name, digest = entry
-                known[name.removeprefix("./")] = str(digest)
-    except OSError as error:
-        raise UsageError(f"{printable(str(path))} cannot be read: {error.strerror}.") from error
-    return known
+        with open(path, "rb") as file:
+            data = file.read(MAX_MANIFEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it holds a NUL"
+        raise UsageError(f"{printable(path)} cannot be read: {reason}.") from error
+    if len(data) > MAX_MANIFEST:
+        raise UsageError(f"{printable(path)} is larger than {size(MAX_MANIFEST)}: it is no manifest.")
+    return data
+
+
+async def _fetched(url: str, name: str, settings: Settings) -> bytes:
+    stream = _ManifestStream()
+    disk = replace(settings.disk, max_size=None, require_checksum=False)
+    try:
+        async with Downloader(replace(settings, disk=disk), stdout=stream) as downloader:
+            async for result in downloader.run([Job(url, "-")]):
+                result.unwrap()
+    except FetchError as error:
+        error.args = (f"{printable(name)} cannot be fetched: {error}",)
+        raise
+    return stream.getvalue()
+
+
+class _ManifestStream(BytesIO):
+    """Memory for a manifest, whose server may not say how long it is."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > MAX_MANIFEST:
+            raise TooLargeError(f"It is larger than {size(MAX_MANIFEST)}.")
+        return super().write(data)
 
 
 def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | FetchError]:
     """Read queue files one after another, line by line.
 
-    Each is opened, and its first line read, before the first job is given: a mistyped name ends the run
-    before it has begun.
+    All are opened, and their first lines read, before the first job is returned, so that a mistyped name ends
+    the run before it begins.
 
-    :raises UsageError: a file cannot be opened or is none.
+    :raises UsageError: a file cannot be opened or is no queue file.
     """
-    from .._queue_files import read  # a run of URLs alone reads no file
+    from .._queue_files import read  # not needed for a run of URLs alone
 
-    # A reader of its own: one that waits in sys.stdin's when the process ends would hold up its end.
+    # Not sys.stdin: a thread blocked in its read holds its lock, which the interpreter takes when it exits.
     stdin = open(0, "rb", closefd=False) if "-" in paths else None  # noqa: SIM115 - read to the process's end
     return _in_turn([read(path, warn=wanted.warn, stdin=stdin) for path in paths], wanted)
 
@@ -137,34 +166,34 @@ def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | Fetch
 def _in_turn(files: list[Iterator[Job | QueueFileError]], wanted: RunRequest) -> Iterator[Job | FetchError]:
     for lines in files:
         for item in lines:
-            yield wanted.dress(item) if isinstance(item, Job) else item
+            yield wanted.complete(item) if isinstance(item, Job) else item
 
 
-async def patiently(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
-    """Give *items* as they come, read by a thread: a pipe that pauses must not pause the transfers."""
+async def read_in_thread(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
+    """Yield *items*, which a thread reads: a pipe without data must not block the event loop."""
     loop = asyncio.get_running_loop()
-    come: deque[list[Job | FetchError]] = deque()
-    bell, room = asyncio.Event(), threading.Semaphore(READ_AHEAD)
+    blocks: deque[list[Job | FetchError]] = deque()
+    available, free = asyncio.Event(), threading.Semaphore(READ_AHEAD)
 
     def put(block: list[Job | FetchError]) -> None:
-        room.acquire()
-        come.append(block)
+        free.acquire()
+        blocks.append(block)
         with suppress(RuntimeError):  # the run has ended and its loop is closed
-            loop.call_soon_threadsafe(bell.set)
+            loop.call_soon_threadsafe(available.set)
 
-    def fetch() -> None:
+    def read() -> None:
         for item in items:
             put([item])
         put([])
 
-    # A daemon, since nothing can call a thread back from a read that never ends.
-    threading.Thread(target=fetch, name="fetchq-queue", daemon=True).start()
+    # A daemon: a blocking read cannot be interrupted, and must not keep the process alive.
+    threading.Thread(target=read, name="fetchq-queue", daemon=True).start()
     while True:
-        await bell.wait()
-        bell.clear()
-        while come:
-            block = come.popleft()
-            room.release()
+        await available.wait()
+        available.clear()
+        while blocks:
+            block = blocks.popleft()
+            free.release()
             if not block:
                 return
             yield block[0]

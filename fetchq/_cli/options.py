@@ -12,6 +12,7 @@ import click
 
 from .._settings import Disk, Network, ProgressKind, Queue, Retry, Settings, help_of
 from . import types
+from .config import load
 
 __all__ = ["HEADINGS", "OPTIONS", "PROGRESS", "STORE", "Option", "settings"]
 
@@ -125,7 +126,9 @@ OPTIONS: tuple[Option, ...] = (
     _set(Network, "--min-speed", heading=NETWORK, metavar="RATE", type=types.SIZE),
     _set(Queue, "--limit-rate", heading=NETWORK, metavar="RATE", type=types.RATE),
     _set(Network, "--proxy", heading=NETWORK, metavar="URL", type=types.URL),
-    Option("--no-env", heading=NETWORK, is_flag=True, help="Take no proxy from the environment."),
+    Option("--no-env", heading=NETWORK, is_flag=True,
+           help="Do not read HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR, "
+                "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and NETRC."),
     _set(Network, "--http2", heading=NETWORK, is_flag=True),
     _set(Network, "-H", "--header", heading=REQUEST, field="headers", metavar="'K: V'", multiple=True,
          type=types.HEADER),
@@ -142,21 +145,30 @@ OPTIONS: tuple[Option, ...] = (
            help="Parameter to add to the URL's query; repeats."),
     Option("--base-url", heading=REQUEST, metavar="URL", type=types.URL,
            help="What relative URLs are relative to."),
-    Option("-u", "--user", heading=SECRETS, metavar="NAME[:PASSWORD]",
-           help=f"{help_of(Network, 'user')} Asks for a missing password."),
+    Option("-u", "--user", heading=SECRETS, metavar="NAME[:PW]", multiple=True, type=types.URL,
+           help=f"{help_of(Network, 'user')} {help_of(Network, 'logins')} Asks for a missing password."),
     _set(Network, "--bearer", heading=SECRETS, metavar="TOKEN"),
     _set(Network, "--netrc", heading=SECRETS, is_flag=True),
     _set(Network, "-b", "--cookie", heading=SECRETS, field="cookies", metavar="K=V", multiple=True,
          type=types.COOKIE),
     _set(Network, "-k", "--insecure", heading=TLS, is_flag=True),
     _set(Network, "--cacert", heading=TLS, metavar="FILE", type=GIVEN_FILE),
+    _set(Network, "--add-cacert", heading=TLS, metavar="FILE", multiple=True, type=GIVEN_FILE),
+    _set(Network, "--ca-native", heading=TLS, is_flag=True),
     _set(Network, "--cert", heading=TLS, metavar="FILE", type=GIVEN_FILE),
     _set(Network, "--key", heading=TLS, metavar="FILE", type=GIVEN_FILE),
-    _set(Network, "--tls-min", heading=TLS, metavar="VERSION", type=click.Choice(["1.2", "1.3"])),
+    _set(Network, "--tls-min", heading=TLS, metavar="VERSION",
+         type=click.Choice(["1.0", "1.1", "1.2", "1.3"])),
     Option("--checksum", heading=INTEGRITY, metavar="ALGO:HEX", type=types.CHECKSUM,
-           help="Digest that a single job's file must have."),
-    Option("--checksums", heading=INTEGRITY, metavar="FILE", type=GIVEN_FILE,
-           help="Manifest in the form of SHA256SUMS; each job's file is looked up by its name."),
+           help="Digest that a single job's file must have; a manifest's whole line will do."),
+    Option("--checksums", heading=INTEGRITY, metavar="FILE|URL", type=types.URL,
+           help="Manifest such as SHA256SUMS, in any usual form; each file is looked up by its name."),
+    _set(Disk, "--require-checksum", heading=INTEGRITY, is_flag=True),
+    _set(Disk, "--allow-unlisted", heading=INTEGRITY, is_flag=True),
+    Option("--no-config", heading=OUTPUT, is_flag=True, is_eager=True, help="Read no configuration file."),
+    Option("--config", heading=OUTPUT, metavar="FILE", type=GIVEN_FILE, is_eager=True, callback=load,
+           help="Take options from this file, all of them, and from no other.",
+           default_text="./fetchq.toml, then the user's"),
     Option("--progress", heading=OUTPUT, metavar="WORD", type=PROGRESS,
            help="auto, bar, plain (a line now and then), json (all events, on stdout) or none.",
            default="auto", default_text="auto"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import stat
 import sys
@@ -17,6 +18,7 @@ from typing import Any, TextIO, TypeAlias
 import click
 
 from .._api import Downloader
+from .._digests import Manifest
 from .._errors import DiskError, FetchError, UsageError
 from .._events import Warned
 from .._models import Job, Preview
@@ -32,9 +34,9 @@ from .._report import (
     format_failure,
     is_broken_pipe,
 )
-from .._settings import Settings
+from .._settings import Network, Settings
 from .._units import size
-from .jobs import RunRequest, from_files, patiently, request
+from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
 
 __all__ = ["get"]
@@ -55,7 +57,7 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
     """
     _check(urls, given)
     chosen = settings(given)
-    chosen = replace(chosen, network=replace(chosen.network, user=_user(given["user"])))
+    chosen = replace(chosen, network=_with_users(chosen.network, given["user"]))
     place(chosen.disk.dir, None if given["output"] == "-" else given["output"])
     run = Run(chosen, given)
     with ExitStack() as closing:
@@ -75,16 +77,37 @@ def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
         raise UsageError("--checksum belongs to one file: give it with one URL, or use --checksums FILE.")
     if given["output"] == "-" and given["progress"] == "json":
         raise UsageError("-o - and --progress json both want stdout: choose one of them.")
+    if given["config"] and given["no_config"]:
+        raise UsageError("--config names a file and --no-config reads none: give one of them.")
     if given["quiet"] and given["verbose"]:
         raise UsageError("-q and -v contradict each other.")
+    if given["require_checksum"] and given["allow_unlisted"]:
+        raise UsageError("--require-checksum and --allow-unlisted contradict each other.")
     if given["input"].count("-") > 1:
         raise UsageError("stdin can be read once: give -i - once.")
 
 
-def _user(text: str | None) -> tuple[str, str] | None:
-    """Return name and password of ``NAME[:PASSWORD]``; a missing password is asked for on a terminal."""
-    if text is None:
-        return None
+# A name before the sign is a host where no user is called so; a password comes after a colon.
+_NAMED = re.compile(r"([^:=@/\s]+\.[^:=@/\s]+|localhost|\[[0-9A-Fa-f:.]+\])=(.*)", re.DOTALL)
+
+
+def _with_users(network: Network, texts: Sequence[str]) -> Network:
+    """Return *network* with the users of ``-u``, of which several may be for hosts of their own."""
+    user: tuple[str, str] | None = None
+    logins: list[tuple[str, str, str]] = []
+    for text in texts:
+        named = _NAMED.fullmatch(text)
+        if named is not None:
+            logins.append((named[1].strip("[]"), *_user(named[2])))
+        elif user is not None:
+            raise UsageError("-u NAME:PASSWORD is given twice: write HOST=NAME:PASSWORD for other hosts.")
+        else:
+            user = _user(text)
+    return replace(network, user=user, logins=tuple(logins))
+
+
+def _user(text: str) -> tuple[str, str]:
+    """Return name and password; a missing password is asked for on a terminal."""
     name, colon, password = text.partition(":")
     if colon:
         return name, password
@@ -104,6 +127,7 @@ class Run:
         self._given = given
         self._reporter: Reporter
         self._request: RunRequest
+        self._manifest: Manifest | None = None
         self._downloader: Downloader
         self._signal = 0
         self._broken_pipe = False
@@ -128,16 +152,22 @@ class Run:
         streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=stream)
         self._reporter = Reporter(options, streams, on_closed=self._pipe_closed, on_error=self._events_failed)
         closing.callback(self._reporter.close)
-        self._request = request(given, lambda message: self._reporter(Warned(0, message)))
+        self._request = request(given, self._warn)
 
     def jobs(self, urls: Sequence[str]) -> Jobs:
-        """Return the jobs: a list if there are no queue files, else an iterator that reads them."""
+        """Read the manifest; return the jobs, a list if there are no queue files, else an iterator."""
         given = self._given
-        named = [self._request.dress(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
+        if given["checksums"] is not None:
+            for_one = len(urls) == 1 and not given["input"]
+            self._manifest = manifest(given["checksums"], self._settings, self._warn, for_one=for_one)
+        named = [self._request.complete(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
         if not given["input"]:
             return named
         items = chain(named, from_files(given["input"], self._request))
-        return items if all(map(_regular, given["input"])) else patiently(items)
+        return items if all(map(_regular, given["input"])) else read_in_thread(items)
+
+    def _warn(self, message: str) -> None:
+        self._reporter(Warned(0, message))
 
     async def fetch(self, jobs: Jobs) -> int:
         """Download *jobs* until all have ended or a signal arrives; return the exit code."""
@@ -169,7 +199,11 @@ class Run:
         sha256 = store is not None or self._given["progress"] == "json"
         settings = replace(self._settings, disk=replace(self._settings.disk, sha256=sha256))
         self._downloader = Downloader(
-            settings, observers=self._reporter.observers, store=store, base_url=self._given["base_url"]
+            settings,
+            observers=self._reporter.observers,
+            store=store,
+            base_url=self._given["base_url"],
+            manifest=self._manifest,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

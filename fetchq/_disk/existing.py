@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from .._digests import Checksum
 from .._errors import DiskError, ExistsError
 from .._models import Resource
 from .._naming import printable
 from .._settings import IfExists
 from . import record
 from .entry import Entry
-from .hashing import PrefixHasher
+from .hashing import has_digests
 from .journal import Identity
 from .lock import begun_side
 
@@ -72,7 +73,7 @@ class ExistingPolicy(NamedTuple):
     :param named: the user gave the name, so that no other one will do.
     :param seen: what the server has now; None before it has answered.
     :param same: whether a finished file of this stat can be the download: its size and date agree.
-    :param digests: algorithm to lower-case hex that such a file must have.
+    :param checksums: what such a file must hash to.
     :param owned: whether the store has a path as this job's (True), another's (False) or not at all (None).
     :param proven: whether the bytes of an :class:`Unproven` path were found to be the server's.
     :param holds: compares the open file with a body that is at hand, instead of that.
@@ -85,7 +86,7 @@ class ExistingPolicy(NamedTuple):
     named: bool
     seen: Resource | None
     same: Same
-    digests: Mapping[str, str]
+    checksums: Sequence[Checksum]
     owned: Callable[[Path], bool | None]
     proven: Mapping[Path, bool]
     holds: Callable[[int], bool] | None = None
@@ -177,7 +178,7 @@ class ExistingFile:
     def _is_same(self, *, mine: bool) -> bool | None:
         """Whether the file holds what the server has now; None where only its bytes can tell."""
         policy = self.policy
-        if policy.digests:
+        if policy.checksums:
             return self._has_digests()
         if policy.seen is None:
             return False
@@ -221,15 +222,9 @@ class ExistingFile:
 
     def _has_digests(self) -> bool:
         """Whether the file has the known digests; its size and date may agree by chance."""
-        expected = dict(self.policy.digests)
-        if not expected:
-            return True
-        fd = self._open()
-        try:
-            hasher = PrefixHasher(self.entry.files, fd, list(expected))
-            return hasher.digests(self.found.st_size) == expected
-        finally:
-            self.entry.files.close(fd)
+        checksums, entry = self.policy.checksums, self.entry
+        size = self.found.st_size
+        return not checksums or has_digests(entry.files, entry.name, entry.dir_fd, size, checksums)
 
     def _open(self) -> int:
         return self.entry.files.open(self.entry.name, os.O_RDONLY | os.O_NONBLOCK, self.entry.dir_fd)

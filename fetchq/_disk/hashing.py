@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from .._digests import Hasher
+from .._digests import Checksum, Hasher, algorithms, matches
 from .._errors import DiskError, StoppedError
 from .._models import Buffer
 from .files import Files
 
-__all__ = ["PrefixHasher"]
+__all__ = ["PrefixHasher", "has_digests"]
 
 # Bytes read back at a time: they come from the page cache, and fit into the processor's.
 PIECE = 1 << 18
@@ -83,3 +85,18 @@ class PrefixHasher:
                 raise DiskError("The part became shorter while it was read; start the download again.")
             self._hasher.update(piece[:count])
             self.position += count
+
+
+def has_digests(
+    files: Files, name: str | Path, dir_fd: int | None, size: int, checksums: Sequence[Checksum]
+) -> bool:
+    """Whether the first *size* bytes of a file have all *checksums*.
+
+    :raises OSError: it cannot be read.
+    """
+    fd = files.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd)
+    try:
+        found = PrefixHasher(files, fd, algorithms(checksums)).digests(size)
+    finally:
+        files.close(fd)
+    return all(matches(checksum, found) for checksum in checksums)

@@ -59,7 +59,7 @@ class NumberedNames:
         yield from self.owned(policy.identity.key)
         for name in self._alike(wanted, policy):
             found = wanted.renamed(name).stat()
-            if found is not None and (policy.digests or policy.same(found)):
+            if found is not None and (policy.checksums or policy.same(found)):
                 yield name
 
     def _alike(self, wanted: Entry, policy: ExistingPolicy) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from .._digests import Checksum
 from .._naming import candidates
 from .._ranges import total
 from .._settings import Disk
@@ -22,6 +24,7 @@ from .context import DiskContext
 from .existing import BusyNameError, Existing, ExistingPolicy, Unproven
 from .files import Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
+from .hashing import has_digests
 from .journal import Identity, Journal, journal_of, load, part_of, side_files
 from .lock import MAX_SIDES, LockedPart, require_room
 from .names import NameRegistry
@@ -82,6 +85,20 @@ class Parts:
         """
         found = self._find_journal(directory, name, identity)
         return None if found is None else found[0]
+
+    async def holds(
+        self, directory: Path, name: str, checksum: Checksum, identity: Identity
+    ) -> Existing | None:
+        """Return the finished file of that *name* if, read once, it has the *checksum*.
+
+        No other job of the run gets its name.
+        """
+        if not self._exists(directory / name):
+            return None
+        try:
+            return await self._threads.run(self._holds, directory, name, checksum, identity.key)
+        except OSError:
+            return None  # the download itself meets the same error, and reports it
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
@@ -221,6 +238,16 @@ class Parts:
         finally:
             self._files.close(fd)
         return ends[0], ends[1]
+
+    def _holds(self, directory: Path, name: str, checksum: Checksum, owner: str) -> Existing | None:
+        path = directory / name
+        found = self._files.stat(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return None
+        if not has_digests(self._files, path, None, found.st_size, [checksum]):
+            return None
+        self._names.use(directory, name, owner)
+        return Existing(path, "has the checksum", found.st_size)
 
     def _claim(
         self,

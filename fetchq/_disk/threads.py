@@ -11,10 +11,8 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar, TypeVarTuple, cast
-
-import aiofiles.os
 
 __all__ = ["Threads"]
 
@@ -36,8 +34,12 @@ def _call(function: Callable[[*Ts], T], *args: *Ts) -> T:
     return function(*args)
 
 
-# One wrapper for every call: to wrap each function anew costs more than the call into the thread.
-_in_thread: Callable[..., Awaitable[Any]] = aiofiles.os.wrap(_call)
+@cache
+def _in_thread() -> Callable[..., Awaitable[Any]]:
+    """Return the wrapper for all calls: to wrap each function anew costs more than calling into a thread."""
+    import aiofiles.os  # 5 ms, which one small file on a quick disk does without
+
+    return aiofiles.os.wrap(_call)
 
 
 class _SlowDiskError(Exception):
@@ -60,7 +62,7 @@ class Threads:
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread; when cancelled, a call under way goes on to its end."""
-        return cast("T", await _in_thread(function, *args, executor=self._executor))
+        return cast("T", await _in_thread()(function, *args, executor=self._executor))
 
     async def run_short(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call a short *function* in the loop's own thread, or in another while the disk is slow.

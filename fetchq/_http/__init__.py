@@ -3,8 +3,9 @@
 A request passes, in this order::
 
     client      one attempt: send, follow redirects by hand, return the final answer
-    url         URL text -> origin, credentials and httpx.URL
-    request     job -> httpx.Request: fields, cookies and body that the origin at hand may see (headers, auth)
+    url         URL text -> origin, credentials and httpx.URL (hostnames)
+    request     job -> httpx.Request: fields and body that the origin at hand may see (headers, cookies)
+    auth        who we say we are, hop by hop (netrc, challenges, digest)
     transport   which transport carries it: http11, or httpx's for proxies and HTTP/2 (proxies, tls)
     http11      our HTTP/1.1 transport
     redirects   where a redirect leads, and with which method

@@ -12,13 +12,15 @@ import httpx
 from .._errors import ProtocolError, UsageError
 from .._models import Job
 from .._settings import Network
-from .auth import Credentials
+from .auth import Credentials, authenticate, refusal
+from .cookies import CookieJar, renew_cookies, stored_by
 from .errors import FAILURES, translate
-from .headers import Fields, check_method, encoded
+from .headers import Fields, check_method, encoded, values
 from .http11.parser import joined
-from .redirects import REDIRECTS, next_address, next_method
+from .redirects import REDIRECTS, next_method, next_url
 from .request import RequestBuilder, RequestContext, Timeouts, body_of
 from .response import Response, drain
+from .tls import OLD_VERSIONS
 from .transport import RoutingTransport
 from .url import ParsedURL, parse
 
@@ -26,6 +28,7 @@ __all__ = ["HttpClient"]
 
 # A job's URL is parsed when it is checked, queued by host and sent: twice the scheduler's look-ahead of 1000.
 _PARSED_URLS = 2048
+_UNAUTHORIZED = 401
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
 
@@ -33,13 +36,13 @@ Hooks = Mapping[str, list[Callable[..., Any]]]
 class HttpClient:
     """Sends jobs' requests and returns their answers; every failure leaves as a FetchError.
 
-    Every request is an ``httpx.Request`` and every answer an ``httpx.Response``. An ``httpx.AsyncClient`` sends
-    them where auth, event hooks or a client of the caller's ask for one; else the transport under it is handed
-    them directly, which saves 40 us a request.
+    Every request is an ``httpx.Request`` and every answer an ``httpx.Response``. A client of the caller's sends
+    them where there is one; else our transport is handed them directly, which saves 40 us a request, and
+    httpx's client gives up on a Location that it cannot parse, though it was not asked to follow it.
 
     Secrets (headers, user, token, cookies, referer) are sent to the origin of the job's own URL only: not to a
-    mirror elsewhere, nor past a redirect that leaves it. httpx logs each URL with its query at level INFO, as
-    the logger ``httpx``; a program that configures logging so will see signed queries there.
+    mirror elsewhere, nor past a redirect that leaves it. A client of the caller's logs each URL with its query
+    at level INFO, as the logger ``httpx``; a program that configures logging so will see signed queries there.
 
     :param connections: how many may be open at once, in use or idle.
     :param client: the caller's own, used as it is (transport, headers, cookies, auth, hooks, timeouts) and
@@ -47,6 +50,7 @@ class HttpClient:
     :param auth: for jobs that nothing more specific was given for.
     :param event_hooks: httpx's ``{"request": [...], "response": [...]}``, each an ``async def``.
     :param base_url: what relative URLs are appended to.
+    :ivar warnings: sentences about settings that are odd and can be used.
     :raises UsageError: a setting cannot be used.
     """
 
@@ -66,12 +70,11 @@ class HttpClient:
         self._credentials = Credentials(network, auth)
         # None: no auth. With the caller's client, that client's own auth.
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
-        self._direct = client is None and not event_hooks
-        self._owned = client is None
+        self.warnings = (*self._credentials.warnings, *_warnings(network))
+        self._theirs = client
+        self._hooks = event_hooks or {}
+        self._jar = CookieJar()
         self._transport = RoutingTransport(network, connections=connections)
-        self._client = client or _Client(
-            transport=self._transport, event_hooks=event_hooks, trust_env=False, verify=False
-        )
         self._requests = RequestBuilder(
             network, None if client is None else functools.partial(_facts_of, client)
         )
@@ -80,8 +83,6 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Close every connection; a client of the caller's stays open."""
-        if self._owned:
-            await self._client.aclose()
         await self._transport.aclose()
 
     def check(self, job: Job) -> None:
@@ -119,8 +120,9 @@ class HttpClient:
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer)
         method, with_body, hops = job.method, True, 0
+        referrer: ParsedURL | None = None  # whose redirect led to the origin that is asked
         while True:
-            response = await self._send(context, method, current, with_body=with_body)
+            response = await self._send(context, method, current, referrer, with_body=with_body)
             if response.status not in REDIRECTS:
                 response.hops = hops
                 return response
@@ -130,46 +132,92 @@ class HttpClient:
                 raise ProtocolError(f"{home.host} redirects more than {self._most_redirects} times.")
             before, method = method, next_method(method, response.status)
             with_body = with_body and method == before and response.status != 303
-            following = next_address(current, response.headers.get("location"))
+            following = next_url(current, response.values(b"location"))
             if with_body and context.body is not None:
                 _keep_body_at_home(current, following, context)
+            if following.origin != current.origin:
+                referrer = current
             current = following
 
-    async def _send(self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool) -> Response:
-        if self._client.is_closed:
+    async def _send(
+        self,
+        context: RequestContext,
+        method: str,
+        url: ParsedURL,
+        referrer: ParsedURL | None,
+        *,
+        with_body: bool,
+    ) -> Response:
+        if self._theirs is not None and self._theirs.is_closed:
             raise UsageError("The httpx client has been closed: keep it open while downloads run.")
         request = self._requests.build(
-            context, method, url, with_body=with_body, jar=self._jar_for(context, url)
+            context, method, url, with_body=with_body, cookies=self._cookies_for(context, url)
         )
         auth = self._auth_for(context, url)
         try:
-            if self._direct and auth is None:
-                response = await self._transport.handle_async_request(request)
-                headers = _headers_of(response)
-                if "set-cookie" in headers:
-                    response.request = request
-                    self._client.cookies.extract_cookies(response)
+            if self._theirs is not None:
+                response = await self._theirs.send(request, stream=True, follow_redirects=False, auth=auth)
+            elif auth is None:
+                response = await self._exchange(request)
             else:
-                response = await self._client.send(request, stream=True, follow_redirects=False, auth=auth)
-                headers = _headers_of(response)
+                response = await authenticate(self._exchange, request, auth)
         except FAILURES as error:
-            raise translate(error, url.host) from error
-        return Response(response, headers, url.text, url.host)
+            raise translate(error, self._name(url, referrer)) from error
+        answer = Response(response, _headers_of(response), url.text, self._name(url, referrer))
+        if answer.status == _UNAUTHORIZED:
+            answer.hint = self._refusal(context, url, response)
+        return answer
 
-    def _jar_for(self, context: RequestContext, url: ParsedURL) -> httpx.Cookies:
-        """Return the cookies that may go to *url*."""
-        jar = self._client.cookies
+    def _name(self, url: ParsedURL, referrer: ParsedURL | None) -> str:
+        """Return what messages call the server at *url*, with the hop and the proxy that led there."""
+        name = url.host if referrer is None else f"{url.host} (to which {referrer.host} redirects)"
+        proxy = self._transport.forwarding_proxy(url.url) if self._theirs is None else None
+        return name if proxy is None else f"{name} through the proxy {proxy}"
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        """Send *request* over our transport, with the hooks that were given, and keep the answer's cookies."""
+        for hook in self._hooks.get("request", ()):
+            await hook(request)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        if "set-cookie" in _headers_of(response):
+            self._jar.extract(request.url, values(response.headers.raw, b"set-cookie"))
+            if response.status_code == _UNAUTHORIZED:
+                # The same request answers the challenge.
+                renew_cookies(request, self._jar.header(request.url))
+        try:
+            for hook in self._hooks.get("response", ()):
+                await hook(response)
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+    def _cookies_for(self, context: RequestContext, url: ParsedURL) -> bytes:
+        """Return the cookies that may go to *url*, as a Cookie field has them."""
+        if self._theirs is None:
+            return self._jar.header(url.url) if self._jar else b""
+        jar = self._theirs.cookies
+        if not jar:
+            return b""
         # A cookie that the caller stored without a domain would go to every host that a redirect names.
-        at_home = self._owned or url.origin == context.home.origin
-        return jar if at_home or not jar else _with_domain(jar)
+        return stored_by(jar if url.origin == context.home.origin else _with_domain(jar), url.url)
 
     def _auth_for(self, context: RequestContext, url: ParsedURL) -> Any:
         """Choose the ``auth`` argument of ``httpx.AsyncClient.send``; None sends no credentials."""
+        logins = url.login or context.home.login or context.asked.login
+        if not (logins or self._credentials or self._default_auth):
+            return None
         if url.origin != context.home.origin:
-            return self._credentials.of_url(context.asked) if url.origin == context.asked.origin else None
+            return self._credentials.elsewhere(url, context.home, context.asked)
         if self._requests.names_authorization(context):
             return None
-        return self._credentials.choose(context.home) or self._default_auth
+        return self._credentials.at_home(url, context.home) or self._default_auth
+
+    def _refusal(self, context: RequestContext, url: ParsedURL, response: httpx.Response) -> str:
+        home = context.home
+        given = self._requests.names_authorization(context) or self._credentials.at_home(home, home) is not None
+        return refusal(response, behind="" if url.origin == home.origin else url.origin[1], withheld=given)
 
 
 def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: RequestContext) -> None:
@@ -186,34 +234,18 @@ def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: Reques
         )
 
 
+def _warnings(network: Network) -> list[str]:
+    if network.tls_min not in OLD_VERSIONS:
+        return []
+    return [
+        f"TLS {network.tls_min} is accepted, which can be broken: use it for devices that speak nothing newer."
+    ]
+
+
 def _headers_of(response: httpx.Response) -> Mapping[str, str]:
     """Return the fields joined, names in lower case: as our transport has them already."""
     ours = response.extensions.get("fetchq")
     return ours["headers"] if ours else joined(response.headers.raw)
-
-
-class _Cookies(httpx.Cookies):
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Store the answer's cookies; a look for them costs more than the rest of httpx's ``send``."""
-        if "set-cookie" in response.headers:
-            super().extract_cookies(response)
-
-
-class _Client(httpx.AsyncClient):
-    """httpx's client with a jar that costs nothing where no server sets a cookie."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._jar = _Cookies()
-
-    @property
-    def cookies(self) -> httpx.Cookies:
-        """Cookies that servers have set, for the servers that they are for."""
-        return self._jar
-
-    @cookies.setter
-    def cookies(self, cookies: Any) -> None:
-        self._jar = _Cookies(cookies)
 
 
 def _with_domain(jar: httpx.Cookies) -> httpx.Cookies:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 
@@ -21,7 +22,7 @@ from .._errors import (
 )
 from .._settings import RETRY_ON
 
-__all__ = ["FAILURES", "translate"]
+__all__ = ["FAILURES", "refused_by_proxy", "translate"]
 
 # All that a client, a transport or a response may raise: InvalidURL, CookieConflict and StreamError are no
 # HTTPError, and a host name that cannot be encoded is a UnicodeError of the resolver's.
@@ -61,12 +62,36 @@ def _timed_out(error: Exception, host: str) -> FetchError:
 
 
 def _proxy(error: Exception, host: str) -> FetchError:
-    if "407" in str(error) or "password" in str(error):
-        return AuthenticationError(
-            "The proxy wants other credentials: give them as --proxy http://USER:PASSWORD@HOST:PORT.",
-            status=407,
-        )
-    return NetworkError(f"The proxy could not reach {host}: {_safe(error)}.")
+    # Met where a client of the caller's goes through a proxy of its own.
+    return refused_by_proxy(str(error), host, "", [], given=False)
+
+
+def refused_by_proxy(words: str, host: str, proxy: str, wanted: Sequence[str], *, given: bool) -> FetchError:
+    """Return the FetchError for a proxy that does not let *host* be reached.
+
+    :param words: httpcore's: the status and phrase of its answer to CONNECT, or what SOCKS says.
+    :param proxy: its host and port, where they are known.
+    :param wanted: the schemes of its Proxy-Authenticate fields.
+    :param given: credentials were sent to it.
+    """
+    name = f"The proxy {proxy}".rstrip()
+    found = re.match(r"([0-9]{3})\b", words)
+    status = int(found[1]) if found else 0
+    if status == 407 or "password" in words.lower():
+        return AuthenticationError(f"{name} {_wants(wanted, given=given)}", status=407)
+    if 400 <= status < 500 and status not in RETRY_ON:
+        return NetworkError(f"{name} refuses {host} ({status}).", transient=False)
+    return NetworkError(
+        f"{name} could not reach {host}: {words.partition(':')[0][:100].lower() or 'no reason given'}."
+    )
+
+
+def _wants(wanted: Sequence[str], *, given: bool) -> str:
+    if wanted and not any(scheme.lower() == "basic" for scheme in wanted):
+        return f"wants {wanted[0]}, which fetchq does not speak to proxies."
+    if given:
+        return "refused these credentials: they are the user and password of --proxy or of the environment."
+    return "wants a user and password: give them as --proxy http://USER:PASSWORD@HOST:PORT."
 
 
 def _remote_protocol(error: Exception, host: str) -> FetchError:
@@ -86,10 +111,7 @@ def _local_protocol(error: Exception, host: str) -> FetchError:
 def _network(error: Exception, host: str) -> FetchError:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return TLSError(
-                f"The certificate of {host} is not trusted: {cause.verify_message}; "
-                "name its authority with --cacert FILE, or trust anything with -k."
-            )
+            return TLSError(f"The certificate of {host} is not trusted: {_distrust(cause)}.")
         if isinstance(cause, ssl.SSLError) and _refuses_tls(cause, error):
             return TLSError(f"No TLS session with {host}: {_words(cause)}.")
         if isinstance(cause, socket.gaierror):
@@ -157,6 +179,24 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Exception, str], FetchError]], ..
 )
 
 
+# OpenSSL's X509_V_ERR_ codes -> what helps.
+_DISTRUST = {
+    **dict.fromkeys((9, 10), "check this computer's clock, else its owner must renew it"),
+    **dict.fromkeys((62, 64), "check the host in the URL, or ask for the name that the certificate is for"),
+    **dict.fromkeys(
+        (2, 18, 19, 20, 21),
+        "name its authority with --cacert FILE or --add-cacert FILE, or trust anything with -k",
+    ),
+}
+
+
+def _distrust(cause: ssl.SSLCertVerificationError) -> str:
+    # truststore's errors, on systems other than Linux, may lack both.
+    words = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
+    hint = _DISTRUST.get(getattr(cause, "verify_code", 0))
+    return f"{words}; {hint}" if hint else words
+
+
 def _refuses_tls(cause: ssl.SSLError, error: Exception) -> bool:
     """Whether the peer refuses the session, rather than that the connection broke within a record."""
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
@@ -165,7 +205,7 @@ def _refuses_tls(cause: ssl.SSLError, error: Exception) -> bool:
 
 
 def _words(cause: ssl.SSLError) -> str:
-    words = (cause.reason or "unknown reason").lower().replace("_", " ")
+    words = _reason(cause)
     hints = {
         "wrong version number": "perhaps this port is for http, not for https",
         "record layer failure": "perhaps this port is for http, not for https",
@@ -174,6 +214,11 @@ def _words(cause: ssl.SSLError) -> str:
         "handshake failure": "it may want a client certificate (--cert FILE)",
     }
     return words + next((f"; {hint}" for sign, hint in hints.items() if sign in words), "")
+
+
+def _reason(cause: ssl.SSLError) -> str:
+    """Return OpenSSL's word for what happened, without the names of its files."""
+    return (cause.reason or "unknown reason").lower().replace("_", " ")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -187,7 +232,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _system(error: Exception) -> str:
-    said = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    said = [
+        _reason(cause) if isinstance(cause, ssl.SSLError) else str(cause.strerror)
+        for cause in _causes(error)
+        if isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and cause.strerror)
+    ]
     if not said and any(isinstance(cause, ConnectionError) for cause in _causes(error)):
         return "the connection was reset"
     return said[-1].lower() if said else "no reason given"

@@ -85,10 +85,14 @@ def values(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for field, value in fields if field.lower() == name]
 
 
-def join_cookies(*values: str) -> str:
-    """Join Cookie header values; of two cookies with one name the later wins: the server has renewed it."""
-    crumbs: dict[str, str] = {}
-    for value in values:
-        for crumb in filter(None, map(str.strip, value.split(";"))):
-            crumbs[crumb.partition("=")[0]] = crumb
-    return "; ".join(crumbs.values())
+def join_cookies(own: Iterable[bytes], stored: bytes) -> bytes:
+    """Return the value of a Cookie field with the user's *own* cookies and those that servers have set.
+
+    Of two of the user's with one name the later counts, and one that a server has set since replaces it.
+    """
+    renewed = {crumb.partition(b"=")[0] for crumb in stored.split(b"; ")}
+    crumbs: dict[bytes, bytes] = {}
+    for crumb in filter(None, map(bytes.strip, b";".join(own).split(b";"))):
+        crumbs[crumb.partition(b"=")[0]] = crumb
+    kept = [crumb for name, crumb in crumbs.items() if name not in renewed]
+    return b"; ".join([*kept, *([stored] if stored else [])])

@@ -15,20 +15,29 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Proxy URLs by scheme (``http``, ``https``, ``all``), and the hosts that are reached without one."""
+    """Proxy URLs by scheme (``http``, ``https``, ``all``), and the hosts that are reached without one.
+
+    :param option: what the URLs were given with; empty for the environment.
+    """
 
     urls: Mapping[str, str]
+    option: str = ""
     exceptions: tuple[Exemption, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.urls)
 
     def choose(self, origin: Origin) -> str | None:
-        """Give the proxy's URL for *origin*, or None where it is reached straight."""
+        """Return the proxy's URL for *origin*, or None where it is reached directly."""
         proxy = self.urls.get(origin[0]) or self.urls.get("all")
-        if proxy is None or any(each.covers(origin[1], origin[2]) for each in self.exceptions):
+        host = origin[1].removesuffix(".")
+        if proxy is None or any(each.covers(host, origin[2]) for each in self.exceptions):
             return None
         return proxy
+
+    def source(self, url: str) -> str:
+        """Return the option or the variables of the environment that *url* was given with."""
+        return self.option or " and ".join(f"{name}_proxy" for name, given in self.urls.items() if given == url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +60,25 @@ class Exemption:
 
 def of(urls: Mapping[str, str]) -> Proxies:
     """Read the words of ``urllib.request.getproxies()``: scheme to URL, and ``no`` for NO_PROXY."""
-    chosen = {scheme: _with_scheme(urls[scheme]) for scheme in ("http", "https", "all") if urls.get(scheme)}
-    words = re.split(r"[,\s]+", urls.get("no", ""))
-    return Proxies(chosen, tuple(filter(None, map(_exemption, words))))
+    trimmed = {scheme: _trimmed(urls.get(scheme, "")) for scheme in ("http", "https", "all")}
+    chosen = {scheme: _with_scheme(url) for scheme, url in trimmed.items() if url}
+    words = re.split(r"[,\s]+", _trimmed(urls.get("no", "")))
+    return Proxies(chosen, exceptions=tuple(filter(None, map(_exemption, words))))
 
 
 def explicit(url: str) -> Proxies:
     """Send everything through the proxy at *url*."""
-    return Proxies({"all": _with_scheme(url)})
+    return Proxies({"all": _with_scheme(_trimmed(url))}, "--proxy")
+
+
+def _trimmed(value: str) -> str:
+    """Cut the blanks and quotes that files of variables leave around values."""
+    return value.strip().strip("\"'").strip()
 
 
 def _with_scheme(url: str) -> str:
-    return url if "://" in url else f"http://{url}"
+    # GNOME and Clash write socks:// for what is SOCKS 5.
+    return re.sub(r"^socks:", "socks5:", url, flags=re.IGNORECASE) if "://" in url else f"http://{url}"
 
 
 def _exemption(word: str) -> Exemption | None:

@@ -24,6 +24,8 @@ Timeouts = Mapping[str, float | None]
 _DEFAULTS: Fields = [(b"Accept", b"*/*"), (b"Connection", b"keep-alive")]
 # httpx works out framing fields for each request that is built without a stream: 7 us that a GET can save.
 _EMPTY = httpx.ByteStream(b"")
+# Hosts whose headers are remembered, some 500 bytes each.
+_MOST_HOSTS = 256
 
 
 class RequestContext(NamedTuple):
@@ -44,6 +46,11 @@ class RequestContext(NamedTuple):
     body: tuple[bytes, Fields] | None
     extensions: Mapping[str, Any]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the job adds nothing to its requests."""
+        return not (self.fields or self.secret or self.body)
+
 
 class RequestBuilder:
     """Builds requests; secrets go to the origin of the job's own URL only.
@@ -56,11 +63,13 @@ class RequestBuilder:
         self._theirs = theirs
         self._ours = _ours(network, owned=theirs is None)
         self._secret = _secret(network)
-        self._cookies = "; ".join(f"{name}={value}" for name, value in network.cookies)
-        encoded([("Cookie", self._cookies)])
+        [(_, self._cookies)] = encoded([("Cookie", "; ".join(map("=".join, network.cookies)))])
         self._defaults = layered(_DEFAULTS, self._ours)
         self._own = layered(self._defaults, self._secret)
         self._timeouts = _timeouts(network)
+        self._adds_nothing = theirs is None and not (self._secret or self._cookies)
+        # Headers of plain requests by host: most requests of a run are alike but for their URL.
+        self._plain: dict[str, httpx.Headers] = {}
 
     def context(
         self, job: Job, home: ParsedURL, asked: ParsedURL, fields: Fields, buffer: int | None
@@ -76,35 +85,47 @@ class RequestBuilder:
         return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions)
 
     def build(
-        self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, jar: httpx.Cookies
+        self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, cookies: bytes
     ) -> httpx.Request:
         """Build the request to *url*.
 
         :param with_body: False once a redirect has taken the body away.
-        :param jar: cookies that servers have set.
+        :param cookies: those that servers have set, as a Cookie field has them.
         """
+        if self._adds_nothing and context.is_plain and method == "GET" and with_body and not cookies:
+            return httpx.Request(
+                "GET", url.url, headers=self._plain_headers(url), stream=_EMPTY, extensions=context.extensions
+            )
         at_home = url.origin == context.home.origin
         content, kind = context.body if context.body is not None and with_body else (None, [])
         fields = self._own_fields(context, kind) if at_home else self._foreign_fields(context, kind)
         if not with_body:
             fields = without_body_fields(fields)
         given = values(fields, b"cookie")
+        if given or cookies or (at_home and self._cookies):
+            own = [self._cookies, *given] if at_home else []
+            joined = join_cookies(own, cookies)
+            fields = [*without(fields, b"cookie"), *([(b"Cookie", joined)] if joined else [])]
         if not values(fields, b"host"):
-            fields = [(b"Host", url.url.netloc), *fields]
-        request = httpx.Request(
+            fields = [(b"Host", url.host.encode("ascii")), *fields]
+        return httpx.Request(
             method,
             url.url,
-            headers=without(fields, b"cookie") if given else fields,
+            headers=fields,
             content=content,
             stream=_EMPTY if content is None and method == "GET" else None,
             extensions=dict(context.extensions),
         )
-        if jar:
-            jar.set_cookie_header(request)
-        if at_home and (given or self._cookies):
-            own = join_cookies(self._cookies, b"; ".join(given).decode("latin-1"))
-            request.headers["Cookie"] = join_cookies(own, request.headers.get("Cookie", ""))
-        return request
+
+    def _plain_headers(self, url: ParsedURL) -> httpx.Headers:
+        headers = self._plain.get(url.host)
+        if headers is None:
+            if len(self._plain) >= _MOST_HOSTS:
+                self._plain.clear()
+            headers = self._plain[url.host] = httpx.Headers(
+                [(b"Host", url.host.encode("ascii")), *self._defaults]
+            )
+        return headers
 
     def names_authorization(self, context: RequestContext) -> bool:
         """Whether the user wrote an Authorization header, which is then sent as it is."""

@@ -12,6 +12,7 @@ import httpx
 from .._errors import FetchError
 from .._models import Buffer
 from .errors import FAILURES, translate
+from .headers import values
 
 __all__ = ["Response", "drain"]
 
@@ -28,25 +29,37 @@ class Response:
 
     :param headers: names in lower case, repeated fields joined (RFC 9110 section 5.3).
     :param url: the URL that answered, query included: it may be signed, and must not be shown.
-    :param host: names the server in error messages.
+    :param host: names the server in messages, and the hop and the proxy that led there.
     :ivar hops: redirects that were followed to get here.
+    :ivar hint: what a 401 means and what can be done about it, as the end of a sentence.
     """
 
-    __slots__ = ("_host", "_response", "headers", "hops", "status", "url", "version")
+    __slots__ = ("_response", "headers", "hint", "hops", "host", "status", "url", "version")
 
     def __init__(self, response: httpx.Response, headers: Mapping[str, str], url: str, host: str) -> None:
         self._response = response
-        self._host = host
+        self.host = host
         self.status = response.status_code
         self.version = response.http_version
         self.headers = headers
         self.url = url
         self.hops = 0
+        self.hint = ""
 
     @property
     def received(self) -> int:
         """Body bytes received so far, transfer coding removed and content coding kept."""
         return self._response.num_bytes_downloaded
+
+    @property
+    def skipped(self) -> bytes:
+        """The first line of the head that is no field and was left out; else empty."""
+        ours = self._response.extensions.get("fetchq")
+        return ours["skipped"] if ours else b""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of all fields called *name*, given in lower case, each as it came."""
+        return values(self._response.headers.raw, name)
 
     async def chunks(self) -> AsyncIterator[Buffer]:
         """Read the body, transfer coding removed and content coding kept.
@@ -63,7 +76,7 @@ class Response:
                 async for chunk in chunks:
                     yield chunk
         except FAILURES as error:
-            raise translate(error, self._host) from error
+            raise translate(error, self.host) from error
 
     async def aclose(self) -> None:
         """Close within three seconds; errors are ignored. The connection is kept if the body was read whole."""

@@ -7,13 +7,15 @@ import os
 import ssl
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from .._errors import UsageError
+from .._errors import FetchError, UsageError
 from .._settings import Network
-from .errors import translate
+from .challenges import challenges
+from .errors import refused_by_proxy, translate
+from .headers import Fields, values, without
 from .http11.transport import Transport
 from .tls import bare, context
 from .url import origin_of
@@ -31,6 +33,7 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 # Where httpcore connects when a proxy's URL has no port; RFC 1928 section 3 has the last.
 _PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_PROXY_AUTHENTICATION = 407
 # Steps of httpcore's that fail on the way to the proxy; a failure of others may be the server's.
 _TO_PROXY = frozenset(
     {"connection.connect_tcp.failed", "connection.start_tls.failed", "socks.connect_tcp.failed"}
@@ -54,15 +57,20 @@ class RoutingTransport(httpx.AsyncBaseTransport):
         self._made: dict[tuple[bool, str | None], httpx.AsyncBaseTransport] = {}
         if network.http2 and importlib.util.find_spec("h2") is None:
             raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
-        if network.proxy is not None:
-            _proxy(network.proxy if "://" in network.proxy else f"http://{network.proxy}", None)
-        if network.cacert or network.cert or network.key:
+        if network.proxy is not None and self._proxies is not None:
+            _proxy(self._proxies.urls["all"], None, "--proxy")
+        if network.cacert or network.add_cacert or network.ca_native or network.cert or network.key:
             # A file that was named and cannot be used is an error at once, even if no https URL comes.
             self.verifying()
 
     def proxy(self, url: httpx.URL) -> str | None:
         """Return the URL of the proxy for *url*; None where the server is reached directly."""
         return None if self._proxies is None else self._proxies.choose(origin_of(url))
+
+    def forwarding_proxy(self, url: httpx.URL) -> str | None:
+        """Return host and port of the proxy that answers for *url* itself: of plain http, not of tunnels."""
+        proxy = None if self._proxies is None or url.scheme != "http" else self.proxy(url)
+        return _host_of(httpx.URL(proxy)) if proxy is not None and proxy.startswith("http") else None
 
     def verifying(self) -> ssl.SSLContext:
         """Return the context that verifies servers; made once, since that takes about 40 ms."""
@@ -107,7 +115,9 @@ class RoutingTransport(httpx.AsyncBaseTransport):
                 keepalive_expiry=IDLE_SECONDS,
             ),
             trust_env=False,
-            through=None if proxy is None else _proxy(proxy, trust),
+            through=None
+            if self._proxies is None or proxy is None
+            else _proxy(proxy, trust, self._proxies.source(proxy)),
         )
 
 
@@ -125,35 +135,68 @@ class _RetryingTransport(httpx.AsyncHTTPTransport):
         self._through = through
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        trace = _Trace()
+        trace = _Trace(request.url)
         request.extensions = {**request.extensions, "trace": trace.note}
         try:
             try:
-                return await super().handle_async_request(request)
+                response = await super().handle_async_request(request)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 if trace.connected or request.method not in _IDEMPOTENT:
                     raise
-            return await super().handle_async_request(request)
+                response = await super().handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             if self._through is None or trace.failed not in _TO_PROXY:
                 raise
             raise translate(error, f"the proxy {_host_of(self._through.url)}") from error
+        except httpx.ProxyError as error:
+            raise self._refused(str(error), request, trace.fields) from error
+        if response.status_code == _PROXY_AUTHENTICATION and self._through is not None:
+            await response.aclose()
+            raise self._refused("407", request, response.headers.raw)
+        return response
+
+    def _refused(self, words: str, request: httpx.Request, fields: Fields) -> FetchError:
+        proxy = cast("httpx.Proxy", self._through)
+        wanted = [each.scheme for each in challenges(values(fields, b"proxy-authenticate"))]
+        return refused_by_proxy(
+            words,
+            request.url.netloc.decode("ascii"),
+            _host_of(proxy.url),
+            wanted,
+            given=proxy.raw_auth is not None,
+        )
 
 
 class _Trace:
-    """What httpcore's trace extension has reported about a request.
+    """What httpcore's trace extension reports about a request, and puts right in it.
 
     :ivar connected: a connection was opened for it, so that it did not meet a kept one.
     :ivar failed: the last step that failed.
+    :ivar fields: of the last answer's head, which is the proxy's where it refuses a tunnel.
     """
 
-    connected = False
-    failed = ""
+    def __init__(self, url: httpx.URL) -> None:
+        self._url = url
+        self.connected = False
+        self.failed = ""
+        self.fields: Fields = []
 
-    async def note(self, event: str, _: Mapping[str, Any]) -> None:
+    async def note(self, event: str, info: Mapping[str, Any]) -> None:
         self.connected = self.connected or "connect_" in event
         if event.endswith(".failed"):
             self.failed = event
+        elif event == "http11.receive_response_headers.complete":
+            self.fields = info["return_value"][3]
+        elif event == "http11.send_request_headers.started" and b":" in self._url.raw_host:
+            self._bracket(info["request"])
+
+    def _bracket(self, request: Any) -> None:
+        """Put an IPv6 address into its brackets, without which httpcore writes it to proxies."""
+        if request.method == b"CONNECT":
+            request.url.target = b"[%b]:%d" % (self._url.raw_host, self._url.port or 443)
+            request.headers = [(b"Host", request.url.target), *without(request.headers, b"host")]
+        elif request.url.target.startswith(b"http://"):
+            request.url.target = b"http://" + self._url.netloc + self._url.raw_path
 
 
 def _proxies_of(network: Network) -> Proxies | None:
@@ -174,15 +217,22 @@ def _host_of(proxy: httpx.URL) -> str:
     return host if proxy.port else f"{host}:{_PROXY_PORTS[proxy.scheme]}"
 
 
-def _proxy(url: str, trust: ssl.SSLContext | None) -> httpx.Proxy:
+def _proxy(url: str, trust: ssl.SSLContext | None, source: str) -> httpx.Proxy:
+    """Return the proxy at *url*.
+
+    :param source: what it was given with, for the message.
+    :raises UsageError: it cannot be used.
+    """
     try:
         proxy = httpx.Proxy(url, ssl_context=trust if url.startswith("https:") else None)
         named = bool(proxy.url.host)
     # The URL itself stays out of the message: it may carry a password.
     except (httpx.InvalidURL, ValueError) as error:
-        raise UsageError("The proxy's URL cannot be used: write http, https or socks5://HOST:PORT.") from error
+        raise UsageError(
+            f"The proxy's URL in {source} cannot be used: write http, https or socks5://HOST:PORT."
+        ) from error
     if not named:
-        raise UsageError("The proxy's URL names no host: write http, https or socks5://HOST:PORT.")
+        raise UsageError(f"The proxy's URL in {source} names no host: write http, https or socks5://HOST:PORT.")
     if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise UsageError("A SOCKS proxy needs a package more: pip install 'fetchq[socks]'.")
     return proxy

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import httpx
 
 from .._errors import UsageError
 from .._models import Pairs, redact
+from .hostnames import ascii_host, is_registered_name
 
 Origin: TypeAlias = tuple[str, str, int]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# What the DNS and its users write in names; a colon only ever comes from an IPv6 literal.
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(?:%25[\w.~-]+)?", re.IGNORECASE)
 # The scheme of RFC 3986 section 3.1, where an authority follows; `host:8080/x` is a forgotten scheme, not one.
-_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
-# RFC 1035 section 2.3.4: longer ones cannot be looked up, and the resolver answers them with a UnicodeError.
-_LABEL, _NAME = 63, 253
+# A backslash ends the authority for browsers and not for others, so it is taken as no part of any.
+_START = re.compile(
+    r"([a-zA-Z][a-zA-Z0-9+.-]*)://(?:([^/?#\\]*)@)?(\[[^]/?#@]*\]|[^:/?#@\\\[\]]*)(:[^/?#]*)?(?=[/?#]|$)"
+)
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+# RFC 3986 appendix B, with the scheme of its section 3.1: `:80` and `1a:b` are paths.
+_REFERENCE = re.compile(
+    r"(?:([a-zA-Z][a-zA-Z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
+)
+# What the DNS and its users write in names.
+_NAME = re.compile(r"[a-z0-9._-]+")
+# An IPv6 address, with the name of its zone as RFC 6874 section 2 writes it; httpx looks at it more closely.
+_ADDRESS = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*(?:%25[\w.~-]+)?", re.ASCII)
+_BRACKETS = "an IPv6 address must stand whole in brackets, such as [::1]"
+# Python refuses to read numbers of some thousand digits, and takes the square of their length for others.
+_LONG_PORT = 100
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+_ASCII = "".join(map(chr, range(128)))
 
 
 class ParsedURL(NamedTuple):
     """A URL that can be asked for.
 
-    :param url: without user, password and fragment; path and query byte for byte as they were given.
-    :param host: for messages, with the port where it is not the scheme's own.
-    :param login: user and password that the URL carried.
+    :param url: without user, password, fragment and dot segments; else path and query byte for byte as they
+        were given, and what no request line may hold percent-encoded.
+    :param host: for messages and the Host field, with the port where it is not the scheme's own.
+    :param login: user and password that the URL carried; the password is None where it named a user only.
     :param origin: scheme, host and port (RFC 9110 section 4.3.1): whom a secret may be told.
     """
 
     url: httpx.URL
     host: str
-    login: tuple[str, str] | None
+    login: tuple[str, str | None] | None
     origin: Origin
 
     @property
@@ -47,16 +63,6 @@ class ParsedURL(NamedTuple):
         """``host:port``, the same for every spelling of one server."""
         return f"{self.origin[1]}:{self.origin[2]}"
 
-    def join(self, reference: str) -> str:
-        """Resolve *reference* against this URL (RFC 3986 section 5.2).
-
-        :raises ValueError: the result is no URL.
-        """
-        try:
-            return str(self.url.join(reference))
-        except httpx.InvalidURL as error:
-            raise ValueError(str(error)) from error
-
 
 def origin_of(url: httpx.URL) -> Origin:
     """Return scheme, host and port of an http or https *url*."""
@@ -65,7 +71,7 @@ def origin_of(url: httpx.URL) -> Origin:
 
 
 def parse(text: str, params: Pairs = (), base: str | None = None) -> ParsedURL:
-    """Parse *text*.
+    """Parse *text*; bytes that are no UTF-8 stand in it as surrogates and are percent-encoded as they are.
 
     :param params: added to its query, whose own bytes stay as they are: a signature covers them.
     :param base: what a relative URL is appended to, as httpx's ``base_url`` does.
@@ -74,16 +80,102 @@ def parse(text: str, params: Pairs = (), base: str | None = None) -> ParsedURL:
     text = text.partition("#")[0]
     if not _SCHEME.match(text):
         text = _absolute(text, base)
+    if params:
+        text = _extended(text, params)
     try:
-        url = httpx.URL(_extended(text, params))
-        login = (url.username, url.password) if url.userinfo else None
-        origin = _checked_origin(url)
+        return _parsed(text)
     except (httpx.InvalidURL, ValueError) as error:
         # httpx's own words quote the text, which may hold a password.
         raise UsageError(f"{_shown(text)} is not a valid URL: {_reason(error)}.") from error
-    if url.userinfo:
-        url = url.copy_with(userinfo=b"")
-    return ParsedURL(url, url.netloc.decode("ascii"), login, origin)
+
+
+def _parsed(text: str) -> ParsedURL:
+    if _CONTROL.search(text):
+        raise _RefusedError("it holds a control character")
+    start = _START.match(text)
+    if start is None:
+        raise _RefusedError(_BRACKETS if "[" in text.split("/")[2] else "its host name is not one")
+    scheme, user, host, port = start.groups()
+    server = _server(scheme, host, port)
+    rest = text[start.end() :]
+    if "/." in rest:
+        path, mark, query = rest.partition("?")
+        rest = remove_dot_segments(path) + mark + query
+    if not rest.isascii():
+        rest = quote(rest.encode("utf-8", "surrogateescape"), safe=_ASCII)
+    url = httpx.URL(f"{scheme}://{server.authority}{rest}")
+    return ParsedURL(url, server.shown, _login(user) if user else None, server.origin)
+
+
+class _Server(NamedTuple):
+    """What stands before a URL's path.
+
+    :param authority: in ASCII, with the port where it is not the scheme's own.
+    :param shown: the same without the zone of a link-local address, which means nothing to others (RFC 6874
+        section 3).
+    """
+
+    origin: Origin
+    authority: str
+    shown: str
+
+
+# A run asks few servers for many files, and this is a third of the work.
+@lru_cache(256)
+def _server(scheme: str, host: str, port: str | None) -> _Server:
+    origin = scheme, host, number = _checked_origin(scheme, host, port)
+    suffix = "" if number == DEFAULT_PORTS[scheme] else f":{number}"
+    if ":" not in host:
+        return _Server(origin, host + suffix, host + suffix)
+    return _Server(origin, f"[{host}]{suffix}", f"[{host.partition('%')[0]}]{suffix}")
+
+
+def _checked_origin(scheme: str, host: str, port: str | None) -> Origin:
+    scheme = scheme.lower()
+    if scheme not in DEFAULT_PORTS:
+        raise _RefusedError(f"{scheme}:// is not supported, only http and https are")
+    if not host:
+        raise _RefusedError("it names no host" if port is None or port.count(":") < 2 else _BRACKETS)
+    if host[0] == "[":
+        address, *zone = host[1:-1].split("%25", 1)
+        host = "%25".join([address.lower(), *zone])
+        valid = _ADDRESS.fullmatch(host)
+    else:
+        host = _registered(host)
+        valid = _NAME.fullmatch(host)
+    if not valid:
+        raise _RefusedError("its host name is not one")
+    return scheme, host, _port(port, DEFAULT_PORTS[scheme])
+
+
+def _registered(host: str) -> str:
+    try:
+        host = ascii_host(host)
+    except ValueError as error:
+        raise _RefusedError("its host name is not one") from error
+    if not is_registered_name(host):
+        raise _RefusedError("its host name is not one")
+    return host
+
+
+def _port(written: str | None, default: int) -> int:
+    digits = (written or "")[1:]
+    if not digits:
+        return default
+    if ":" in digits:
+        # What follows the first colon was taken for the port.
+        raise _RefusedError(_BRACKETS)
+    if not (digits.isascii() and digits.isdigit()):
+        raise _RefusedError("its port is not a number")
+    port = int(digits) if len(digits) < _LONG_PORT else 0
+    if not 0 < port < 65536:
+        raise _RefusedError("its port is not between 1 and 65535")
+    return port
+
+
+def _login(user: str) -> tuple[str, str | None]:
+    name, colon, password = user.partition(":")
+    return unquote(name), unquote(password) if colon else None
 
 
 def _absolute(text: str, base: str | None) -> str:
@@ -93,27 +185,51 @@ def _absolute(text: str, base: str | None) -> str:
 
 
 def _extended(text: str, params: Pairs) -> str:
-    if not params:
-        return text
     joint = "&" if "?" in text else "?"
     if text.endswith(("?", "&")):
         joint = ""
     return text + joint + urlencode(params, quote_via=quote)
 
 
-def _checked_origin(url: httpx.URL) -> Origin:
-    scheme, host, port = origin = origin_of(url)
-    if scheme not in DEFAULT_PORTS:
-        raise _RefusedError(f"{scheme}:// is not supported, only http and https are")
-    if not host:
-        raise _RefusedError("it names no host")
-    if not _HOST.fullmatch(host) or len(host) > _NAME:
-        raise _RefusedError("its host name is not one")
-    if ":" not in host and not all(0 < len(label) <= _LABEL for label in host.removesuffix(".").split(".")):
-        raise _RefusedError("its host name is not one")
-    if url.port == 0 or not 0 < port < 65536:
-        raise _RefusedError("its port is not between 1 and 65535")
-    return origin
+def resolve(base: str, reference: str) -> str:
+    """Return *reference*, its fragment dropped, resolved against the absolute *base* (RFC 3986 section 5.2.2).
+
+    urllib's function, which httpx uses too, loses empty path segments and an empty query.
+    """
+    scheme, authority, path, query = _split(reference)
+    if scheme is None:
+        scheme, base_authority, base_path, base_query = _split(base)
+        if authority is None:
+            authority = base_authority
+            if not path:
+                path, query = base_path, base_query if query is None else query
+            elif not path.startswith("/"):
+                # Section 5.2.3; the empty path of an http URL is "/".
+                path = (base_path.rpartition("/")[0] if base_path else "") + "/" + path
+    at = "" if authority is None else f"//{authority}"
+    asked = "" if query is None else f"?{query}"
+    return f"{scheme}:{at}{remove_dot_segments(path)}{asked}"
+
+
+def _split(reference: str) -> tuple[str | None, str | None, str, str | None]:
+    found = _REFERENCE.match(reference)
+    return found.groups() if found else (None, None, "", None)  # type: ignore[return-value]
+
+
+def remove_dot_segments(path: str) -> str:
+    """Return *path* without its segments ``.`` and ``..`` (RFC 3986 section 5.2.4)."""
+    if not path.startswith("/"):
+        return path
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 class _RefusedError(ValueError):
@@ -125,15 +241,10 @@ def _reason(error: Exception) -> str:
         return str(error)
     words = str(error)
     for sign, reason in (
-        # What follows the first colon is taken for the port.
-        ("port: .*:", "an IPv6 address must stand whole in brackets, such as [::1]"),
-        ("port", "its port is not a number"),
-        ("non-printable", "it holds a control character"),
         ("too long", "it is longer than 65536 characters"),
         ("address", "its host is not a valid IP address"),
-        ("host", "its host name is not one"),
     ):
-        if re.search(sign, words):
+        if sign in words:
             return reason
     return "it cannot be parsed"
 

@@ -1,7 +1,7 @@
 """One job: request, plan, stream, verify, finalise."""
 
-from .context import RunContext
+from .context import RunContext, Warnings
 from .preview import preview
 from .transfer import Transfer
 
-__all__ = ["RunContext", "Transfer", "preview"]
+__all__ = ["RunContext", "Transfer", "Warnings", "preview"]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Protocol, Self
 
-from .._errors import ChangedError, IntegrityError, ProtocolError, TooLargeError
+from .._errors import ChangedError, IntegrityError
 from .._models import Buffer
 from .context import Reply
+from .decoder import Decoder
 
-__all__ = ["Body", "Chunks", "DecodedBody", "Decoder", "TrimmedBody"]
-
-# Output is handed on in pieces of this size, so that a bomb cannot fill memory before it is noticed.
-PIECE = 1 << 20
-# zlib's spelling for "a gzip or zlib wrapper, whichever is there".
-ANY_WRAPPER = 32 + zlib.MAX_WBITS
+__all__ = ["Body", "Chunks", "DecodedBody", "TrimmedBody"]
 
 
 class Chunks(Protocol):
@@ -51,11 +46,11 @@ class Body:
 
     async def complete(self, length: int) -> list[Buffer] | None:
         """Return a body of *length* bytes if it comes in one piece; else None, and it can still be iterated."""
-        size = 0
+        size = sum(map(len, self._ahead))
         async for chunk in self._chunks:
             self._ahead.append(chunk)
             size += len(chunk)
-            if size < length:
+            if size != length:
                 return None
         if size != length:
             return None
@@ -65,13 +60,13 @@ class Body:
         self._balance(0)
         return chunks
 
-    async def peek(self, size: int) -> bytes:
-        """Return the first *size* bytes, fewer where the body ends; they can still be iterated."""
+    async def peek(self, least: int) -> Buffer:
+        """Return the first bytes, *least* or more unless the body ends before; they stay to be read."""
         have = sum(map(len, self._ahead))
-        while have < size and (chunk := await anext(self._chunks, None)) is not None:
+        while have < least and (chunk := await anext(self._chunks, None)) is not None:
             self._ahead.append(chunk)
             have += len(chunk)
-        return b"".join(map(bytes, self._ahead))[:size]
+        return self._ahead[0] if len(self._ahead) == 1 else b"".join(self._ahead)
 
     def use(self, size: int) -> None:
         """Count *size* bytes that go to the disk or to a decoder, or that are skipped on purpose."""
@@ -154,13 +149,15 @@ class TrimmedBody:
 class DecodedBody:
     """What a body decodes to; the coded bytes are those that are counted.
 
+    :param odd: called with what was odd about the coding, if anything was, at the body's end.
     :raises ProtocolError: while iterating: the coding is damaged, or ends too early.
     :raises TooLargeError: while iterating: more decoded bytes than allowed.
     """
 
-    def __init__(self, body: Body, decoder: Decoder) -> None:
+    def __init__(self, body: Body, decoder: Decoder, odd: Callable[[str], None]) -> None:
         self._body = body
         self._decoder = decoder
+        self._odd = odd
         self._pieces: Iterator[bytes] = iter(())
 
     def use(self, size: int) -> None:
@@ -175,60 +172,9 @@ class DecodedBody:
                 chunk = await anext(self._body)
             except StopAsyncIteration:
                 self._decoder.finish()
+                if self._decoder.odd:
+                    self._odd(self._decoder.odd)
                 raise
             self._body.use(len(chunk))
             self._pieces = self._decoder.feed(chunk)
-        return piece
-
-
-class Decoder:
-    """Decodes one gzip or deflate coding (RFC 9110 section 8.4.1) in bounded pieces.
-
-    A server may apply one although identity was asked for.
-
-    :param encoding: the Content-Encoding, lower case.
-    :param most: decoded bytes to allow.
-    :raises ProtocolError: two codings on top of each other, or an unknown one.
-    """
-
-    def __init__(self, encoding: str, most: int) -> None:
-        if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise ProtocolError(
-                f"The server sent the file as {encoding!r} although the plain file was asked for; "
-                "only a single gzip or deflate coding can be undone."
-            )
-        self._most = most
-        self._size = 0
-        self._inflate = zlib.decompressobj(ANY_WRAPPER)
-
-    def feed(self, chunk: Buffer) -> Iterator[bytes]:
-        """Yield what *chunk* decodes to, piece by piece.
-
-        :raises ProtocolError: the coding is damaged.
-        :raises TooLargeError: more decoded bytes than allowed.
-        """
-        data: Buffer = chunk
-        while len(data):
-            if self._inflate.eof:
-                # RFC 1952 section 2.2: a gzip file may hold several members.
-                self._inflate = zlib.decompressobj(ANY_WRAPPER)
-            try:
-                piece = self._inflate.decompress(data, PIECE)
-            except zlib.error as error:
-                raise ProtocolError("The server's content coding is damaged.") from error
-            data = self._inflate.unused_data or self._inflate.unconsumed_tail
-            yield self._counted(piece)
-
-    def finish(self) -> None:
-        """Check that the coding came to its end.
-
-        :raises ProtocolError: it did not.
-        """
-        if not self._inflate.eof:
-            raise ProtocolError("The server's content coding ends too early.", transient=True)
-
-    def _counted(self, piece: bytes) -> bytes:
-        self._size += len(piece)
-        if self._size > self._most:
-            raise TooLargeError(f"The file decodes to more than {self._most} bytes.")
         return piece

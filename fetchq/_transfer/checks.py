@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from .. import _digests, _naming, _ranges, _retry
+from .._digests import Checksum
 from .._disk import Identity
 from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource, Span
@@ -19,9 +19,8 @@ from .segments import UNKNOWN_END
 __all__ = [
     "algorithms",
     "check_length",
+    "checksums",
     "continues",
-    "decodes",
-    "digests",
     "framed",
     "identity",
     "if_exists",
@@ -32,9 +31,6 @@ __all__ = [
     "same_file",
     "splittable",
 ]
-
-# Names whose content is a gzip file: servers that label them "Content-Encoding: gzip" mean the file itself.
-GZIP_NAMES = (".gz", ".tgz", ".gzip", ".svgz")
 
 
 # Fewer bytes than this may be equal by chance, where they are zeros or a text's usual words.
@@ -101,18 +97,13 @@ def framed(reply: Reply) -> bool:
     return told or reply.status == 204 or reply.version.startswith("HTTP/2")
 
 
-def decodes(seen: Resource, name: str) -> bool:
-    """Whether a content coding is to be undone, or is the file itself."""
-    return seen.encoding is not None and not name.lower().endswith(GZIP_NAMES)
-
-
 def check_length(job: Job, seen: Resource, most: int | None) -> None:
     """Refuse a length that the caller has ruled out.
 
     :raises TooLargeError: more than *most* bytes.
     :raises ProtocolError: not the size that the job announces.
     """
-    if seen.length is None or seen.encoding:
+    if seen.length is None:
         return
     if most is not None and seen.length > most:
         raise TooLargeError(f"The file has {seen.length} bytes, more than the {most} allowed by --max-size.")
@@ -120,26 +111,24 @@ def check_length(job: Job, seen: Resource, most: int | None) -> None:
         raise ProtocolError(f"The file has {seen.length} bytes, not the {job.size} that were announced.")
 
 
-def digests(job: Job, seen: Resource | None) -> dict[str, str]:
-    """Return the digests that the finished file must have: the server's, and before them the caller's.
+def checksums(own: Checksum | None, seen: Resource | None) -> list[Checksum]:
+    """Return what the finished file must hash to: the caller's checksum, and what the server promises besides.
 
     A server's digest is of what it sent (RFC 9530 section 3), so it says nothing of a decoded body.
     """
-    expected = dict(seen.digests) if seen is not None and not seen.encoding else {}
-    if job.checksum is not None:
-        asked = _digests.parse(job.checksum)
-        expected[asked.algorithm] = asked.hex
-    return expected
+    promised = seen.digests if seen is not None and not seen.encoding else {}
+    asked = [] if own is None else [own]
+    decided = _digests.algorithms(asked)
+    return asked + [Checksum(value, (name,)) for name, value in promised.items() if name not in decided]
 
 
-def algorithms(job: Job, seen: Resource, *, sha256: bool) -> list[str]:
+def algorithms(own: Checksum | None, seen: Resource, *, sha256: bool) -> list[str]:
     """Return the digests to compute while streaming: the caller's, and what the server promised.
 
-    :param sha256: compute that where the caller named none.
+    :param sha256: compute that where the caller asks for none.
     """
-    own = [_digests.parse(job.checksum).algorithm] if job.checksum else ["sha256"] if sha256 else []
-    promised: Mapping[str, str] = {} if seen.encoding else seen.digests
-    return [*own, *(name for name in promised if name not in own)]
+    names = _digests.algorithms(checksums(own, seen))
+    return ["sha256", *(name for name in names if name != "sha256")] if sha256 and own is None else names
 
 
 def same_file(found: os.stat_result, seen: Resource | None) -> bool:

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .._connections import Budget
+from .._digests import ChecksumPolicy
 from .._disk import Parts, Sink
 from .._errors import UsageError
-from .._events import Observer
+from .._events import Observer, Warned
 from .._models import Buffer, Job
+from .._naming import printable
 from .._settings import Settings
 from .._throttle import Bucket
 
-__all__ = ["Fetcher", "Reply", "RunContext"]
+__all__ = ["Fetcher", "Reply", "RunContext", "Warnings"]
+
+# Beyond so many warnings of a run the next says nothing that helps.
+MOST_WARNINGS = 200
 
 
 class Reply(Protocol):
@@ -33,12 +38,24 @@ class Reply(Protocol):
         """The URL that answered."""
 
     @property
+    def host(self) -> str:
+        """The server that answered, for messages, with the hop that led to it."""
+
+    @property
+    def hint(self) -> str:
+        """What a 401 means and what can be done about it, as the end of a sentence; else empty."""
+
+    @property
     def hops(self) -> int:
         """Redirects that were followed to get here."""
 
     @property
     def version(self) -> str:
         """The protocol, such as ``HTTP/1.1``."""
+
+    @property
+    def skipped(self) -> bytes:
+        """The first line of the head that is no field and was left out; else empty."""
 
     @property
     def received(self) -> int:
@@ -83,17 +100,36 @@ class Fetcher(Protocol):
         """
 
 
+class Warnings:
+    """Tells of what is odd about a server and does no harm: once per host and kind in a run.
+
+    :param observe: is called with every event.
+    """
+
+    def __init__(self, observe: Observer) -> None:
+        self._observe = observe
+        self._told: set[tuple[str, str]] = set()
+
+    def tell(self, host: str, kind: str, predicate: str) -> None:
+        """Warn that *host* does what *predicate* says, the rest of a sentence, unless it was told before."""
+        if (host, kind) not in self._told and len(self._told) < MOST_WARNINGS:
+            self._told.add((host, kind))
+            self._observe(Warned(0, printable(f"{host} {predicate}.")))
+
+
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
     :param owned: whether the store has a path as a job's (True), another's (False) or not at all (None).
     :param observe: is called with every event.
+    :param warnings: what is odd about servers is told there.
     :param bucket: the rate limit that all transfers share, if there is one.
     :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
     :param clock: steady seconds.
     :param now: seconds since the epoch, for what servers date.
     :param sleep: waits that many seconds.
     :param random: returns a number in [0, 1).
+    :param checksums: what is known of the files besides their jobs' own checksums.
     """
 
     fetcher: Fetcher
@@ -103,11 +139,13 @@ class RunContext(NamedTuple):
     bucket: Bucket | None
     owned: Callable[[Path, Job], bool | None]
     observe: Observer
+    warnings: Warnings
     stdout: BinaryIO | None
     clock: Callable[[], float]
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
+    checksums: ChecksumPolicy = ChecksumPolicy()
 
     def pipe(self) -> Sink:
         """Return standard output in a part's place.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from .. import _digests, _ranges, _retry
 from .._models import Job, Resource
 from .._ranges import Answer, Ask
 from .._throttle import buffer_for
-from .context import Reply, RunContext
+from .context import Reply, RunContext, Warnings
 
 __all__ = ["Mirrors", "judge"]
 
@@ -65,7 +66,14 @@ class Mirrors:
 
         :raises FetchError: what an error status means.
         """
-        return judge(ask, known, reply, self._context, self.host)
+        # What is on standard output cannot be compared with what is sent without If-Range.
+        otherwise = _ranges.refused(ask, reply.status) if self._job.out != "-" else None
+        if otherwise is not None:
+            return otherwise, Resource(reply.url)
+        answer, seen = judge(ask, known, reply, self._context)
+        if self._job.method.upper() == "HEAD":
+            seen = replace(seen, length=0, encoding=None, digests={})
+        return answer, seen
 
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""
@@ -75,17 +83,25 @@ class Mirrors:
         self._url = self._urls[(at if drop else at + 1) % len(self._urls)]
 
 
-def judge(
-    ask: Ask, known: Resource | None, reply: Reply, context: RunContext, host: str
-) -> tuple[Answer, Resource]:
-    """Decide what *reply*, the answer of *host* to *ask*, means; *known* is what the bytes here are of.
+def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -> tuple[Answer, Resource]:
+    """Decide what *reply*, the answer to *ask*, means; *known* is what the bytes here are of.
 
     :raises FetchError: what an error status means.
     """
     if reply.status == 304 and ask.unless is not None:
         return Answer("complete", "not modified on the server"), Resource(reply.url)
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
-        raise _retry.error_for(reply.status, reply.headers, context.settings.retry, host, context.now())
+        policy, now = context.settings.retry, context.now()
+        raise _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)
+    _tell_what_is_odd(reply, context.warnings)
     promised = _digests.promised(reply.headers, reply.status)
     seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
     return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen
+
+
+def _tell_what_is_odd(reply: Reply, warnings: Warnings) -> None:
+    if reply.skipped:
+        line = reply.skipped[:40].decode("latin-1")
+        warnings.tell(reply.host, "line", f"sent a header line that is none, which is skipped: {line!r}")
+    if "content-encoding" in reply.headers and (word := _ranges.unknown_coding(reply.headers)):
+        warnings.tell(reply.host, "coding", f"names {word[:40]!r} as content coding: there is none")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from .. import _naming
 from .._errors import FetchError
@@ -29,11 +28,14 @@ async def preview(job: Job, context: RunContext) -> Preview:
 async def _look(job: Job, context: RunContext) -> Preview:
     reply = await context.fetcher.open(job)
     try:
-        _, seen = judge(Ask(), None, reply, context, urlsplit(reply.url).hostname or "the server")
+        _, seen = judge(Ask(), None, reply, context)
         name = _naming.name_from(reply.headers, reply.url, dotfiles=context.settings.disk.dotfiles)
     finally:
         await reply.aclose()
-    check_length(job, seen, context.settings.disk.max_size)
+    if not seen.encoding:
+        check_length(job, seen, context.settings.disk.max_size)
+    if context.checksums.find(job, name) is None:
+        context.checksums.unknown(name if job.out in {None, "-"} else str(job.out))
     resumable = seen.ranges and resumable_method(job) and not seen.encoding
     if job.out == "-":
         return Preview(job, job.out, "fresh", seen.length, 0, resumable)

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from .. import _digests, _naming, _retry
+from .._digests import Checksum
 from .._disk import CompleteBody, Existing, ExistingPolicy, Finished, Sink, Unproven
+from .._events import Warned
 from .._models import Buffer, Job, Resource
 from . import checks
 from .context import Reply, RunContext
@@ -23,8 +25,14 @@ class Target:
     :ivar piped: the bytes go to standard output.
     """
 
-    def __init__(self, job: Job, context: RunContext) -> None:
+    def __init__(self, job: Job, number: int, context: RunContext) -> None:
         self._job = job
+        self._number = number
+        self._observe = context.observe
+        self._known = context.checksums
+        self._checksum: Checksum | None = None
+        # No further name of the file can tell more of its checksum.
+        self._settled = False
         self._parts = context.parts
         self._pipe = context.pipe
         self._settings = context.settings.disk
@@ -39,23 +47,67 @@ class Target:
         return self._name or self._job.out or _naming.guess(self._job.url)
 
     async def find(self) -> State | Existing | Kept | None:
-        """Look for the part, or the finished file, of an earlier run by the name of the job or its URL."""
+        """Look for the file or an earlier run's part of it, by the name that the job or its URL suggests.
+
+        :raises UsageError: the checksum is malformed, or it is not known and must be.
+        """
+        if not self._settled:
+            self._look_up("")
         if self.piped:
             return Empty(self._pipe())
+        directory, name = checks.place(self._job, self._settings.dir)
         if not checks.resumable_method(self._job):
             return None
-        directory, name = checks.place(self._job, self._settings.dir)
         name = name or _naming.guess(self._job.url)
-        if self._parts.left_behind(directory):
-            found = self._parts.peek(directory, name, self._identity)
-            claimed = None if found is None else await self.claim(directory, found, None)
-            if claimed is not None and not isinstance(claimed, Unproven):
-                return claimed
+        found: State | Existing | Kept | None = await self._held(directory, name)
+        if found is None and self._parts.left_behind(directory):
+            found = await self._begun(directory, name)
+        return found or await self._recorded(directory, name)
+
+    async def _held(self, directory: Path, name: str) -> Existing | None:
+        """Return the file *name* if it has the known checksum."""
+        if self._checksum is None:
+            return None
+        return await self._parts.holds(directory, name, self._checksum, self._identity)
+
+    async def _begun(self, directory: Path, name: str) -> State | Existing | None:
+        """Lock the part that an earlier run has left."""
+        found = self._parts.peek(directory, name, self._identity)
+        if found is None:
+            return None
+        if not self._settled:
+            self._look_up(found)
+        claimed = await self.claim(directory, found, None)
+        return None if isinstance(claimed, Unproven) else claimed
+
+    async def _recorded(self, directory: Path, name: str) -> Existing | Kept | None:
+        """Return the file that an earlier run has finished, and recorded that on it."""
         recorded = await self._parts.recorded(directory, name, self._identity)
         if recorded is None:
             return None
         existing, record = recorded
+        if not self._settled:
+            self._look_up(existing.path.name)
+        if self._checksum is not None:
+            return await self._held(directory, existing.path.name)
         return Kept(existing, (record.etag, record.last_modified))
+
+    def settle(self, reply: Reply) -> None:
+        """Find out what the file must hash to: the manifest may list it by the name that the server gives it.
+
+        :raises UsageError: that is not known, and must be.
+        """
+        if not self._settled:
+            self._look_up(_naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles))
+
+    def _look_up(self, name: str) -> None:
+        self._checksum = self._known.find(self._job, name)
+        self._settled = bool(name) or self._job.checksum is not None or self._known.manifest is None
+        if self._settled and self._checksum is None:
+            own = "" if self.piped else self._job.out
+            warning = self._known.unknown(own or name or _naming.guess(self._job.url))
+            if warning:
+                self._observe(Warned(self._number, warning))
 
     def place(self, reply: Reply) -> tuple[Path, str]:
         """Settle and return folder and name; the server names a job that has no name of its own.
@@ -103,7 +155,7 @@ class Target:
             named=self._job.out is not None,
             seen=seen,
             same=partial(checks.same_file, seen=seen),
-            digests=checks.digests(self._job, seen),
+            checksums=self.checksums(seen),
             owned=lambda path: self._owned(path, self._job),
             proven=proven,
             head=head,
@@ -144,9 +196,13 @@ class Target:
         mtime, check = _retry.http_date(known.last_modified), partial(self._check, known)
         return await begun.sink.finish(size=known.length or 0, mtime=mtime, check=check)
 
+    def checksums(self, seen: Resource | None) -> list[Checksum]:
+        """Return what the finished file must hash to."""
+        return checks.checksums(self._checksum, seen)
+
     def _algorithms(self, seen: Resource) -> list[str]:
-        return checks.algorithms(self._job, seen, sha256=self._settings.sha256)
+        return checks.algorithms(self._checksum, seen, sha256=self._settings.sha256)
 
     def _check(self, seen: Resource, digests: Mapping[str, str]) -> None:
         name = "standard output" if self.piped else self._name
-        _digests.compare(checks.digests(self._job, seen), digests, name)
+        _digests.compare(self.checksums(seen), digests, name)

@@ -14,9 +14,11 @@ from .._events import AttemptFailed, Planned
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
 from .._ranges import Ask
 from . import checks
-from .body import Body, Chunks, DecodedBody, Decoder, TrimmedBody
+from .body import Body, Chunks, DecodedBody, TrimmedBody
 from .context import RunContext
 from .counters import Counters
+from .decoder import Decoder
+from .forms import CodedForm
 from .mirrors import Mirrors
 from .pump import Pump
 from .segmented import SegmentedDownload, SegmentError
@@ -50,8 +52,9 @@ class Transfer:
         self.number = number
         self._context = context
         self._settings = context.settings
-        self._target = Target(job, context)
+        self._target = Target(job, number, context)
         self._mirrors = Mirrors(job, context)
+        self._form = CodedForm(job, context.warnings)
         self._counters = Counters(number, context.observe)
         self._policy = context.settings.retry
         if job.retries is not None:
@@ -145,7 +148,13 @@ class Transfer:
 
     async def _request(self, state: State | None, ask: Ask, existing: Existing | None = None) -> Result | None:
         """Make one request and act on its answer; *existing* is the result where it is not modified."""
-        reply = await self._mirrors.open(ask)
+        try:
+            reply = await self._mirrors.open(ask)
+        except ProtocolError:
+            if ask.span is None or self._target.piped or not isinstance(state, Begun):
+                raise
+            self._state = state._replace(refused="the server's answer to a range is no HTTP")
+            return None
         body = Body(reply)
         try:
             known = state.known if isinstance(state, Begun) else None
@@ -165,7 +174,7 @@ class Transfer:
 
     async def _next_ask(self, state: Begun) -> tuple[State, Ask]:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
-        if not state.sink.spans or state.refused or checks.decodes(state.known, state.sink.name):
+        if not state.sink.spans or state.refused or state.known.encoding:
             return state, Ask()
         overlap = checks.overlap(self._settings.disk.overlap, self._counters.failures)
         ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=state.plain)
@@ -178,8 +187,13 @@ class Transfer:
 
     async def _whole(self, state: State | None, answered: Answered) -> Result | None:
         """Receive the complete representation, from its first byte."""
+        if answered.seen.encoding:
+            name = self._target.place(answered.reply)[1] if state is None else state.sink.name
+            answered = await self._form.settle(answered, name)
         seen, answer = answered.seen, answered.answer
-        checks.check_length(self.job, seen, self._settings.disk.max_size)
+        if not seen.encoding:
+            checks.check_length(self.job, seen, self._settings.disk.max_size)
+        self._target.settle(answered.reply)
         restarts = ""
         if state is not None:
             refused = state.refused if isinstance(state, Begun) else ""
@@ -199,7 +213,7 @@ class Transfer:
         seen = answered.seen
         directory, name = self._target.place(answered.reply)
         small = seen.length is not None and seen.length <= self._settings.disk.buffer
-        if small and not checks.decodes(seen, name):
+        if small and not seen.encoding and not self._form.in_doubt:
             chunks = await answered.body.complete(seen.length or 0)
             if chunks is not None:
                 return await self._put(directory, name, answered, chunks)
@@ -207,7 +221,7 @@ class Transfer:
         head = None
         while isinstance(found := await self._target.claim(directory, name, seen, proven, head), Unproven):
             proven[found.path] = await self._proves(found, answered)
-            head = await answered.body.peek(min(PROOF, found.size))
+            head = bytes((await answered.body.peek(0))[:PROOF])
         if isinstance(found, Existing):
             return self._kept(found)
         self._take_over(found)
@@ -218,7 +232,7 @@ class Transfer:
         size = min(PROOF, unproven.size)
         span = Span(unproven.size - size, unproven.size)
         first, last = await self._context.parts.ends(unproven.path, size)
-        if await answered.body.peek(size) != first:
+        if (await answered.body.peek(size))[:size] != first:
             return False
         ask = _ranges.ask_for(span, answered.seen, 0)
         try:
@@ -248,15 +262,19 @@ class Transfer:
         seen = answered.seen
         chunks: Chunks = answered.body
         known, span = seen, Span(0, UNKNOWN_END if seen.length is None else seen.length)
-        if checks.decodes(seen, empty.sink.name):
+        if seen.encoding:
+            chunks = self._decoded(answered, seen.encoding)
             # The length is of the coded body, and no validator is of the bytes that will be in the part.
             known, seen, span = replace(seen, length=None), Resource(seen.url), Span(0, UNKNOWN_END)
-            most = self._settings.disk.max_size or self._settings.network.max_decoded
-            chunks = DecodedBody(answered.body, Decoder(known.encoding or "", most))
         begun = Begun(empty.sink, known, framed=checks.framed(answered.reply))
         await self._begin(begun, seen)
         self._plan("restart" if restarts else "fresh", restarts or answered.answer.reason, known)
         return await self._stream(begun, chunks, span)
+
+    def _decoded(self, answered: Answered, encoding: str) -> Chunks:
+        most = self._settings.disk.max_size or self._settings.network.max_decoded
+        host, warnings = answered.reply.host, self._context.warnings
+        return DecodedBody(answered.body, Decoder(encoding, most), lambda odd: warnings.tell(host, odd, odd))
 
     async def _slice(self, state: Begun, answered: Answered, wanted: Span, sent: Span) -> Result | None:
         """Receive the range *sent*, which continues the part at the start of *wanted*."""
@@ -304,7 +322,7 @@ class Transfer:
         path = None if self._target.piped else file.path
         if isinstance(file, Existing):
             return self._result("skipped", path=path, size=file.size, reason=file.reason)
-        verified = "digest" if checks.digests(self.job, seen) else "length" if framed else "nothing"
+        verified = "digest" if self._target.checksums(seen) else "length" if framed else "nothing"
         facts = {"path": path, "size": file.size, "digests": file.digests, "verified": verified}
         if self._counters.before:
             reason = f"{self._counters.before} bytes from an earlier run"
@@ -335,8 +353,9 @@ class Transfer:
         )
         decision = _retry.decide(error, failure, self._policy, self._context.random)
         if isinstance(error, ChecksumError) and not self._target.piped and self._state is not None:
-            await self._state.sink.spoil()
-            self._state = Empty(self._state.sink)
+            sink = self._state.sink
+            await (sink.reset() if self._form.refute() else sink.spoil())
+            self._state = Empty(sink)
             self._counters.restarted()
         if decision.kind == "give_up":
             await self.close()

@@ -41,7 +41,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def chosen(names: set[str], every: tuple[Work, ...]) -> list[Work]:
-    """Give the works among *names*, or all when *names* speaks of peers only."""
+    """Return the works among *names*, or all when *names* speaks of peers only."""
     return [work for work in every if work.name in names] or list(every)
 
 

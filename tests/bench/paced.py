@@ -62,7 +62,7 @@ class Origin:
             await writer.drain()
 
     def body(self, name: str) -> bytes:
-        """Give a file's bytes; none for one that is not there."""
+        """Return a file's bytes; none for one that is not there."""
         path = self.root / name
         if name not in self.bodies and path.is_file():
             self.bodies[name] = path.read_bytes()

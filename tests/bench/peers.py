@@ -74,16 +74,16 @@ class Peer:
         return shutil.which(self.needs) is not None
 
     def argv(self, errand: Errand) -> list[str]:
-        """Give the words with the program's full path."""
+        """Return the words with the program's full path."""
         words = self.command(errand)
         return [sys.executable if words[0] == "python" else shutil.which(words[0]) or words[0], *words[1:]]
 
     def shown(self, work: Work) -> str:
-        """Give the words as a reader would type them, names in capitals standing for paths."""
+        """Return the words as a reader would type them, names in capitals standing for paths."""
         return " ".join(self.command(Errand(work))).replace(f"{HERE}/", "")
 
     def version(self) -> str:
-        """Give the release that is installed."""
+        """Return the release that is installed."""
         if self.name == "fetchq":
             return "this tree"
         if self.module:

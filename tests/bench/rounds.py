@@ -105,7 +105,7 @@ class Bench:
         )
 
     def _set_aside(self) -> None:
-        """Give the space back but not the names, for the reason that :func:`level` gives."""
+        """Free the space of the files and keep their names, for the reason in :func:`level`."""
         for path in self._target.rglob("*"):
             if path.is_file():
                 os.truncate(path, 0)

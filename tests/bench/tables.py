@@ -23,7 +23,7 @@ Results = Sequence[tuple[Work, Scores]]
 
 
 def report(results: Results, peers: Sequence[Peer], absent: Sequence[str], rounds: int, server: str) -> str:
-    """Give the whole report: the summary, what each program cost, and how each was called."""
+    """Return the whole report: the summary, what each program cost, and how each was called."""
     parts = [
         "## fetchq against others\n",
         PREAMBLE.format(machine=machine(), rounds=rounds, server=server),
@@ -53,7 +53,7 @@ def summary(results: Results, peers: Sequence[Peer]) -> str:
 
 
 def ratio(work: Work, scores: Scores, name: str) -> str:
-    """Give the ratio of *name* at *work* with its goal; nothing when it has no part in it."""
+    """Return the ratio of *name* at *work* with its goal; nothing when it has no part in it."""
     ours, theirs = scores.get("fetchq"), scores.get(name)
     if theirs is None:
         return ""
@@ -77,7 +77,7 @@ def figure(work: Work, score: Score | None) -> str:
 
 
 def own(work: Work, score: Score | None) -> list[str]:
-    """Say how fetchq stands to the goals that need no peer."""
+    """Return how fetchq compares with the goals that need no peer."""
     if score is None or not usable(score):
         return []
     said = [goal(f"{score.peak / MIB:.0f} MiB", PEAK / MIB, score.peak <= PEAK)]

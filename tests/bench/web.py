@@ -51,7 +51,7 @@ class Web:
         return self._server.name
 
     def base(self, work: Work) -> str:
-        """Give the beginning of the URLs of *work*."""
+        """Return the beginning of the URLs of *work*."""
         if work.pace is None:
             return self._server.url("", tls=work.tls)
         if work.pace not in self._paced:

@@ -87,7 +87,7 @@ class Work:
         return max(waiting, sending)
 
     def shuffled(self, seed: int) -> Work:
-        """Give the same files in another order, so that no order is lucky for long."""
+        """Return the same files in another order, so that no order is lucky for long."""
         return replace(self, files=tuple(random.Random(seed).sample(self.files, len(self.files))))
 
 
@@ -110,7 +110,7 @@ SPLITTING = ("fetchq", "aria2c", "axel", "parfive", "pypdl")
 
 
 def works(*, large: int = 512 * MIB, smoke: bool = False) -> tuple[Work, ...]:
-    """Give all works: *large* bytes for the single file; for a *smoke* run everything is tiny."""
+    """Return all works: *large* bytes for the single file; for a *smoke* run everything is tiny."""
     return (
         *full_speed(2 * MIB if smoke else large, 20 if smoke else 3000),
         *paced(small=smoke),

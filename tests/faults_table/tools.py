@@ -41,7 +41,7 @@ class Tool:
         return f"{self.name} {' '.join([*self.flags, *self.target(Path('DIR'))])} URL"
 
     def version(self) -> str:
-        """Give the release that is installed."""
+        """Return the release that is installed."""
         if self.name == "fetchq":
             return "this tree"
         said = subprocess.run([self.name, "--version"], capture_output=True, text=True, timeout=10, check=False)

@@ -83,7 +83,7 @@ def policy(
 ) -> ExistingPolicy:
     """What a job of *identity* says about files that are there already."""
     if_exists = parts._settings.if_exists or "rename"
-    facts: dict[str, Any] = {"named": False, "digests": {}, "owned": lambda path: None, "proven": {}} | more
+    facts: dict[str, Any] = {"named": False, "checksums": (), "owned": lambda path: None, "proven": {}} | more
     return ExistingPolicy(identity, if_exists, seen=seen, same=same, **facts)
 
 

@@ -202,7 +202,7 @@ def test_bodies_reach_disk_and_pipe_through_aiofiles(
             else:
                 await put(parts, tmp_path, b"abc")
 
-    monkeypatch.setattr("fetchq._disk.threads._in_thread", aiofiles.os.wrap(call))
+    monkeypatch.setattr("fetchq._disk.threads._in_thread", lambda: aiofiles.os.wrap(call))
     run(work())
     assert seen
     assert all(seen)

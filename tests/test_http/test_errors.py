@@ -28,7 +28,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
 
 
 def tls(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
-    error = kind(1, reason)
+    error = kind(1, f"[SSL: {reason}] as OpenSSL says it (_ssl.c:1006)")
     error.reason = reason
     return error
 
@@ -90,9 +90,14 @@ def tls(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
             caused(httpx.ConnectError(""), tls("EOF", ssl.SSLEOFError)),
             errors.NetworkError,
             True,
-            "Cannot connect",
+            "Cannot connect to h: eof.",
         ),
-        (caused(httpx.ReadError(""), tls("BAD_RECORD_MAC")), errors.NetworkError, True, "broke off"),
+        (
+            caused(httpx.ReadError(""), tls("BAD_RECORD_MAC")),
+            errors.NetworkError,
+            True,
+            "broke off: bad record mac.",
+        ),
         (httpx.ProxyError("407 Proxy Authentication Required"), errors.AuthenticationError, False, "proxy"),
         (httpx.ProxyError("Invalid username/password"), errors.AuthenticationError, False, "proxy"),
         (httpx.ProxyError("502 Bad Gateway"), errors.NetworkError, True, "502 bad gateway"),

@@ -70,7 +70,9 @@ def test_a_stale_connection_is_replaced_once(method: str, times: int, trusting: 
     run(work())
 
 
-def test_a_stale_connection_is_not_replaced_after_a_byte_or_on_a_fresh_one(trusting: ssl.SSLContext) -> None:
+def test_half_an_answer_is_asked_again_on_a_fresh_connection_and_there_it_is_final(
+    trusting: ssl.SSLContext,
+) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request_of(reader)
         writer.write(sized(b"hello"))
@@ -80,6 +82,9 @@ def test_a_stale_connection_is_not_replaced_after_a_byte_or_on_a_fresh_one(trust
     async def work() -> None:
         async with served(handler, trusting) as (server, http, _):
             await http.get(server.url)
+            assert (await http.get(server.url)).content == b"hello"
+            assert server.connections == 2
+        async with served(answering(b"HTTP/1.1 2"), trusting) as (server, http, _):
             with pytest.raises(httpx.RemoteProtocolError, match="before the head's end"):
                 await http.get(server.url)
             assert server.connections == 1

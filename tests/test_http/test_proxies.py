@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pproxy  # type: ignore[import-untyped]  # it has no types
 import pytest
+import trustme
 
 from fetchq._errors import AuthenticationError, FetchError, NetworkError, UsageError
 from fetchq._http import HttpClient
@@ -55,6 +60,13 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("fd00::/8", ["fd12::1:80"], ["fe80::1:80"]),
         ("[fd00::]/8", ["fd12::1:80"], ["fe80::1:80"]),
         ("http://a", ["a:80"], ["b:80"]),
+        (
+            "a.example , b.example.",
+            ["a.example:80", "a.example.:80", "b.example:80", "x.b.example.:80"],
+            ["c:80"],
+        ),
+        ('"a, b"', ["a:80", "b:80"], ["c:80"]),
+        (" 127.0.0.1 ", ["127.0.0.1:80"], ["127.0.0.2:80"]),
         ("[, ], :, :80, ., ..., [x, a:b:c, 1.2.3.4/99, ://, ,,", [], ["a:80", "1.2.3.4:80", "::1:80"]),
     ],
 )
@@ -74,6 +86,44 @@ def test_the_scheme_chooses_and_all_stands_in() -> None:
     assert proxies.choose(("http", "h", 80)) == "http://p:1"
     assert proxies.choose(("https", "h", 443)) == "socks5://q:2"
     assert not _proxies.of({"no": "h"})
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("p:1", "http://p:1"),
+        (" http://p:1 ", "http://p:1"),
+        ('"http://p:1"', "http://p:1"),
+        ("'p:1' ", "http://p:1"),
+        ("socks://p:1", "socks5://p:1"),
+        ("SOCKS://p:1/", "socks5://p:1/"),
+        ("socks5h://p:1", "socks5h://p:1"),
+    ],
+)
+def test_how_proxies_are_written(value: str, url: str) -> None:
+    assert _proxies.of({"all": value}).choose(("http", "h", 80)) == url
+    assert _proxies.explicit(value).choose(("http", "h", 80)) == url
+    assert not _proxies.of({"all": " '' "})
+
+
+@pytest.mark.parametrize(
+    ("variables", "source"),
+    [
+        ({"all_proxy": "ftp://me:s3cret@p"}, "all_proxy"),
+        ({"HTTP_PROXY": "http://p:x"}, "http_proxy"),
+        ({"http_proxy": "http://", "https_proxy": "http://"}, "http_proxy and https_proxy"),
+    ],
+)
+@runs
+async def test_a_value_that_is_no_proxy_is_named_by_its_variable(
+    variables: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    async with opened(Network()) as client:
+        with pytest.raises(UsageError, match=f"in {source} ") as caught:
+            await client.open(Job("http://h.example/"))
+    assert "s3cret" not in str(caught.value)
 
 
 @asynccontextmanager
@@ -139,15 +189,138 @@ async def test_a_proxys_password(scheme: str) -> None:
         assert server.seen[0].get("proxy-authorization") is None
 
 
+@pytest.mark.parametrize("url", ["http://h.example/", "https://h.example/"])
+@pytest.mark.parametrize(
+    ("login", "fields", "words"),
+    [
+        ("", ('Proxy-Authenticate: Basic realm="p"',), "wants a user and password: give them as --proxy"),
+        ("", (), "wants a user and password: give them as --proxy"),
+        ("", ("Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM"), "wants Negotiate, which"),
+        ("me:s3cret@", ('Proxy-Authenticate: Basic realm="p"',), "refused these credentials"),
+    ],
+)
 @runs
-async def test_a_proxy_that_wants_a_password_over_connect() -> None:
+async def test_a_proxy_that_wants_other_credentials(
+    url: str, login: str, fields: tuple[str, ...], words: str
+) -> None:
+    async with serving(lambda _: answer(407, headers=fields)) as refusing:
+        network = Network(proxy=refusing.url.replace("//", f"//{login}"), env=False)
+        async with opened(network) as client:
+            with pytest.raises(AuthenticationError) as caught:
+                await client.open(Job(url))
+    assert (caught.value.status, caught.value.exit_code) == (407, 6)
+    assert str(caught.value).startswith(f"The proxy {refusing.host} {words}")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "transient", "words"),
+    [
+        (403, False, "refuses h.example (403)."),
+        (404, False, "refuses h.example (404)."),
+        (429, True, "could not reach h.example: 429 x."),
+        (503, True, "could not reach h.example: 503 x."),
+    ],
+)
+@runs
+async def test_a_proxy_that_opens_no_tunnel(status: int, transient: bool, words: str) -> None:
     async with (
-        serving(lambda _: answer(407)) as refusing,
+        serving(lambda _: answer(status)) as refusing,
         opened(Network(proxy=refusing.url, env=False)) as client,
     ):
-        with pytest.raises(AuthenticationError, match="proxy") as caught:
+        with pytest.raises(NetworkError) as caught:
             await client.open(Job("https://h.example/"))
-    assert (caught.value.status, caught.value.exit_code) == (407, 6)
+    assert (caught.value.transient, caught.value.exit_code) == (transient, 4)
+    assert str(caught.value) == f"The proxy {refusing.host} {words}"
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "host"),
+    [
+        ("http://[2001:db8::1]/x?q", "http://[2001:db8::1]/x?q", "[2001:db8::1]"),
+        ("http://[2001:db8::1]:81/", "http://[2001:db8::1]:81/", "[2001:db8::1]:81"),
+        ("https://[2001:db8::1]/x", "[2001:db8::1]:443", "[2001:db8::1]:443"),
+        ("https://[2001:db8::1]:444/", "[2001:db8::1]:444", "[2001:db8::1]:444"),
+    ],
+)
+@runs
+async def test_an_ipv6_address_keeps_its_brackets(url: str, target: str, host: str) -> None:
+    async with (
+        serving(lambda _: answer(403)) as proxying,
+        opened(Network(proxy=proxying.url, env=False)) as client,
+    ):
+        with contextlib.suppress(NetworkError):
+            await (await client.open(Job(url))).aclose()
+    assert (proxying.seen[0].target, proxying.seen[0].get("host")) == (target, host)
+
+
+@runs
+async def test_tls_through_a_tunnel_to_an_ipv6_address(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("::1").configure_cert(made)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(200, b"through"))
+        await reader.read()
+        await ended(writer)
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT [::1]:%d " % port)
+        far_reader, far_writer = await asyncio.open_connection("::1", port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(relay(reader, far_writer), relay(far_reader, writer))
+        finished.set()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        await ended(writer)
+
+    async def ended(writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    finished = asyncio.Event()
+
+    async with await asyncio.start_server(serve, "::1", ssl=made) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with await asyncio.start_server(tunnel, "127.0.0.1") as proxying:
+            where = proxying.sockets[0].getsockname()[1]
+            network = Network(proxy=f"http://127.0.0.1:{where}", env=False, cacert=tmp_path / "ca.pem")
+            async with opened(network) as client:
+                assert await body_of(await client.open(Job(f"https://[::1]:{port}/"))) == b"through"
+            await finished.wait()
+
+
+@runs
+async def test_a_proxy_that_may_have_answered_itself_is_named() -> None:
+    async with serving(lambda _: answer(403)) as proxying:
+        network = Network(proxy=proxying.url.replace("//", "//me:s3cret@"), env=False)
+        async with opened(network) as client:
+            reply = await client.open(Job("http://h.example:81/"))
+            await reply.aclose()
+    assert reply.host == f"h.example:81 through the proxy {proxying.host}"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "url", "named"),
+    [
+        ("p", "http://h/", "p:80"),
+        ("https://p", "http://h/", "p:443"),
+        # Through a tunnel the server itself answers.
+        ("http://p", "https://h/", None),
+        ("socks5://p", "http://h/", None),
+    ],
+)
+def test_which_proxies_may_answer_themselves(proxy: str, url: str, named: str | None) -> None:
+    transport = RoutingTransport(Network(proxy=proxy, env=False), connections=1)
+    assert transport.forwarding_proxy(httpx.URL(url)) == named
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
@@ -205,7 +378,11 @@ def test_a_proxy_that_cannot_be_used_is_refused_at_once(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "settings", "extra"),
-    [("socksio", {"proxy": "socks5://h:1"}, "fetchq[socks]"), ("h2", {"http2": True}, "fetchq[http2]")],
+    [
+        ("socksio", {"proxy": "socks5://h:1"}, "fetchq[socks]"),
+        ("h2", {"http2": True}, "fetchq[http2]"),
+        ("truststore", {"ca_native": True}, "fetchq[native]"),
+    ],
 )
 def test_a_missing_package_is_named(
     missing: str, settings: dict[str, Any], extra: str, monkeypatch: pytest.MonkeyPatch

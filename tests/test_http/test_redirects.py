@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fetchq._errors import FetchError, ProtocolError
+from fetchq._errors import FetchError, NetworkError, ProtocolError
 from fetchq._http import HttpClient
 from fetchq._models import Job
 from fetchq._settings import Network
@@ -68,6 +69,44 @@ async def test_the_method_and_body_that_follow(method: str, status: int, followi
     assert second.get("range") == "bytes=0-"
 
 
+@pytest.mark.parametrize("settings", [{}, {"user": ("me", "pw")}])
+@runs
+async def test_names_that_resolvers_take_are_asked(settings: dict[str, Any]) -> None:
+    async with (
+        serving(lambda _: answer(200, b"there")) as proxy,
+        opened(Network(proxy=proxy.url, **settings)) as client,
+        serving(lambda _: redirect("http://i\u2764_.test/".encode().decode("latin-1"))) as home,
+        opened(Network(env=False, **settings)) as direct,
+    ):
+        assert await body_of(await client.open(Job("http://i\u2764_.test/a"))) == b"there"
+        with pytest.raises(NetworkError, match="Cannot find xn--i_-"):
+            await direct.open(Job(home.url))
+    assert proxy.seen[0].target == "http://xn--i_-ony.test/a"
+
+
+@runs
+async def test_the_zone_of_an_address_is_for_the_resolver_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    names: list[Any] = []
+    resolve = socket.getaddrinfo
+
+    def resolving(name: Any, *rest: Any, **options: Any) -> Any:
+        names.append(name)
+        return resolve(name, *rest, **options)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer(200, b"there"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "::1") as server, opened() as client:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setattr(socket, "getaddrinfo", resolving)
+        assert await body_of(await client.open(Job(f"http://[::1%251]:{port}/x"))) == b"there"
+    assert f"\r\nHost: [::1]:{port}\r\n".encode() in seen[0]
+    assert names == [b"::1%1"]
+
+
 @runs
 async def test_what_described_the_body_goes_with_it() -> None:
     async with two(lambda seen, away: redirect("/b" if seen.target == "/a" else f"{away}/x", 303)) as (
@@ -96,6 +135,13 @@ async def test_what_described_the_body_goes_with_it() -> None:
         ("  /spaces  ", "/spaces"),
         ("/sp ace", "/sp%20ace"),
         ("/\xc3\xbc", "/%C3%BC"),
+        # A raw byte that is no UTF-8 is asked for as that byte.
+        ("/caf\xe9?\xe9=\xfc", "/caf%E9?%E9=%FC"),
+        ("x//y", "/dir/x//y"),
+        ("..", "/"),
+        ("/web/2020/http://ex.org/f", "/web/2020/http://ex.org/f"),
+        ("?", "/dir/file?"),
+        ("#part", "/dir/file?old=1"),
     ],
 )
 @runs
@@ -112,7 +158,17 @@ async def test_where_a_redirect_leads(location: str, target: str) -> None:
 
 @pytest.mark.parametrize(
     "location",
-    ["", "#part", "ftp://h/x", "javascript:alert(1)", "http://", "http:/x", "http://h:99999/", "file:///etc"],
+    [
+        "",
+        "ftp://h/x",
+        "javascript:alert(1)",
+        "http://",
+        "http:/x",
+        "http:///127.0.0.1/x",
+        "http://h:99999/",
+        "file:///etc",
+        "http://\xfc/",
+    ],
 )
 @runs
 async def test_a_redirect_to_nowhere_is_a_protocol_error(location: str) -> None:
@@ -124,10 +180,43 @@ async def test_a_redirect_to_nowhere_is_a_protocol_error(location: str) -> None:
 
 
 @runs
+async def test_the_server_that_answered_is_named_with_the_hop_that_led_there() -> None:
+    def first(seen: Seen, away: str) -> bytes:
+        return redirect(away.replace("127.0.0.1", "localhost") + seen.target)
+
+    async with two(first) as (home, away), opened() as client:
+        reply = await client.open(Job(home.url + "/x"))
+        await reply.aclose()
+        assert reply.host == f"localhost:{away.port} (to which {home.host} redirects)"
+        reply = await client.open(Job(away.url))
+        await reply.aclose()
+        assert reply.host == away.host
+    async with opened() as client, serving(lambda _: redirect("http://localhost:1/")) as home:
+        with pytest.raises(NetworkError) as caught:
+            await client.open(Job(home.url))
+    assert f"Cannot connect to localhost:1 (to which {home.host} redirects): it refuses" in str(caught.value)
+
+
+@runs
 async def test_a_redirect_without_location_is_a_protocol_error() -> None:
     async with serving(lambda _: answer(302)) as server, opened() as client:
         with pytest.raises(ProtocolError, match="without saying where"):
             await client.open(Job(server.url))
+
+
+@pytest.mark.parametrize("settings", [{}, {"user": ("me", "pw")}])
+@runs
+async def test_two_places_at_once_are_refused_and_one_said_twice_is_one(settings: dict[str, Any]) -> None:
+    def respond(seen: Seen) -> bytes:
+        if seen.target == "/twice":
+            return answer(302, headers=("Location: /a,b", "location: /a,b"))
+        return answer(302, headers=("Location: /a", "Location: /b")) if seen.target == "/" else answer()
+
+    async with serving(respond) as server, opened(Network(env=False, **settings)) as client:
+        await (await client.open(Job(server.url + "/twice"))).aclose()
+        with pytest.raises(ProtocolError, match="2 different places"):
+            await client.open(Job(server.url))
+    assert [seen.target for seen in server.seen] == ["/twice", "/a,b", "/"]
 
 
 @pytest.mark.parametrize("status", [300, 304, 305])
@@ -225,6 +314,20 @@ async def test_no_kind_of_credentials_follows_a_redirect(settings: dict[str, Any
                 await (await client.open(Job(url))).aclose()
     assert all(seen.get("authorization") for seen in home.seen)
     assert [told(seen) for seen in away.seen] == [set(), set()]
+
+
+@runs
+async def test_a_user_in_the_location_is_used_by_the_origin_that_wrote_it() -> None:
+    steps = {"/": "http://me:pw@{host}/in", "/in": "on", "/on": "http://{host}/out"}
+
+    def respond(seen: Seen) -> bytes:
+        to = steps.get(seen.target)
+        return answer() if to is None else redirect(to.format(host=seen.get("host")))
+
+    async with serving(respond) as server, opened() as client:
+        await (await client.open(Job(server.url))).aclose()
+    basic = "Basic bWU6cHc="
+    assert [seen.get("authorization") for seen in server.seen] == [None, basic, basic, basic]
 
 
 @runs

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +166,8 @@ def sealed(leaf: trustme.LeafCert, folder: Path) -> Path:
         ({"cacert": "missing"}, "missing"),
         ({"cacert": "garbled"}, "garbled"),
         ({"cacert": "."}, "."),
+        ({"add_cacert": "missing"}, "missing"),
+        ({"add_cacert": "garbled"}, "garbled"),
         ({"cert": "missing"}, "missing"),
         ({"cert": "garbled"}, "garbled"),
         ({"cert": "good", "key": "garbled"}, "garbled"),
@@ -182,6 +187,8 @@ def test_a_file_that_cannot_be_used_is_named_at_once(
     other.private_key_pem.write_to_path(str(tmp_path / "other"))
     sealed(mine, tmp_path)
     paths: dict[str, Any] = {name: tmp_path / value for name, value in settings.items()}
+    if "add_cacert" in paths:
+        paths["add_cacert"] = (paths["add_cacert"],)
     with pytest.raises(UsageError) as caught:
         HttpClient(Network(env=False, **paths), connections=1)
     assert named in str(caught.value)
@@ -221,6 +228,132 @@ async def test_the_environments_authorities(
         async with opened(Network()) as client:
             with pytest.raises(UsageError, match="missing"):
                 await client.open(Job(server.url))
+
+
+def hash_into(folder: Path, pem: Path) -> None:
+    """Lay out *folder* as OpenSSL looks for authorities: by the hash of their names."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    command = ["openssl", "x509", "-hash", "-noout", "-in", str(pem)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    folder.mkdir()
+    (folder / f"{name}.0").symlink_to(pem)
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "trusted"),
+    [
+        ({"SSL_CERT_FILE": "ca.pem"}, {}, True),
+        ({"SSL_CERT_DIR": "hashed"}, {}, True),
+        # Both count, whichever the authority is in.
+        ({"SSL_CERT_FILE": "other.pem", "SSL_CERT_DIR": "hashed"}, {}, True),
+        ({"SSL_CERT_FILE": "ca.pem", "SSL_CERT_DIR": "empty"}, {}, True),
+        ({"REQUESTS_CA_BUNDLE": "ca.pem"}, {}, True),
+        ({"REQUESTS_CA_BUNDLE": "hashed"}, {}, True),
+        ({"CURL_CA_BUNDLE": "ca.pem"}, {}, True),
+        ({"REQUESTS_CA_BUNDLE": "ca.pem", "CURL_CA_BUNDLE": "other.pem"}, {}, True),
+        ({"SSL_CERT_FILE": "other.pem", "CURL_CA_BUNDLE": "ca.pem"}, {}, False),
+        ({"SSL_CERT_FILE": "", "CURL_CA_BUNDLE": "ca.pem"}, {}, True),
+        ({"CURL_CA_BUNDLE": "ca.pem"}, {"env": False}, False),
+        ({"CURL_CA_BUNDLE": "ca.pem"}, {"cacert": Path("other.pem")}, False),
+        ({}, {"add_cacert": (Path("other.pem"), Path("ca.pem"))}, True),
+        ({}, {"cacert": Path("other.pem"), "add_cacert": (Path("ca.pem"),)}, True),
+        ({}, {"add_cacert": (Path("other.pem"),)}, False),
+        # OpenSSL reads the system's place for authorities from the same variable.
+        ({"SSL_CERT_FILE": "ca.pem"}, {"ca_native": True, "env": False}, True),
+        ({"SSL_CERT_FILE": "other.pem"}, {"ca_native": True, "env": False}, False),
+    ],
+    ids=str,
+)
+@runs
+async def test_whose_certificates_are_trusted(
+    variables: dict[str, str],
+    settings: dict[str, Any],
+    trusted: bool,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    (tmp_path / "empty").mkdir()
+    hash_into(tmp_path / "hashed", tmp_path / "ca.pem")
+    monkeypatch.chdir(tmp_path)
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    async with (
+        serving(lambda _: answer(200, b"x"), tls=server_side(authority)) as server,
+        opened(Network(**settings)) as client,
+    ):
+        try:
+            assert await body_of(await client.open(Job(server.url))) == b"x"
+        except TLSError:
+            assert not trusted
+        else:
+            assert trusted
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_variable_that_names_no_file_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, "/no/such.pem")
+    with pytest.raises(UsageError, match=rf"/no/such\.pem \({name}\)"):
+        _tls.context(Network())
+
+
+@runs
+async def test_an_old_device(authority: trustme.CA, cacert: Path) -> None:
+    old = server_side(authority)
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1
+    async with (
+        serving(lambda _: answer(200, b"x"), tls=old) as server,
+        opened(Network(env=False, cacert=cacert, tls_min="1.0")) as client,
+    ):
+        assert await body_of(await client.open(Job(server.url))) == b"x"
+        assert "can be broken" in client.warnings[0]
+    assert HttpClient(Network(env=False), connections=1).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "known", "hint", "wrong"),
+    [
+        ("127.0.0.1", (-9, -2), True, "expired; check this computer's clock", "--cacert"),
+        ("127.0.0.1", (2, 9), True, "not yet valid; check this computer's clock", "--cacert"),
+        ("other.example", (-9, 9), True, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
+        ("127.0.0.2", (-9, 9), True, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
+        ("127.0.0.1", (-9, 9), False, "name its authority with --cacert FILE", "clock"),
+    ],
+)
+@runs
+async def test_a_certificate_that_is_not_trusted_has_a_hint_by_cause(
+    name: str,
+    days: tuple[int, int],
+    known: bool,
+    hint: str,
+    wrong: str,
+    authority: trustme.CA,
+    cacert: Path,
+) -> None:
+    issuer = authority if known else trustme.CA()
+    start, end = (datetime.now(UTC) + timedelta(day) for day in days)
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issuer.issue_cert(name, not_before=start, not_after=end).configure_cert(made)
+    async with (
+        serving(lambda _: answer(), tls=made) as server,
+        opened(Network(env=False, cacert=cacert)) as client,
+    ):
+        with pytest.raises(TLSError) as caught:
+            await client.open(Job(server.url))
+    assert hint in str(caught.value)
+    assert wrong not in str(caught.value)
+    assert "_ssl.c" not in str(caught.value)
 
 
 @runs

@@ -14,7 +14,7 @@ import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
 from fetchq._models import Again
-from fetchq._transfer import RunContext, Transfer
+from fetchq._transfer import RunContext, Transfer, Warnings
 
 from ..conftest import run
 from ..origin import generated
@@ -32,8 +32,11 @@ class MemoryReply:
     body: bytes
     most: int
     url: str = "memory:f.bin"
+    host: str = "the archive"
+    hint: str = ""
     hops: int = 0
     version: str = "memory"
+    skipped: bytes = b""
     received: int = 0
     closed: bool = False
 
@@ -102,6 +105,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         bucket=None,
         owned=lambda path, job: None,
         observe=lambda event: None,
+        warnings=Warnings(lambda event: None),
         stdout=None,
         clock=asyncio.get_running_loop().time,
         now=lambda: 0.0,

@@ -10,8 +10,10 @@ import pytest
 import fetchq
 from fetchq._models import Span
 from fetchq._transfer.segments import (
+    BURST,
     LEAST_SPAN,
     STALL_SECONDS,
+    UNKNOWN_END,
     WORTH_OPENINGS,
     WORTH_SECONDS,
     Segment,
@@ -136,6 +138,70 @@ def test_a_fast_connection_is_divided_once_that_promises_more() -> None:
     assert segments.split(share=1.0) is not None
 
 
+@pytest.mark.parametrize(
+    ("have", "share", "piece"),
+    [(20 * MIB, 0.0, 4 * MIB), (20 * MIB, 0.5, 10 * MIB), (20 * MIB, 3.0, 20 * MIB)],
+    ids=["no less than is worth it", "a share", "what is beyond the share"],
+)
+def test_how_much_a_new_connection_takes(have: int, share: float, piece: int) -> None:
+    segments, first = one_segment(Clock(), have)
+    taken = segments.split(share)
+    assert taken is not None
+    assert (taken.stop - taken.position, first.stop) == (piece, 100 * MIB - piece)
+
+
+def test_of_a_short_remainder_half_is_taken() -> None:
+    segments, first = one_segment(Clock(), 20 * MIB, 26 * MIB)
+    taken = segments.split(share=0.0)
+    assert taken is not None
+    assert first.stop == taken.position == 23 * MIB
+
+
+def test_the_smallest_file_that_is_split() -> None:
+    segments, _ = one_segment(Clock(), 1000, 1000 + 2 * LEAST_SPAN)
+    assert segments.split(share=0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("positions", "rate"),
+    [
+        ([10], 10.0),
+        ([10, 40], 20.0),
+        ([0, 30], None),
+        ([0, 30, 90, 100], 35.0),
+        ([1000] * 6, 1000 / 6 / BURST),
+        ([0, 100, *[1100] * 6], 1000 / 6 / BURST),
+    ],
+    ids=["first", "smoothed", "waited", "after a wait", "a burst", "a burst after a wait"],
+)
+def test_the_rate_of_a_connection(positions: list[int], rate: float | None) -> None:
+    """Measured once a second, and twice at the same moment."""
+    clock = Clock()
+    segments = SegmentQueue(10_000, lambda: (), clock)
+    segment = segments.start(0, 10_000)
+    for position in positions:
+        clock.now, segment.position = clock.now + 1, position
+        segments.sample()
+        segments.sample()
+    assert segment.rate == (None if rate is None else pytest.approx(rate))
+
+
+def test_a_young_segment_is_judged_by_the_mean_of_the_others() -> None:
+    segments = SegmentQueue(60 * MIB, lambda: (), Clock())
+    for start, rate in ((0, 1e6), (20 * MIB, 3e6), (40 * MIB, None)):
+        segments.start(start, start + 20 * MIB).rate = rate
+    assert segments.longest == pytest.approx(20 * MIB / 1e6)
+    assert segments.work == pytest.approx(20 * MIB * (1 / 1e6 + 1 / 3e6 + 1 / 2e6))
+
+
+def test_a_file_of_unknown_length_is_not_divided() -> None:
+    segments = SegmentQueue(UNKNOWN_END, lambda: (), Clock())
+    segments.assumed = RATE
+    segment = segments.start(0, UNKNOWN_END)
+    assert (segment.bounded, segment.left, segments.work) == (False, 0, 0.0)
+    assert segments.split(share=0.0) is None
+
+
 def test_how_long_an_answer_took_says_nothing_of_its_rate() -> None:
     clock = Clock()
     segments = SegmentQueue(100 * MIB, lambda: (), clock)
@@ -167,6 +233,43 @@ def test_a_connection_that_stands_still_is_noticed_while_another_moves() -> None
     assert segments.stalled() is None, "all stand still: that is the network, not a connection"
     moving.moved = clock.now
     assert segments.stalled() is still
+
+
+def test_a_connection_that_is_done_does_not_stall() -> None:
+    clock = Clock()
+    segments = SegmentQueue(100, lambda: (), clock)
+    done, moving = segments.start(0, 50), segments.start(50, 100)
+    done.position = 50
+    clock.now += STALL_SECONDS + 1
+    moving.moved = clock.now
+    assert segments.stalled() is None
+
+
+def test_a_pause_as_long_as_a_stall_is_none_yet() -> None:
+    clock = Clock()
+    segments = SegmentQueue(100, lambda: (), clock)
+    segments.start(0, 50)
+    moving = segments.start(50, 100)
+    clock.now += STALL_SECONDS
+    moving.moved = clock.now
+    assert segments.stalled() is None
+
+
+@pytest.mark.parametrize(
+    ("stop", "position", "reach", "then"),
+    [(40, 10, 100, 70), (40, 10, 60, 60), (40, 40, 100, 40), (30, 10, 100, 30)],
+    ids=["to its end", "as far as the answer goes", "not by one that is done", "not by one elsewhere"],
+)
+def test_what_is_released_goes_to_an_answer_that_extends_into_it(
+    stop: int, position: int, reach: int, then: int
+) -> None:
+    segments = SegmentQueue(100, lambda: (), Clock())
+    first, second = segments.start(0, stop), segments.start(40, 70)
+    segments.start(30, 40)
+    segments.start(70, 100)
+    first.position, first.reach = position, reach
+    segments.release(second)
+    assert first.stop == then
 
 
 def test_small_pieces_are_not_split() -> None:

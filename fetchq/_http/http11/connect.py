@@ -44,7 +44,8 @@ async def dial(host: str, port: int) -> socket.socket:
 
 async def _resolve(host: str, port: int) -> Sequence[SocketAddress]:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    name = host.encode("ascii")  # text would be encoded by IDNA, which httpx has done
+    # As text it would be encoded by IDNA, which has been done; a URL writes the sign before a zone as %25.
+    name = host.replace("%25", "%", 1).encode("ascii")
     try:
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=numeric)
     except socket.gaierror:

@@ -28,6 +28,7 @@ _HEAD_TIMEOUTS = 2
 # Servers that do not know Expect never send the 100 (RFC 9110 section 10.1.1); curl waits as long.
 _CONTINUE_SECONDS = 1.0
 _CONTINUE, _SWITCHING_PROTOCOLS = 100, 101
+_LINE_BREAKS = b"\r\n"
 # Servers send one or two (100, 103); the bound only ends those that never stop.
 _MAX_INTERIM = 100
 
@@ -55,7 +56,7 @@ class NetworkStream:
         return self._info.get(info)
 
 
-class _Failure(NamedTuple):
+class _PendingError(NamedTuple):
     """Why an exchange failed.
 
     Not the exception itself: once raised, its traceback refers to frames that refer to the connection.
@@ -92,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tls: ssl.SSLObject | None = None
         self._poll = select.poll()
         self._closed = self._reading_paused = self._writing_paused = False
-        self._failure: _Failure | None = None
+        self._failure: _PendingError | None = None
         self.reused = False
         self.lost: asyncio.Future[None] = loop.create_future()
         self.when_unusable: Callable[[Connection], None] | None = None
@@ -217,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
     def fail(self, kind: type[httpx.TransportError], message: str, cause: BaseException | None = None) -> None:
         """Close, and raise *kind* from the step of the exchange that is under way or comes next."""
         if self._failure is None:
-            self._failure = _Failure(kind, message, cause)
+            self._failure = _PendingError(kind, message, cause)
         self.abort()
         self._wake()
 
@@ -314,6 +315,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_head(self, request: RequestHead) -> None:
         while self._head is None:
+            if self._inline[0] in _LINE_BREAKS:
+                self._skip_line_breaks()
             end = head_end(self._inline, self._searched, self._fill)
             if self._interim_bytes + (end or self._fill) > self._limits.max_head:
                 raise httpx.RemoteProtocolError(f"the response head exceeds {self._limits.max_head} bytes")
@@ -336,6 +339,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and self._timeout_kind is httpx.ReadTimeout:
             self._timer.set(min(self._loop.time() + self._read_timeout, self._head_deadline))
 
+    def _skip_line_breaks(self) -> None:
+        """Drop empty lines before the status line, as RFC 9112 section 2.2 asks of a server."""
+        rest = bytes(self._view[: self._fill]).lstrip(b"\r\n")
+        self._interim_bytes += self._fill - len(rest)
+        self._drop(self._fill - len(rest))
+
+    def _drop(self, count: int) -> None:
+        """Drop the first *count* bytes received."""
+        rest = self._fill - count
+        self._view[:rest] = self._view[count : self._fill]
+        # What is at the front is looked at before the next byte has come.
+        self._inline[rest] = 0
+        self._fill, self._searched = rest, 0
+
     def _skip_interim(self, head: ResponseHead, end: int) -> None:
         # After a 101 the bytes are another protocol's, which nothing here reads (RFC 9110 section 7.8).
         if head.status == _SWITCHING_PROTOCOLS:
@@ -344,9 +361,7 @@ class Connection(asyncio.BufferedProtocol):
         self._interim_bytes += end
         if self._interims > _MAX_INTERIM:
             raise httpx.RemoteProtocolError(f"the server sent over {_MAX_INTERIM} interim answers")
-        rest = self._fill - end
-        self._view[:rest] = self._view[end : self._fill]
-        self._fill, self._searched = rest, 0
+        self._drop(end)
         if head.status == _CONTINUE:
             self._continued = True
             if self._timeout_kind is None:

@@ -21,16 +21,41 @@ __all__ = [
 
 Fields = list[tuple[bytes, bytes]]
 
+_BREAKS_LINE = re.compile(rb"[ \r\n\0]")
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([^\n]*))?")  # RFC 9112 section 4
 # A line may end in LF alone (RFC 9112 section 2.2), so an empty line has two spellings.
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r]*)?\r")  # RFC 9112 section 7.1
+# RFC 9112 section 7.1; some servers end the line with LF alone.
+_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r]*)?\r?")
 # Eighteen digits always fit the signed 64-bit offset that a file has.
 _LENGTH_DIGITS = 18
 # Chunk extensions carry nothing we need; the longest seen in use are signatures of about 100 bytes.
 _CHUNK_LINE = 1024
-_BODILESS = frozenset({204, 304})
+_BODILESS = frozenset({204, 205, 304})
+# Fields that a user agent reads as one value (RFC 9110 section 5.3). Proxies and scripts repeat them.
+_SINGLETONS = frozenset(
+    {
+        "content-disposition",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "date",
+        "etag",
+        "last-modified",
+        "location",
+        "retry-after",
+    }
+)
+# Of these two different values stay joined, so that they are found to be no value.
+_DECISIVE = frozenset({"content-encoding", "content-length", "content-range", "location"})
+# A line that is no field but may be meant as one of these leaves in doubt where the body ends, or what it is.
+_DECIDES = re.compile(
+    rb"(?i)[^a-z]*(?:content.?(?:length|encoding|range)|transfer.?encoding|location)(?![a-z])[^a-z]*"
+)
+# Transfer codings that are none: what RFC 2616 called identity, and an empty member of the list.
+_NO_CODING = frozenset({"", "identity"})
 # Request fields that decide about the message's framing or its exchange.
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
 # May be sent again when it is not known what became of the first (RFC 9110 section 9.2.2).
@@ -44,6 +69,7 @@ class ResponseHead(NamedTuple):
     :param length: bytes of the body; None when it is *chunked* or else ends with the connection.
     :param keep_alive: the connection may serve another exchange after this one.
     :param ascii: all of it is ASCII.
+    :param skipped: the first line that is no field and was left out; else empty.
     """
 
     version: bytes
@@ -55,6 +81,7 @@ class ResponseHead(NamedTuple):
     chunked: bool
     keep_alive: bool
     ascii: bool
+    skipped: bytes = b""
 
 
 class RequestHead(NamedTuple):
@@ -83,22 +110,32 @@ def request_head(method: bytes, target: bytes, fields: Fields) -> RequestHead:
     :raises httpx.LocalProtocolError: a method, target, field name or value that would break the framing, a body
         that is framed in two ways, or not exactly one Host (RFC 9112 section 3.2).
     """
+    if not TOKEN.fullmatch(method) or _BREAKS_LINE.search(target):
+        raise httpx.LocalProtocolError("the request's method or target holds what HTTP forbids")
+    lines, length, chunked, keep_alive, expects = _field_lines(tuple(fields))
+    data = b"%b %b HTTP/1.1\r\n%b" % (method, target, lines)
+    return RequestHead(method, data, length, chunked, keep_alive, expects)
+
+
+# The requests to one server differ in their target only.
+@lru_cache(64)
+def _field_lines(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int, bool, bool, bool]:
+    """Return the fields and the empty line as bytes, and what RequestHead says about the framing."""
     names = [_lowered(name) for name, _ in fields]
     lines = [b"%b: %b\r\n" % field for field in fields]
-    data = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
+    data = b"".join([*lines, b"\r\n"])
     # Each line ends in one CR and one LF, so a further one came with a value.
-    count = len(lines) + 2
-    breaks = data.count(b"\n") != count or data.count(b"\r") != count or b"\0" in data
-    if breaks or "" in names or b" " in target or not TOKEN.fullmatch(method):
-        raise httpx.LocalProtocolError("the request's method, target or a header holds what HTTP forbids")
+    count = len(lines) + 1
+    if "" in names or data.count(b"\n") != count or data.count(b"\r") != count or b"\0" in data:
+        raise httpx.LocalProtocolError("a header of the request holds what HTTP forbids")
     framing: dict[str, list[str]] = {}
     for name, (_, value) in zip(names, fields, strict=True):
         if name in _FRAMING:
             framing.setdefault(name, []).append(value.decode("latin-1").lower())
-    return _framed(method, data, framing)
+    return data, *_framed(framing)
 
 
-def _framed(method: bytes, data: bytes, framing: Mapping[str, list[str]]) -> RequestHead:
+def _framed(framing: Mapping[str, list[str]]) -> tuple[int, bool, bool, bool]:
     if len(framing.get("host", ())) != 1:
         raise httpx.LocalProtocolError("a request needs exactly one Host header")
     length, coding = framing.get("content-length"), framing.get("transfer-encoding")
@@ -106,9 +143,7 @@ def _framed(method: bytes, data: bytes, framing: Mapping[str, list[str]]) -> Req
         raise httpx.LocalProtocolError(
             "a request's body is framed by Content-Length or by Transfer-Encoding: chunked, and nothing else"
         )
-    return RequestHead(
-        method,
-        data,
+    return (
         0 if length is None else _length_of(",".join(length), httpx.LocalProtocolError),
         coding is not None,
         not any("close" in value for value in framing.get("connection", ())),
@@ -129,8 +164,9 @@ def head_end(data: bytearray, start: int, stop: int) -> int:
 def parse_head(data: bytes, *, method: bytes, max_headers: int) -> ResponseHead:
     """Parse a response head, its empty line included.
 
-    Folded lines are joined by a space, as RFC 9112 section 5.2 asks of a user agent; a space before the
-    colon, NUL and a bare CR are refused, since recipients disagree about them (sections 5.1 and 2.2).
+    Folded lines are joined by a space, as RFC 9112 section 5.2 asks of a user agent; NUL and a bare CR are
+    refused, since recipients disagree about them (section 2.2). A line that is no field is left out, as curl
+    and browsers do, unless it may be meant as one that decides where the body ends, what it is or where it is.
 
     :raises httpx.RemoteProtocolError: it is no HTTP/1.0 or 1.1 head, or has more than *max_headers* fields.
     """
@@ -141,7 +177,7 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> ResponseHead:
     found = _STATUS_LINE.fullmatch(first)
     if found is None:
         raise httpx.RemoteProtocolError(f"the answer does not begin like HTTP/1.1: {first[:40]!r}")
-    fields, headers = _fields(lines)
+    fields, headers, skipped = _fields(lines)
     if len(fields) > max_headers:
         raise httpx.RemoteProtocolError(f"the response has more than {max_headers} headers")
     version, status, reason = found[1], int(found[2]), found[3] or b""
@@ -149,14 +185,16 @@ def parse_head(data: bytes, *, method: bytes, max_headers: int) -> ResponseHead:
     # Two framings at once, or chunked in HTTP/1.0: good for one response only (RFC 9112 section 6.1).
     faulty = chunked and (version == b"HTTP/1.0" or "content-length" in headers)
     keep_alive = not faulty and _keeps_alive(version, headers.get("connection", ""))
-    return ResponseHead(version, status, reason, fields, headers, length, chunked, keep_alive, text.isascii())
+    return ResponseHead(
+        version, status, reason, fields, headers, length, chunked, keep_alive, text.isascii(), skipped
+    )
 
 
-def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
-    """Return the fields as they were sent, and joined."""
+def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str], bytes]:
+    """Return the fields as they were sent, and joined, and the first line that is none."""
     fields: Fields = []
     headers: dict[str, str] = {}
-    folded = False
+    folded, skipped, skipping = False, b"", True
     for line in lines:
         name, colon, value = line.partition(b":")
         key = _lowered(name)
@@ -164,14 +202,26 @@ def _fields(lines: list[bytes]) -> tuple[Fields, dict[str, str]]:
             value = value.strip(b" \t")
             fields.append((name, value))
             text = value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        elif line[:1] in (b" ", b"\t") and fields:
+            headers[key] = _with_repeated(key, headers[key], text) if key in headers else text
+            skipping = False
+        elif line[:1] in (b" ", b"\t") and not skipping:
             name, value = fields.pop()
             fields.append((name, b"%b %b" % (value, line.strip(b" \t"))))
             folded = True
         else:
-            raise httpx.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
-    return fields, joined(fields) if folded else headers
+            _check_skippable(line)
+            skipped, skipping = skipped or line, True
+    return fields, joined(fields) if folded else headers, skipped
+
+
+def _check_skippable(line: bytes) -> None:
+    """Refuse to leave out a line that may be meant as a field on which the body depends.
+
+    :raises httpx.RemoteProtocolError: its name differs from such a field's only by what no name may hold.
+    """
+    name, colon, _ = line.partition(b":")
+    if _DECIDES.fullmatch(name) if colon else _DECIDES.match(line):
+        raise httpx.RemoteProtocolError(f"the response has a malformed header line: {line[:40]!r}")
 
 
 def joined(fields: Fields) -> dict[str, str]:
@@ -182,8 +232,15 @@ def joined(fields: Fields) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in fields:
         key, text = _lowered(name), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        headers[key] = _with_repeated(key, headers[key], text) if key in headers else text
     return headers
+
+
+def _with_repeated(key: str, before: str, text: str) -> str:
+    """Return the value of a field that came before as *before* and now as *text*."""
+    if key in _SINGLETONS and (text == before or key not in _DECISIVE):
+        return before
+    return f"{before}, {text}"
 
 
 def _lowered(name: bytes) -> str:
@@ -200,15 +257,18 @@ _known_name = lru_cache(512)(_read_name)
 _USUAL_NAME = 64
 
 
-def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[int | None, bool]:
+def _framing(method: bytes, status: int, headers: dict[str, str]) -> tuple[int | None, bool]:
     if method == b"HEAD" or status < 200 or status in _BODILESS:
         return 0, False
     coding = headers.get("transfer-encoding")
     if coding is not None:
+        codings = [one for word in coding.lower().split(",") if (one := word.strip(" \t")) not in _NO_CODING]
         # No TE is sent, so no other coding may be used (RFC 9112 section 7.4).
-        if coding.lower() != "chunked":
+        if codings and codings != ["chunked"]:
             raise httpx.RemoteProtocolError(f"the response has an unasked transfer coding: {coding[:60]!r}")
-        return None, True
+        if codings:
+            return None, True
+        del headers["transfer-encoding"]
     length = headers.get("content-length")
     return (None if length is None else _length_of(length, httpx.RemoteProtocolError)), False
 
@@ -216,8 +276,10 @@ def _framing(method: bytes, status: int, headers: Mapping[str, str]) -> tuple[in
 def _length_of(value: str, error: type[httpx.ProtocolError]) -> int:
     # A list of equal values is one value repeated by some intermediary (RFC 9110 section 8.6).
     digits, *others = {one.strip(" \t") for one in value.split(",")} if "," in value else (value,)
-    if others or not (digits.isascii() and digits.isdigit()) or len(digits) > _LENGTH_DIGITS:
+    if others or not (digits.isascii() and digits.isdigit()):
         raise error(f"Content-Length is not one number: {value[:60]!r}")
+    if len(digits.lstrip("0")) > _LENGTH_DIGITS:
+        raise error("Content-Length is larger than any disk")
     return int(digits)
 
 
@@ -286,7 +348,7 @@ class ChunkedDecoder:
         self._part = ChunkedDecoder._after if self._left else ChunkedDecoder._field
 
     def _after(self, line: bytes) -> None:
-        if line != b"\r":
+        if line not in (b"", b"\r"):
             raise httpx.RemoteProtocolError("a chunk of the response is longer than its size says")
         self._part = ChunkedDecoder._size
 

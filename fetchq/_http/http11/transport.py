@@ -45,9 +45,9 @@ class Transport(httpx.AsyncBaseTransport):
 
     With ``extensions={"fetchq": {}}`` a request accepts body chunks that are memoryviews: a body then reaches
     the caller without a copy, as buffers of 1 MiB, or of ``{"fetchq": {"buffer": n}}`` bytes. Each is valid for
-    as long as it is held. ``response.extensions["fetchq"]`` is ``{"headers": {...}, "complete": bool}``: the
-    fields as a plain dict, names in lower case, repeated fields joined; and whether the whole body has been
-    received, so that reading it waits for nothing.
+    as long as it is held. ``response.extensions["fetchq"]`` is a dict: ``headers`` are the fields as a plain
+    dict, names in lower case, repeated fields joined; ``complete``: the whole body has been received, so that
+    reading it waits for nothing; ``skipped``: the first line of the head that is no field, empty without one.
 
     One transport serves one event loop, and closing it is final. A response must be read or closed, or its
     connection stays in use.
@@ -96,12 +96,13 @@ class Transport(httpx.AsyncBaseTransport):
         connection = self._pool.take(endpoint) or await self._open(endpoint, request)
         try:
             return await self._exchange(connection, endpoint, request, head)
-        except (httpx.NetworkError, httpx.RemoteProtocolError):
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             repeatable = head.idempotent and isinstance(request.stream, httpx.ByteStream)
-            if not (connection.reused and connection.untouched and repeatable):
+            stale = connection.untouched or isinstance(error, httpx.RemoteProtocolError)
+            if not (connection.reused and stale and repeatable):
                 raise
-        # The server closed the idle connection just when it was used (RFC 9112 section 9.3.1). The others that
-        # are idle may be as stale, so the repetition gets a connection of its own.
+        # The server closed the idle connection just when it was used (RFC 9112 section 9.3.1), or sent what
+        # belongs to the response before. The other idle ones may be as stale, so the repetition gets a new one.
         connection = await self._open(endpoint, request)
         return await self._exchange(connection, endpoint, request, head)
 
@@ -220,7 +221,7 @@ def _response(head: ResponseHead, stream: ResponseStream, network_stream: object
             "http_version": head.version,
             "reason_phrase": head.reason,
             "network_stream": network_stream,
-            "fetchq": {"headers": head.headers, "complete": stream.complete},
+            "fetchq": {"headers": head.headers, "complete": stream.complete, "skipped": head.skipped},
         },
     )
     if head.ascii:
@@ -233,8 +234,9 @@ def _endpoint_of(request: httpx.Request) -> Endpoint:
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in _PORTS or not host:
         raise httpx.UnsupportedProtocol("only http and https URLs with a host can be requested")
-    server_name = request.extensions.get("sni_hostname")
-    return Endpoint(scheme, host, url.port or _PORTS[scheme], server_name or host)
+    # A certificate is for an address whatever its zone is called here (RFC 6874 section 3).
+    server_name = request.extensions.get("sni_hostname") or host.partition("%")[0]
+    return Endpoint(scheme, host, url.port or _PORTS[scheme], server_name)
 
 
 def _buffer_size(wishes: Mapping[str, Any] | None) -> int:

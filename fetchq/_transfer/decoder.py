@@ -1,0 +1,160 @@
+"""Content codings (RFC 9110 section 8.4.1) undone: servers apply them although identity was asked for."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Protocol
+
+from .._errors import ProtocolError, TooLargeError
+from .._models import Buffer
+
+__all__ = ["GZIP_MAGIC", "Decoder", "decodable"]
+
+# Output is handed on in pieces of this size, so that a bomb cannot fill memory before it is noticed.
+PIECE = 1 << 20
+# What real files decode to is rarely 20 times as long; gzip reaches 1030 with zeros alone. Below the least size
+# it does no harm.
+MOST_RATIO, LEAST_BOMB = 200, 64 << 20
+GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 section 2.3.1
+
+
+class Step(Protocol):
+    """One coding of a body."""
+
+    def feed(self, data: Buffer) -> Iterator[bytes]:
+        """Yield what *data* decodes to, in pieces of at most :data:`PIECE` bytes.
+
+        :raises ProtocolError: the coding is damaged.
+        """
+
+    @property
+    def ended(self) -> bool:
+        """Whether the coding came to its end."""
+
+    @property
+    def odd(self) -> str:
+        """What was odd about it and does no harm, as the end of a sentence; else empty."""
+
+
+class _Inflate:
+    """gzip, or deflate: the zlib format, or the bare deflate format that some servers send."""
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._inflate: zlib._Decompress | None = None
+        self._start = b""  # the first byte of a gzip member whose second has not come
+        self._as_sent = False
+        self._after = False
+        self.odd = ""
+
+    @property
+    def ended(self) -> bool:
+        return self._as_sent or self._after or self._inflate is None or self._inflate.eof
+
+    def feed(self, data: Buffer) -> Iterator[bytes]:
+        while len(data) and not self._after:
+            if self._as_sent:
+                yield bytes(data)
+                return
+            if self._inflate is None or self._inflate.eof:
+                data = self._begin(data)
+                continue
+            try:
+                piece = self._inflate.decompress(data, PIECE)
+            except zlib.error as error:
+                raise ProtocolError("The server's content coding is damaged.") from error
+            data = self._inflate.unused_data or self._inflate.unconsumed_tail
+            yield piece
+
+    def _begin(self, data: Buffer) -> Buffer:
+        """Begin a stream, and return what of *data* is to be decoded now.
+
+        RFC 1952 section 2.2: a gzip file may hold several members.
+        """
+        data = self._start + bytes(data)
+        self._start = b""
+        first = self._inflate is None
+        if not self._gzip and first:
+            self._inflate = zlib.decompressobj(_deflate_format(data[0]))
+        elif self._gzip and data == GZIP_MAGIC[:1]:
+            self._start = data
+            return b""
+        elif self._gzip and data.startswith(GZIP_MAGIC):
+            self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        elif first:
+            self._as_sent, self.odd = True, "says gzip of a body that is not: it is kept as it was sent"
+        else:
+            self._after, self.odd = True, "sent more behind the end of a compressed body: it was left out"
+        return data
+
+
+def _deflate_format(first: int) -> int:
+    """Return zlib's number for the format of a "deflate" body by its *first* byte.
+
+    A zlib header's low four bits are 8 (RFC 1950 section 2.2), which no deflate encoder begins with.
+    """
+    if first == GZIP_MAGIC[0]:
+        return 16 + zlib.MAX_WBITS
+    return zlib.MAX_WBITS if first & 15 == 8 else -zlib.MAX_WBITS
+
+
+_STEPS: dict[str, Callable[[], Step]] = {
+    "gzip": lambda: _Inflate(gzip=True),
+    "x-gzip": lambda: _Inflate(gzip=True),
+    "deflate": lambda: _Inflate(gzip=False),
+}
+
+
+def decodable(encoding: str) -> bool:
+    """Whether every one of the codings can be undone here."""
+    return all(coding in _STEPS for coding in encoding.split(", "))
+
+
+class Decoder:
+    """Undoes a body's codings in bounded pieces.
+
+    :param encoding: codings in the order in which they were applied, lower case, joined by ``", "``;
+        :func:`decodable`.
+    :param most: decoded bytes to allow.
+    """
+
+    def __init__(self, encoding: str, most: int) -> None:
+        self._most = most
+        self._size = self._taken = 0
+        self._steps = [_STEPS[coding]() for coding in reversed(encoding.split(", "))]
+
+    @property
+    def odd(self) -> str:
+        """What was odd about the coding and does no harm, as the end of a sentence; else empty."""
+        return next((step.odd for step in self._steps if step.odd), "")
+
+    def feed(self, chunk: Buffer) -> Iterator[bytes]:
+        """Yield what *chunk* decodes to, piece by piece.
+
+        :raises ProtocolError: the coding is damaged.
+        :raises TooLargeError: more decoded bytes than allowed, or out of all proportion.
+        """
+        self._taken += len(chunk)
+        pieces: Iterator[Buffer] = iter((chunk,))
+        for step in self._steps:
+            pieces = chain.from_iterable(map(step.feed, pieces))
+        for piece in pieces:
+            self._count(len(piece))
+            yield bytes(piece)
+
+    def finish(self) -> None:
+        """Check that the coding came to its end; of an empty body there is none.
+
+        :raises ProtocolError: it did not.
+        """
+        if self._taken and not all(step.ended for step in self._steps):
+            raise ProtocolError("The server's content coding ends too early.", transient=True)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > self._most:
+            raise TooLargeError(f"The file decodes to more than {self._most} bytes.")
+        if self._size > LEAST_BOMB and self._size > MOST_RATIO * self._taken:
+            raise TooLargeError(f"The file decodes to more than {MOST_RATIO} times the bytes that were sent.")
