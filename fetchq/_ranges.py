@@ -338,7 +338,7 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     # 6. A range with its place; not of a coded form, whose offsets count coded bytes.
     if content_range is not None and content_range.span is not None and not seen.encoding:
         return _decide_slice(ask, status, content_range, headers)
-    # 6. Any other range.
+    # 7. Any other range.
     if partial:
         return Answer("ask_whole", f"the server sent {_useless(seen, headers)}")
     # 8. Everything, although the validator sent in If-Range still holds: some servers compare it wrongly.

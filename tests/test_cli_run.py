@@ -410,7 +410,7 @@ def test_verify_counts_the_files_that_nobody_has_hashed(
     old, new = (origin.serve(f"/{name}.bin", generated(MIB, seed)) for seed, name in enumerate(["old", "new"]))
     assert run_fetchq("-d", "out", old).returncode == 0
     (tmp_path / "q.txt").write_text(f"{old}\n")
-    assert "already complete" in run_fetchq("-i", "q.txt", "-d", "out").stderr
+    assert "not modified on the server" in run_fetchq("-i", "q.txt", "-d", "out").stderr
     nothing = run_fetchq("verify", "out")
     assert nothing.returncode == 2
     assert nothing.stderr.startswith("fetchq: No digest is on record of any file here")

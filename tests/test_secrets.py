@@ -281,7 +281,6 @@ def failing(origin: Origin, away: Origin, secure: Origin) -> dict[str, dict[str,
         "toolarge": {"url": served("/large.bin", generated(5 * MIB), together(chunked()), repeat=True)},
         "protocol-size": {"url": served("/size.bin", FILE), "size": 3},
         "disk": {"url": served("/taken.bin", FILE), "out": "folder"},
-        "disk-journal": {"url": served("/draft.bin", FILE)},
         "usage-scheme": {"url": f"gopher://127.0.0.1:{DEAD}/scheme"},
         "usage-port": {"url": "http://127.0.0.1:port/port"},
         "usage-out": {"url": served("/out.bin", FILE), "out": "../out.bin"},
@@ -326,9 +325,7 @@ def test_a_queue_of_failures_tells_no_secret(
         json.dumps({"id": kind, **dressed(number, job)}) for number, (kind, job) in enumerate(jobs.items())
     ]
     (tmp_path / "q.jsonl").write_text("\n".join([*lines, *BAD_LINES]) + "\n")
-    # A folder in the journal's place leaves the draft of one behind.
     (tmp_path / "out/folder").mkdir(parents=True)
-    (tmp_path / "out/draft.bin.part.json").mkdir()
 
     words = ["-H", f"X-Api-Key: {secret('header')}", "-b", f"session={secret('cookie')}", "-d", "out"]
     done = run_fetchq(
@@ -356,7 +353,6 @@ def test_a_queue_of_failures_tells_no_secret(
         "out/late.bin.part",
         "out/wrong.bin.part.bad",
     } <= set(written)
-    assert "out/draft.bin.part.json.tmp" in written
     assert b"/broken.bin" in written["out/.fetchq.db"]
     assert b"/broken.bin" in written["out/broken.bin.part.json"]
     assert {name: found_in(data) for name, data in written.items() if found_in(data)} == {}

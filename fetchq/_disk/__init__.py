@@ -31,13 +31,14 @@ from .part import Part
 from .parts import Parts
 from .pipe import Pipe, PipeClosedError
 from .publish import Finished
-from .record import Record
+from .record import FileRecord
 from .sink import Sink
 
 __all__ = [
     "CompleteBody",
     "Existing",
     "ExistingPolicy",
+    "FileRecord",
     "Files",
     "Finished",
     "Identity",
@@ -46,7 +47,6 @@ __all__ = [
     "Parts",
     "Pipe",
     "PipeClosedError",
-    "Record",
     "Sink",
     "Unproven",
 ]

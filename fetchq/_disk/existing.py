@@ -158,7 +158,7 @@ class ExistingFile:
             return "this" if noted.key == key else "other"
         return None
 
-    def _record(self) -> record.Record | None:
+    def _record(self) -> record.FileRecord | None:
         """Return the record on the file, unless the file was changed since it was finished."""
         noted = record.read(self.entry)
         return noted if noted is not None and noted.is_unchanged(self.found) else None

@@ -23,7 +23,7 @@ from .folders import Folders
 from .journal import Journal
 from .lock import LockedPart, OpenedPart, begun_side, locked_error, open_part
 from .numbered import NumberedNames
-from .record import Record
+from .record import FileRecord
 
 __all__ = ["NameRegistry"]
 
@@ -94,7 +94,7 @@ class NameRegistry:
         finally:
             self._files.close(dir_fd)
 
-    def recorded(self, directory: Path, name: str, owner: str) -> tuple[Existing, Record] | None:
+    def recorded(self, directory: Path, name: str, owner: str) -> tuple[Existing, FileRecord] | None:
         """Return the finished file of a download under *name* or a candidate, with the record on it.
 
         No other job of the run gets its name.

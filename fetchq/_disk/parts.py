@@ -31,7 +31,7 @@ from .names import NameRegistry
 from .part import Part
 from .pipe import Pipe
 from .publish import Finished
-from .record import Record
+from .record import FileRecord
 from .threads import Threads
 
 __all__ = ["Parts"]
@@ -134,7 +134,9 @@ class Parts:
                 return None, journal is None
         return None, False
 
-    async def recorded(self, directory: Path, name: str, identity: Identity) -> tuple[Existing, Record] | None:
+    async def recorded(
+        self, directory: Path, name: str, identity: Identity
+    ) -> tuple[Existing, FileRecord] | None:
         """Return the finished file of this download under *name* or a candidate, with the record on it.
 
         A file that was changed since it was finished does not count. No other job of the run gets its name.

@@ -12,7 +12,7 @@ from .entry import Entry
 from .files import Files
 from .journal import Identity
 
-__all__ = ["Record", "adopt", "read", "write"]
+__all__ = ["FileRecord", "adopt", "read", "write"]
 
 # ext4 keeps all attributes of a file in one block of 4 KiB.
 MAX_BYTES = 1024
@@ -21,7 +21,7 @@ _RECORD = "user.fetchq.record"
 _ORIGIN = "user.xdg.origin.url"
 
 
-class Record(NamedTuple):
+class FileRecord(NamedTuple):
     """What was known about a file when it was finished.
 
     :param key: :attr:`Identity.key` of its download.
@@ -48,7 +48,7 @@ class Record(NamedTuple):
 def write(files: Files, fd: int, identity: Identity, etag: str | None, last_modified: str | None) -> None:
     """Record on the open file whose it is; best effort, since many file systems have no attributes."""
     found = files.fstat(fd)
-    record = Record(identity.key, found.st_size, found.st_mtime_ns, etag, last_modified)
+    record = FileRecord(identity.key, found.st_size, found.st_mtime_ns, etag, last_modified)
     value = json.dumps(record, separators=(",", ":")).encode()
     if len(value) <= MAX_BYTES:
         with suppress(OSError):
@@ -66,7 +66,7 @@ def adopt(entry: Entry, identity: Identity, seen: Resource) -> None:
             entry.files.close(fd)
 
 
-def read(entry: Entry) -> Record | None:
+def read(entry: Entry) -> FileRecord | None:
     """Return the record on the file *entry*; None when there is none that can be read."""
     try:
         fd = entry.files.open(entry.name, os.O_RDONLY | os.O_NONBLOCK, entry.dir_fd)
@@ -79,4 +79,4 @@ def read(entry: Entry) -> Record | None:
     finally:
         entry.files.close(fd)
     texts = all(value is None or isinstance(value, str) for value in (etag, last_modified))
-    return Record(key, size, mtime_ns, etag, last_modified) if isinstance(key, str) and texts else None
+    return FileRecord(key, size, mtime_ns, etag, last_modified) if isinstance(key, str) and texts else None
