@@ -151,6 +151,7 @@ def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str
         ("--min-free 0", "disk", "min_free", 0),
         ("--fsync", "disk", "fsync", True),
         ("--fsync --no-fsync", "disk", "fsync", False),
+        ("--no-xattr", "disk", "xattr", False),
     ],
 )
 def test_an_option_sets_its_field(engine: Engine, words: str, group: str, name: str, value: object) -> None:
@@ -195,7 +196,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --checksums --require-checksum --allow-unlisted
-        --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
+        --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run"""
     assert names == set(wanted.split())
 

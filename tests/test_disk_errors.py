@@ -383,25 +383,16 @@ def test_a_link_under_the_files_name_is_not_followed(
 
 @pytest.mark.parametrize("size", [100, 3 * MIB])
 @pytest.mark.parametrize("target", ["victim", "missing"])
-def test_a_link_under_the_parts_name_is_left_alone(
-    origin: Origin, inside: Path, outside: Path, target: str, size: int
+@pytest.mark.parametrize("name", ["f.bin.part", "f.bin.part.json", "f.bin.part.json.tmp"])
+def test_a_link_under_a_side_files_name_is_neither_followed_nor_replaced(
+    origin: Origin, inside: Path, outside: Path, name: str, target: str, size: int
 ) -> None:
-    (inside / "f.bin.part").symlink_to(outside / target)
-    assert fetch(origin.serve("/f.bin", generated(size)), inside).ok
+    (inside / name).symlink_to(outside / target)
+    file = generated(size)
+    assert fetch(origin.serve("/f.bin", file, drop(after=size // 3)), inside).ok
     assert unharmed(outside)
-    assert names(inside) == {"f.bin", "f.bin.part"}
-    assert (inside / "f.bin.part").is_symlink()
-    assert (inside / "f.bin").read_bytes() == generated(size).data
-
-
-@pytest.mark.parametrize("name", ["f.bin.part.json", "f.bin.part.json.tmp"])
-def test_a_link_under_the_journals_name_is_replaced_and_not_followed(
-    origin: Origin, inside: Path, outside: Path, name: str
-) -> None:
-    (inside / name).symlink_to(outside / "victim")
-    file = generated(3 * MIB)
-    assert fetch(origin.serve("/f.bin", file, drop(after=MIB)), inside).ok
-    assert unharmed(outside)
+    assert names(inside) == {name, "f.bin"}
+    assert (inside / name).is_symlink()
     assert (inside / "f.bin").read_bytes() == file.data
 
 

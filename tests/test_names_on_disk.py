@@ -19,7 +19,7 @@ from fetchq._disk import Files
 from fetchq._settings import IfExists
 
 from .conftest import RunFetchq, run, running, until
-from .origin import Behaviour, Origin, Resource, generated, literal, status, throttle, well
+from .origin import Behaviour, Origin, Resource, generated, latency, literal, status, throttle, well
 
 SMALL, LARGE = 65, 1_500_000
 # Every file of one deployment has one date; a tag made of date and size, as nginx's, is one tag then.
@@ -165,7 +165,9 @@ def test_two_jobs_with_one_target_that_the_user_gave(
     origin: Origin, there: Disk, if_exists: IfExists | None, at_once: int
 ) -> None:
     files = [*deployed(SMALL, 1), generated(SMALL + 1, 7)]
-    jobs = [fetchq.Job(url, "y.bin") for url in served(origin, "x.sum", files)]
+    # The second one's answer comes late, so that the first one is the first where they come in turn.
+    script = [latency(0.1), latency(0.1)] if at_once == 1 else []
+    jobs = [fetchq.Job(url, "y.bin") for url in served(origin, "x.sum", files, *script)]
     there.at_once = at_once
     # Which of the two comes first is certain only where they come one after the other.
     for _ in range(3 - at_once):

@@ -223,9 +223,8 @@ class ExistingFile:
     def _has_digests(self) -> bool:
         """Whether the file has the known digests; its size and date may agree by chance."""
         checksums, entry = self.policy.checksums, self.entry
-        return not checksums or has_digests(
-            entry.files, entry.name, entry.dir_fd, self.found.st_size, checksums
-        )
+        size = self.found.st_size
+        return not checksums or has_digests(entry.files, entry.name, entry.dir_fd, size, checksums)
 
     def _open(self) -> int:
         return self.entry.files.open(self.entry.name, os.O_RDONLY | os.O_NONBLOCK, self.entry.dir_fd)

@@ -88,6 +88,14 @@ class NameRegistry:
                 f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
             )
 
+    def use(self, directory: Path, name: str, owner: str) -> None:
+        """Note that a download, by its key *owner*, has the file *name*: no other job gets that."""
+        dir_fd = self._folders.open(directory)
+        try:
+            self._note(self._key(Entry(self._files, directory, dir_fd, name), self._files.fstat(dir_fd)), owner)
+        finally:
+            self._files.close(dir_fd)
+
     def recorded(self, directory: Path, name: str, owner: str) -> tuple[Existing, FileRecord] | None:
         """Return the finished file of a download under *name* or a candidate, with the record on it.
 

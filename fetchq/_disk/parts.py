@@ -86,13 +86,17 @@ class Parts:
         found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         return None if found is None else found[0]
 
-    async def holds(self, directory: Path, name: str, checksum: Checksum) -> Existing | None:
-        """Return the finished file of that *name* if, read once, it has the *checksum*."""
-        path = directory / name
-        if not self._exists(path):
+    async def holds(
+        self, directory: Path, name: str, checksum: Checksum, identity: Identity
+    ) -> Existing | None:
+        """Return the finished file of that *name* if, read once, it has the *checksum*.
+
+        No other job of the run gets its name.
+        """
+        if not self._exists(directory / name):
             return None
         try:
-            return await self._threads.run(self._holds, path, checksum)
+            return await self._threads.run(self._holds, directory, name, checksum, identity.key)
         except OSError:
             return None  # the download itself meets the same error, and reports it
 
@@ -239,13 +243,6 @@ class Parts:
 
     # --- in a thread
 
-    def _holds(self, path: Path, checksum: Checksum) -> Existing | None:
-        found = self._files.stat(path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            return None
-        right = has_digests(self._files, path, None, found.st_size, [checksum])
-        return Existing(path, "has the checksum", found.st_size) if right else None
-
     def _ends(self, path: Path, size: int) -> tuple[bytes, bytes]:
         fd = self._files.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -263,6 +260,16 @@ class Parts:
             if self._exists(folder):
                 require_free(self._files, folder, directory, self._settings)
                 return
+
+    def _holds(self, directory: Path, name: str, checksum: Checksum, owner: str) -> Existing | None:
+        path = directory / name
+        found = self._files.stat(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return None
+        if not has_digests(self._files, path, None, found.st_size, [checksum]):
+            return None
+        self._names.use(directory, name, owner)
+        return Existing(path, "has the checksum", found.st_size)
 
     def _claim(
         self,

@@ -60,13 +60,13 @@ class Body:
         self._balance(0)
         return chunks
 
-    async def peek(self, size: int = 1) -> bytes:
-        """Return at least the first *size* bytes, fewer where the body ends; they can still be iterated."""
+    async def peek(self, least: int) -> Buffer:
+        """Return the first bytes, *least* or more unless the body ends before; they stay to be read."""
         have = sum(map(len, self._ahead))
-        while have < size and (chunk := await anext(self._chunks, None)) is not None:
+        while have < least and (chunk := await anext(self._chunks, None)) is not None:
             self._ahead.append(chunk)
             have += len(chunk)
-        return b"".join(map(bytes, self._ahead))
+        return self._ahead[0] if len(self._ahead) == 1 else b"".join(self._ahead)
 
     def use(self, size: int) -> None:
         """Count *size* bytes that go to the disk or to a decoder, or that are skipped on purpose."""

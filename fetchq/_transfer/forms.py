@@ -87,7 +87,7 @@ def _path(name: str) -> str:
 
 async def _decodes_to_gzip(body: Body, encoding: str) -> bool:
     """Whether the first bytes of *body*, decoded, are gzip's again."""
-    start = (await body.peek())[:1024]
+    start = (await body.peek(1))[:1024]
     try:
         first = next(Decoder(encoding, len(start) << 10).feed(start), b"")
     except ProtocolError:

@@ -89,11 +89,8 @@ class Mirrors:
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
         self._context.outages.answered(self.host)
-<<<<<<< HEAD
         if reply.headers.get("content-type", "")[:9].lower() == "text/html":
             self._tell_of_page(reply)
-=======
->>>>>>> loops
         if self._refused is not None:
             self._context.refusals.note(self._authority, self._refused)
             self._refused = None

@@ -29,7 +29,7 @@ class Target:
         self._job = job
         self._number = number
         self._observe = context.observe
-        self._checksums = context.checksums
+        self._known = context.checksums
         self._checksum: Checksum | None = None
         # No further name of the file can tell more of its checksum.
         self._settled = False
@@ -47,7 +47,7 @@ class Target:
         return self._name or self._job.out or _naming.guess(self._job.url)
 
     async def find(self) -> State | Existing | Kept | None:
-        """Look for the file, or an earlier run's part of it, by the name that the job or its URL suggests.
+        """Look for the file or an earlier run's part of it, by the name that the job or its URL suggests.
 
         :raises UsageError: the checksum is malformed, or it is not known and must be.
         """
@@ -59,13 +59,19 @@ class Target:
             return None
         directory, name = checks.place(self._job, self._settings.dir)
         name = name or _naming.guess(self._job.url)
-        held = None if self._checksum is None else await self._parts.holds(directory, name, self._checksum)
-        return held or await self._begun(directory, name) or await self._finished(directory, name)
+        found: State | Existing | Kept | None = await self._held(directory, name)
+        if found is None and self._parts.left_behind(directory):
+            found = await self._begun(directory, name)
+        return found or await self._recorded(directory, name)
+
+    async def _held(self, directory: Path, name: str) -> Existing | None:
+        """Return the file *name* if it has the known checksum."""
+        if self._checksum is None:
+            return None
+        return await self._parts.holds(directory, name, self._checksum, self._identity)
 
     async def _begun(self, directory: Path, name: str) -> State | Existing | None:
-        """Return an earlier run's part, or the file that a killed one has made of it."""
-        if not self._parts.left_behind(directory):
-            return None
+        """Lock the part that an earlier run has left."""
         found = self._parts.peek(directory, name, self._identity)
         if found is None:
             return None
@@ -74,18 +80,17 @@ class Target:
         claimed = await self.claim(directory, found, None)
         return None if isinstance(claimed, Unproven) else claimed
 
-    async def _finished(self, directory: Path, name: str) -> Kept | None:
-        """Return an earlier run's finished file, to be asked for a newer version.
-
-        None where its bytes must have a checksum, which they have not, or which its name has yet to tell.
-        """
-        if self._checksum is not None or not self._settled:
-            return None
+    async def _recorded(self, directory: Path, name: str) -> Existing | Kept | None:
+        """Return the file that an earlier run has finished, and recorded that on it."""
         recorded = await self._parts.recorded(directory, name, self._identity)
         if recorded is None:
             await self._parts.require_free(directory)
             return None
         existing, record = recorded
+        if not self._settled:
+            self._look_up(existing.path.name)
+        if self._checksum is not None:
+            return await self._held(directory, existing.path.name)
         return Kept(existing, (record.etag, record.last_modified))
 
     def settle(self, reply: Reply) -> None:
@@ -97,11 +102,11 @@ class Target:
             self._look_up(_naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles))
 
     def _look_up(self, name: str) -> None:
-        self._checksum = self._checksums.find(self._job, name)
-        self._settled = bool(name) or self._job.checksum is not None or self._checksums.manifest is None
+        self._checksum = self._known.find(self._job, name)
+        self._settled = bool(name) or self._job.checksum is not None or self._known.manifest is None
         if self._settled and self._checksum is None:
             own = "" if self.piped else self._job.out
-            warning = self._checksums.unknown(own or name or _naming.guess(self._job.url))
+            warning = self._known.unknown(own or name or _naming.guess(self._job.url))
             if warning:
                 self._observe(Warned(self._number, warning))
 

@@ -228,7 +228,7 @@ class Transfer:
         head = None
         while isinstance(found := await self._target.claim(directory, name, seen, proven, head), Unproven):
             proven[found.path] = await self._proves(found, answered)
-            head = await answered.body.peek(min(PROOF, found.size))
+            head = bytes((await answered.body.peek(0))[:PROOF])
         if isinstance(found, Existing):
             return self._kept(found)
         self._take_over(found)
