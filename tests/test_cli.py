@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -157,6 +157,53 @@ def test_an_option_sets_its_field(engine: Engine, words: str, group: str, name: 
     assert getattr(getattr(settings(engine, *words.split()), group), name) == value
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--dir=~/out"], "dir"),
+        (["--store=~/s.db"], "store"),
+        (["--log=~/log"], "log"),
+        (["--cacert=~/x.pem"], "cacert"),
+        (["--add-cacert=~/x.pem"], "add_cacert"),
+        (["--config=~/x.toml"], "config"),
+        (["--checksums=~/SUMS"], "checksums"),
+        (["--input=~/q.txt"], "input"),
+        (["--output=~/f"], "output"),
+    ],
+)
+@pytest.mark.parametrize("source", ["words", "environment", "file"])
+def test_a_tilde_is_the_home_folder(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], name: str, source: str
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for file in ("x.pem", "x.toml"):
+        (home / file).touch()
+    (home / "SUMS").write_text(f"{'ab' * 32}  a.iso\n")
+    (home / "q.txt").write_text("https://h/1\n")
+    seen: dict[str, Any] = {}
+
+    def get(_: Sequence[str], given: Mapping[str, Any]) -> int:
+        seen.update(given)
+        return 0
+
+    monkeypatch.setattr(_run, "get", get)
+    option, _, value = words[0].partition("=")
+    if source == "environment":
+        monkeypatch.setenv(f"FETCHQ_{name}".upper(), value)
+        words = []
+    elif source == "file" and name != "config":
+        text = f"['{value}']" if name in {"input", "add_cacert"} else f"'{value}'"
+        (tmp_path / "config/fetchq").mkdir(parents=True)
+        (tmp_path / "config/fetchq/config.toml").write_text(f"{option.strip('-')} = {text}\n")
+        words = []
+    assert main([*words, URL]) == 0
+    found = seen[name][0] if isinstance(seen[name], tuple) else seen[name]
+    assert str(found).startswith(str(home))
+    assert Path(found).name == Path(value).name
+
+
 def test_headers_repeat_and_may_be_empty(engine: Engine) -> None:
     chosen = settings(engine, "-H", "A: 1", "-H", "B:", "-H", "A: x: y")
     assert chosen.network.headers == (("A", "1"), ("B", ""), ("A", "x: y"))
@@ -193,6 +240,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --config --no-config
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
+        --allow-outside
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run"""

@@ -49,11 +49,13 @@ class ExistingPolicy(NamedTuple):
 
     :param same: whether a finished file of this stat is the download.
     :param checksums: what such a file must hash to besides.
+    :param confined: symbolic links may not lead the download out of the run's directory.
     """
 
     identity: Identity
     same: Same
     checksums: Sequence[Checksum]
+    confined: bool = False
 
 
 class NameRegistry:
@@ -79,7 +81,8 @@ class NameRegistry:
         :raises ExistsError: the name is taken, and ``--if-exists error`` was asked for.
         :raises LockedError: another process has locked the part.
         """
-        self._stay_inside(directory)
+        if policy.confined:
+            self._stay_inside(directory)
         dir_fd = self._folders.open(directory)
         found: LockedPart | Existing | None = None
         try:
@@ -90,13 +93,12 @@ class NameRegistry:
         return found
 
     def _stay_inside(self, directory: Path) -> None:
-        """Refuse a folder below the run's directory that a symbolic link leads out of it."""
+        """Refuse a folder that a symbolic link leads out of the run's directory."""
         base = self._settings.dir
-        if directory == base or not directory.is_relative_to(base):
-            return
-        if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(base)):
+        if directory != base and not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(base)):
             raise DiskError(
-                f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
+                f"{printable(str(directory))} leads out of {printable(str(base))}, which a queue file may with"
+                " --allow-outside only."
             )
 
     def _search(self, wanted: Entry, policy: ExistingPolicy, unnamed: bool) -> LockedPart | Existing:

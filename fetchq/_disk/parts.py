@@ -122,6 +122,7 @@ class Parts:
         *,
         same: Same,
         checksums: Sequence[Checksum] = (),
+        confined: bool = False,
         length: int | None = None,
     ) -> Part | Existing:
         """Lock the part of *name*, or of the next name that is free.
@@ -130,10 +131,11 @@ class Parts:
 
         :param same: whether a finished file of this stat is the download.
         :param checksums: what such a file must hash to besides; it is read for them.
+        :param confined: *directory* must be in the run's, symbolic links followed.
         :param length: bytes of the whole, if known: they must fit on the disk.
         :raises DiskError: full, refused, a folder has the name, another process has the lock.
         """
-        policy = ExistingPolicy(identity, same, checksums)
+        policy = ExistingPolicy(identity, same, checksums, confined)
         pending = _PendingPart()
         try:
             found = await self._threads.run(self._claim, pending, directory, name, policy, length)
@@ -153,6 +155,7 @@ class Parts:
         *,
         same: Same,
         checksums: Sequence[Checksum] = (),
+        confined: bool = False,
         aside: Callable[[], None] = lambda: None,
     ) -> Finished | Existing:
         """Store a complete body under its final name, in one step and without a journal.
@@ -161,7 +164,7 @@ class Parts:
 
         :param aside: is called before this begins, so that others can use the network meanwhile.
         """
-        policy = ExistingPolicy(identity, same, checksums)
+        policy = ExistingPolicy(identity, same, checksums, confined)
         aside()
         short = body.size <= SHORT and not self._settings.fsync and self._folders.is_local(directory)
         run = self._threads.run_short if short else self._threads.run

@@ -90,7 +90,7 @@ class Target:
     def place(self, reply: Reply) -> tuple[Path, str]:
         """Settle and return folder and name; the server names a job that has no name of its own.
 
-        :raises UsageError: the job's own name would leave its directory.
+        :raises UsageError: the job's own path cannot be used.
         """
         named = _naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles)
         directory, self._name = checks.place(self._job, self._settings.dir, named)
@@ -107,6 +107,7 @@ class Target:
             self._identity,
             same=lambda found: checks.same_file(found, seen),
             checksums=self.checksums(seen),
+            confined=self._job.confined,
             length=seen.length if seen is not None and not seen.encoding else None,
         )
         if isinstance(part, Existing):
@@ -136,6 +137,7 @@ class Target:
             ),
             same=lambda found: checks.same_file(found, seen),
             checksums=self.checksums(seen),
+            confined=self._job.confined,
             aside=aside,
         )
 
