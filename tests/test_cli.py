@@ -360,8 +360,10 @@ def test_command_line_wins_then_environment_then_nearer_file(
 ) -> None:
     user = tmp_path / "config" / "fetchq" / "config.toml"
     user.parent.mkdir(parents=True)
-    user.write_text('jobs = 2\nconnections = 2\nretries = 2\nuser-agent = "user"\nnetrc = true\n')
-    Path("fetchq.toml").write_text("jobs = 3\nconnections = 3\nretries = 3\nheader = ['A: 1', 'B: 2']\n")
+    user.write_text(
+        'jobs = 2\nconnections = 2\nretries = 2\nuser-agent = "user"\nnetrc = true\nheader = ["A: 1", "B: 2"]\n'
+    )
+    Path("fetchq.toml").write_text("jobs = 3\nconnections = 3\nretries = 3\n")
     monkeypatch.setenv("FETCHQ_JOBS", "4")
     monkeypatch.setenv("FETCHQ_CONNECTIONS", "4")
     chosen = settings(engine, "-j", "5")
@@ -417,6 +419,22 @@ def test_a_wrong_line_of_a_file_names_file_and_key(
         ("dir = '/tmp'", "dir"),
         ("dir = '../up'", "dir"),
         ("dir = '~/bin'", "dir"),
+        ("dir = 'link'", "dir"),
+        ("dir = 'link/below'", "dir"),
+        ("header = ['A: 1']\ncookie = ['a=1']\nreferer = 'https://r/'", "header, cookie, referer"),
+        ("data = '@../secret'", "data"),
+        ("json = '@../secret'", "json"),
+        ("form = ['a=1']\nparam = ['a=1']\nrequest = 'PUT'", "form, param, request"),
+        ("input = ['q.txt']", "input"),
+        ("base-url = 'https://h/'", "base-url"),
+        ("checksums = 'HTTPS://h/SUMS'", "checksums"),
+        ("require-checksum = false", "require-checksum"),
+        ("allow-outside = true", "allow-outside"),
+        ("allow-unlisted = true", "allow-unlisted"),
+        ("if-exists = 'overwrite'", "if-exists"),
+        ("quiet = true", "quiet"),
+        ("no-env = true", "no-env"),
+        ("ca-native = true\nadd-cacert = 'ca.pem'", "ca-native, add-cacert"),
     ],
 )
 def test_a_file_of_the_folder_cannot_weaken_or_leak(
@@ -426,6 +444,7 @@ def test_a_file_of_the_folder_cannot_weaken_or_leak(
     Path("fetchq.toml").write_text(f"{text}\njobs = 3\n")
     for file in ("ca.pem", "c.pem", "k.pem"):
         Path(file).touch()
+    Path("link").symlink_to("..")
     capsys.readouterr()
     chosen = settings(engine, "-q")
     assert chosen == replace(plain, queue=replace(plain.queue, jobs=3))
@@ -440,6 +459,13 @@ def test_the_use_of_a_file_of_the_folder_is_announced(
     Path("fetchq.toml").write_text("jobs = 3\ndir = 'below'\n")
     assert settings(engine).disk.dir == Path("below")
     assert capsys.readouterr().err == "fetchq: Using ./fetchq.toml of this folder; --no-config ignores it.\n"
+    settings(engine, "-q")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_new_option_is_not_for_the_file_of_the_folder() -> None:
+    """Each is allowed by name, and each name is an option's."""
+    assert {option.name for option in _options.OPTIONS} >= _config.ALLOWED
 
 
 def test_a_named_file_is_trusted_and_no_config_reads_none(
