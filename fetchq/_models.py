@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -44,10 +45,11 @@ class Job:
     """One file to download.
 
     :param url: http or https; relative only where a base URL is set.
-    :param out: target path relative to the directory, with ``/``; ``-`` is stdout; default: a name from the
-        response.
+    :param out: target path, relative to the directory or absolute; ``-`` is stdout, one that ends with ``/`` a
+        folder; default: a name from the response.
     :param mirrors: other URLs of the same bytes, tried in order when one fails.
-    :param dir: directory of this job, relative to the run's; default: the run's.
+    :param dir: directory of this job, relative to the run's or absolute; default: the run's.
+    :param confined: ``out`` and ``dir`` may not lead out of the run's directory, as in a queue file.
     :param method: HTTP method; a response to anything but GET is never resumed or split.
     :param headers: sent to the origin of ``url`` only.
     :param params: appended to the query of ``url``, which itself is sent byte for byte.
@@ -67,6 +69,7 @@ class Job:
     out: str | None = None
     mirrors: tuple[str, ...] = field(default=(), kw_only=True)
     dir: Path | None = field(default=None, kw_only=True)
+    confined: bool = field(default=False, kw_only=True)
     method: str = field(default="GET", kw_only=True)
     headers: Pairs = field(default=(), kw_only=True, repr=False)
     params: Pairs = field(default=(), kw_only=True, repr=False)
@@ -80,6 +83,15 @@ class Job:
     timeout: float | None = field(default=None, kw_only=True)
     id: str | None = field(default=None, kw_only=True)
     source: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Convert paths of other types; ``out`` that names a folder becomes part of ``dir``."""
+        folder = None if self.dir is None else Path(self.dir)
+        out = None if self.out is None else os.fspath(self.out)
+        if out and out.rpartition("/")[2] in {"", ".", ".."}:
+            folder, out = Path(folder or "", out), None
+        object.__setattr__(self, "dir", folder)
+        object.__setattr__(self, "out", out)
 
     def __repr__(self) -> str:
         out = f", out={self.out!r}" if self.out else ""

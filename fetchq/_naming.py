@@ -1,12 +1,13 @@
 """File names: from headers and URL, from the user, and the alternatives when a name is taken.
 
-A name from a server passes :func:`sanitise`. A name from the user is kept as written; :func:`place` refuses
-it where it would leave the directory or could not be stored.
+A name from a server passes :func:`sanitise`. A name from the user is kept as written, and may lead anywhere;
+one from a queue file may not leave the run's directory. :func:`place` refuses what could not be stored.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ __all__ = [
     "candidate_number",
     "candidates",
     "guess",
+    "home_expanded",
     "name_from",
     "place",
     "printable",
@@ -119,18 +121,35 @@ def sanitise(raw: str, *, dotfiles: bool = False) -> str:
     return _clean(raw, dotfiles) or NAMELESS
 
 
-def place(directory: Path, out: str | None, *, name: str = "") -> tuple[Path, str]:
-    """Return folder and file name of the target that the user asked for.
+def place(
+    base: Path, out: str | None, *, dir: Path | None = None, name: str = "", confined: bool = False
+) -> tuple[Path, str]:
+    """Return folder and file name of a job's target.
 
-    :param out: path relative to *directory*, separated by ``/``; None means *name* in *directory*.
-    :raises UsageError: *out* would leave *directory*, names a folder, or cannot be stored.
+    :param base: the run's directory.
+    :param out: path relative to *dir*, or absolute; None means *name* in *dir*.
+    :param dir: folder relative to *base*, or absolute; None means *base*.
+    :param confined: the target must be below *base*.
+    :raises UsageError: *out* names a folder, a path cannot be stored, or it leads out of *base* and may not.
     """
+    folder = base if dir is None else _joined(base, base, str(dir), confined=confined)
     if out is None:
-        return directory, name
-    if fault := _fault_of(out):
-        raise UsageError(f"The target {printable(out)!r} cannot be used: {fault}.")
-    *folders, file = out.split("/")
-    return directory.joinpath(*folders), file
+        return folder, name
+    if fault := _file_fault(out):
+        raise _refusal(out, fault)
+    target = _joined(base, folder, out, confined=confined)
+    return target.parent, target.name
+
+
+def home_expanded(path: str) -> str:
+    """Return *path* with a leading ``~`` or ``~user`` replaced by that home folder.
+
+    :raises UsageError: the user has no home folder, as in some containers.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.partition("/")[0] == "~":
+        raise UsageError(f"{printable(path)!r} cannot be used: this user has no home folder; set HOME.")
+    return expanded
 
 
 def candidates(name: str) -> Iterator[str]:
@@ -221,23 +240,39 @@ def _extends(character: str) -> bool:
     )
 
 
-def _fault_of(out: str) -> str | None:
-    """Return why the user's target *out* cannot be used, or None if it can."""
-    parts = out.split("/")
+def _joined(base: Path, folder: Path, text: str, *, confined: bool) -> Path:
+    """Return the path *text*, relative to *folder* unless it is absolute; below *base* if *confined*."""
+    if fault := _path_fault(text):
+        raise _refusal(text, fault)
+    path = folder / home_expanded(text)
+    # By its text alone: a symbolic link that leads out is refused when the folder is opened.
+    if confined and (".." in text.split("/") or not path.is_relative_to(base)):
+        raise _refusal(text, "it leads out of the directory, which a queue file may with --allow-outside only")
+    return path
+
+
+def _refusal(text: str, fault: str) -> UsageError:
+    return UsageError(f"The target {printable(text)!r} cannot be used: {fault}.")
+
+
+def _path_fault(text: str) -> str | None:
+    """Return why no file system takes the path *text*, or None if one may."""
+    if printable(text) != text:
+        return "it holds a control character or one that cannot be encoded"
+    if any(len(part.encode()) > FILE_SYSTEM_BYTES for part in text.split("/")):
+        return f"a folder's name is longer than {FILE_SYSTEM_BYTES} bytes"
+    return None
+
+
+def _file_fault(out: str) -> str | None:
+    """Return why *out* is no file's path, or None if it is one."""
+    name = out.rpartition("/")[2]
     if not out:
         return "it is empty"
-    if out.startswith("/"):
-        return "it must be relative to the directory (use --dir to choose another)"
-    if ".." in parts:
-        return "'..' would lead out of the directory"
-    if parts[-1] in {"", "."}:
+    if name in {"", ".", ".."}:
         return "it names a folder, not a file"
-    if printable(out) != out:
-        return "it holds a control character or one that cannot be encoded"
-    if len(parts[-1].encode()) > MAX_BYTES:
+    if len(name.encode("utf-8", "replace")) > MAX_BYTES:
         return f"its name is longer than {MAX_BYTES} bytes"
-    if any(len(part.encode()) > FILE_SYSTEM_BYTES for part in parts):
-        return f"a folder's name is longer than {FILE_SYSTEM_BYTES} bytes"
     return None
 
 

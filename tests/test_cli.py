@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -158,6 +158,53 @@ def test_an_option_sets_its_field(engine: Engine, words: str, group: str, name: 
     assert getattr(getattr(settings(engine, *words.split()), group), name) == value
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--dir=~/out"], "dir"),
+        (["--store=~/s.db"], "store"),
+        (["--log=~/log"], "log"),
+        (["--cacert=~/x.pem"], "cacert"),
+        (["--add-cacert=~/x.pem"], "add_cacert"),
+        (["--config=~/x.toml"], "config"),
+        (["--checksums=~/SUMS"], "checksums"),
+        (["--input=~/q.txt"], "input"),
+        (["--output=~/f"], "output"),
+    ],
+)
+@pytest.mark.parametrize("source", ["words", "environment", "file"])
+def test_a_tilde_is_the_home_folder(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], name: str, source: str
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for file in ("x.pem", "x.toml"):
+        (home / file).touch()
+    (home / "SUMS").write_text(f"{'ab' * 32}  a.iso\n")
+    (home / "q.txt").write_text("https://h/1\n")
+    seen: dict[str, Any] = {}
+
+    def get(_: Sequence[str], given: Mapping[str, Any]) -> int:
+        seen.update(given)
+        return 0
+
+    monkeypatch.setattr(_run, "get", get)
+    option, _, value = words[0].partition("=")
+    if source == "environment":
+        monkeypatch.setenv(f"FETCHQ_{name}".upper(), value)
+        words = []
+    elif source == "file" and name != "config":
+        text = f"['{value}']" if name in {"input", "add_cacert"} else f"'{value}'"
+        (tmp_path / "config/fetchq").mkdir(parents=True)
+        (tmp_path / "config/fetchq/config.toml").write_text(f"{option.strip('-')} = {text}\n")
+        words = []
+    assert main([*words, URL]) == 0
+    found = seen[name][0] if isinstance(seen[name], tuple) else seen[name]
+    assert str(found).startswith(str(home))
+    assert Path(found).name == Path(value).name
+
+
 def test_headers_repeat_and_may_be_empty(engine: Engine) -> None:
     chosen = settings(engine, "-H", "A: 1", "-H", "B:", "-H", "A: x: y")
     assert chosen.network.headers == (("A", "1"), ("B", ""), ("A", "x: y"))
@@ -195,6 +242,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --config --no-config --xattr --no-xattr
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
+        --allow-outside
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run"""
@@ -314,8 +362,10 @@ def test_command_line_wins_then_environment_then_nearer_file(
 ) -> None:
     user = tmp_path / "config" / "fetchq" / "config.toml"
     user.parent.mkdir(parents=True)
-    user.write_text('jobs = 2\nconnections = 2\nretries = 2\nuser-agent = "user"\nnetrc = true\n')
-    Path("fetchq.toml").write_text("jobs = 3\nconnections = 3\nretries = 3\nheader = ['A: 1', 'B: 2']\n")
+    user.write_text(
+        'jobs = 2\nconnections = 2\nretries = 2\nuser-agent = "user"\nnetrc = true\nheader = ["A: 1", "B: 2"]\n'
+    )
+    Path("fetchq.toml").write_text("jobs = 3\nconnections = 3\nretries = 3\n")
     monkeypatch.setenv("FETCHQ_JOBS", "4")
     monkeypatch.setenv("FETCHQ_CONNECTIONS", "4")
     chosen = settings(engine, "-j", "5")
@@ -371,6 +421,22 @@ def test_a_wrong_line_of_a_file_names_file_and_key(
         ("dir = '/tmp'", "dir"),
         ("dir = '../up'", "dir"),
         ("dir = '~/bin'", "dir"),
+        ("dir = 'link'", "dir"),
+        ("dir = 'link/below'", "dir"),
+        ("header = ['A: 1']\ncookie = ['a=1']\nreferer = 'https://r/'", "header, cookie, referer"),
+        ("data = '@../secret'", "data"),
+        ("json = '@../secret'", "json"),
+        ("form = ['a=1']\nparam = ['a=1']\nrequest = 'PUT'", "form, param, request"),
+        ("input = ['q.txt']", "input"),
+        ("base-url = 'https://h/'", "base-url"),
+        ("checksums = 'HTTPS://h/SUMS'", "checksums"),
+        ("require-checksum = false", "require-checksum"),
+        ("allow-outside = true", "allow-outside"),
+        ("allow-unlisted = true", "allow-unlisted"),
+        ("if-exists = 'overwrite'", "if-exists"),
+        ("quiet = true", "quiet"),
+        ("no-env = true", "no-env"),
+        ("ca-native = true\nadd-cacert = 'ca.pem'", "ca-native, add-cacert"),
     ],
 )
 def test_a_file_of_the_folder_cannot_weaken_or_leak(
@@ -380,6 +446,7 @@ def test_a_file_of_the_folder_cannot_weaken_or_leak(
     Path("fetchq.toml").write_text(f"{text}\njobs = 3\n")
     for file in ("ca.pem", "c.pem", "k.pem"):
         Path(file).touch()
+    Path("link").symlink_to("..")
     capsys.readouterr()
     chosen = settings(engine, "-q")
     assert chosen == replace(plain, queue=replace(plain.queue, jobs=3))
@@ -394,6 +461,13 @@ def test_the_use_of_a_file_of_the_folder_is_announced(
     Path("fetchq.toml").write_text("jobs = 3\ndir = 'below'\n")
     assert settings(engine).disk.dir == Path("below")
     assert capsys.readouterr().err == "fetchq: Using ./fetchq.toml of this folder; --no-config ignores it.\n"
+    settings(engine, "-q")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_new_option_is_not_for_the_file_of_the_folder() -> None:
+    """Each is allowed by name, and each name is an option's."""
+    assert {option.name for option in _options.OPTIONS} >= _config.ALLOWED
 
 
 def test_a_named_file_is_trusted_and_no_config_reads_none(

@@ -396,7 +396,7 @@ def test_a_link_under_a_side_files_name_is_neither_followed_nor_replaced(
     assert (inside / "f.bin").read_bytes() == file.data
 
 
-LEAVES = ["../f.bin", "a/../../f.bin", "..", "a/..", "/f.bin", "a/", "", "a\0b", "."]
+LEAVES = ["../f.bin", "a/../../f.bin", "..", "a/..", "/f.bin", "~/f.bin", "", "a\0b"]
 
 
 def test_an_out_that_would_leave_is_refused_and_the_queue_goes_on(
@@ -404,17 +404,94 @@ def test_an_out_that_would_leave_is_refused_and_the_queue_goes_on(
 ) -> None:
     url = origin.serve("/f.bin", b"good")
     jobs = [{"url": f"{url}?{number}", "out": out} for number, out in enumerate(LEAVES)]
-    jobs.append({"url": url, "out": "a/b/good.bin"})
+    jobs += [
+        {"url": f"{url}?dir{number}", "dir": leaving}
+        for number, leaving in enumerate(("..", "/", "~", "a/../.."))
+    ]
+    bad = len(jobs)
+    jobs += [{"url": url, "out": out} for out in ("a/b/good.bin", "a/", str(inside / "a/whole.bin"))]
     (outside / "q.jsonl").write_text("\n".join(map(json.dumps, jobs)) + "\n")
     done = run_fetchq(*QUICK, "-d", inside, "-i", outside / "q.jsonl", "--no-store")
     (outside / "q.jsonl").unlink()
     assert done.returncode == 2
-    assert f"{len(jobs)} files: 1 done, {len(LEAVES)} failed" in done.stderr
+    assert f"{len(jobs)} files: 3 done, {bad} failed" in done.stderr
     assert names(inside) == {"a"}
+    assert names(inside / "a") == {"b", "f.bin", "whole.bin"}
     assert (inside / "a/b/good.bin").read_bytes() == b"good"
     assert names(tmp_path) == {"inside", "outside"}
     assert unharmed(outside)
-    assert run_fetchq(*QUICK, "-d", inside, "-o", "../f.bin", url).returncode == 2
+
+
+def test_the_users_own_target_is_where_the_user_says(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", b"good")
+    for out, path in (
+        (str(outside / "a.bin"), outside / "a.bin"),
+        ("../b.bin", tmp_path / "b.bin"),
+        ("../outside/new/", outside / "new/f.bin"),
+        ("..", tmp_path / "f.bin"),
+        ("~/home.bin", tmp_path / "home.bin"),
+    ):
+        done = run_fetchq(*QUICK, "-d", inside, f"--output={out}", url)
+        assert done.returncode == 0, done.stderr
+        assert path.read_bytes() == b"good"
+    assert names(inside) == set()
+
+
+def test_a_queue_that_may_leads_out(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, tmp_path: Path
+) -> None:
+    url = origin.serve("/f.bin", b"good")
+    (inside / "link").symlink_to(outside)
+    jobs = [{"out": "../a.bin"}, {"out": str(outside / "b.bin")}, {"dir": "..", "out": "c"}, {"out": "link/d"}]
+    lines = [json.dumps({"url": f"{url}?{number}", **job}) for number, job in enumerate(jobs)]
+    (tmp_path / "q.jsonl").write_text("\n".join(lines))
+    (tmp_path / "q.txt").write_text(f"{url}?4\n  dir=~\n  out=e\n")
+    words = (*QUICK, "-d", str(inside), "-i", "q.jsonl", "-i", "q.txt", "--no-store")
+    done = run_fetchq(*words)
+    assert done.stderr.count("--allow-outside") == 2 * 5
+    assert done.returncode == 2
+    assert unharmed(outside)
+    assert run_fetchq(*words, "--allow-outside").returncode == 0
+    assert {"a.bin", "c", "e"} <= names(tmp_path)
+    assert names(outside) == {"victim", "b.bin", "d"}
+
+
+@pytest.mark.parametrize("out", ["sub/f", "{}/f", "../f", "sub/", "{}/", ".."])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_python_takes_the_same_paths(
+    origin: Origin, inside: Path, outside: Path, out: str, kind: type[str | Path]
+) -> None:
+    out = out.format(outside)
+    if kind is Path and out.endswith("/"):
+        pytest.skip("a Path has no final slash")
+    settings = fetchq.Settings(network=fetchq.Network(env=False))
+    result = fetchq.download(origin.serve("/f.bin", b"good"), kind(out), dir=inside, settings=settings)
+    expected = inside / out / ("f.bin" if out.endswith(("/", "..")) else "")
+    assert result.path == expected
+    assert expected.read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("where", ["dir", "settings", "job", "out"])
+def test_python_knows_the_home_folder(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    url, network = origin.serve("/f.bin", b"good"), fetchq.Network(env=False)
+    if where == "dir":
+        result = fetchq.download(url, dir="~/sub", settings=fetchq.Settings(network=network))
+    elif where == "settings":
+        disk = fetchq.Disk(dir=Path("~/sub"))
+        result = fetchq.download(url, settings=fetchq.Settings(network=network, disk=disk))
+    elif where == "job":
+        job = fetchq.Job(url, dir=Path("~/sub"))
+        result = fetchq.download(job, settings=fetchq.Settings(network=network))
+    else:
+        result = fetchq.download(url, "~/sub/f.bin", settings=fetchq.Settings(network=network))
+    assert result.path == tmp_path / "sub/f.bin"
+    assert names(tmp_path) == {"sub"}
 
 
 def test_a_run_folder_that_is_a_link_is_the_users_choice(
@@ -426,16 +503,18 @@ def test_a_run_folder_that_is_a_link_is_the_users_choice(
 
 
 @pytest.mark.parametrize("size", [100, 3 * MIB])
-def test_a_linked_folder_on_the_way_is_not_followed(
-    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, size: int
+def test_a_linked_folder_on_the_way_is_followed_for_the_user_and_not_for_a_queue(
+    run_fetchq: RunFetchq, origin: Origin, inside: Path, outside: Path, tmp_path: Path, size: int
 ) -> None:
-    inside, outside = tmp_path / "inside", tmp_path / "outside"
-    inside.mkdir()
-    outside.mkdir()
     (inside / "link").symlink_to(outside)
-    run = run_fetchq("-d", inside, "-o", "link/f.bin", origin.serve("/f.bin", generated(size)))
-    assert run.returncode == 3
-    assert not list(outside.iterdir())
+    url = origin.serve("/f.bin", generated(size))
+    (tmp_path / "q.txt").write_text(f"{url}\n  out=link/f.bin\n")
+    done = run_fetchq("-d", inside, "-i", "q.txt", "--no-store")
+    assert done.returncode == DISK
+    assert "leads out of" in done.stderr
+    assert unharmed(outside)
+    assert run_fetchq("-d", inside, "-o", "link/f.bin", url).returncode == 0
+    assert names(outside) == {"victim", "f.bin"}
 
 
 def test_a_log_on_a_full_disk_spoils_nothing(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:

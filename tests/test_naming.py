@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fetchq import _naming
 from fetchq._errors import UsageError
-from fetchq._naming import MAX_BYTES, candidates, guess, name_from, place, printable, sanitise
+from fetchq._naming import MAX_BYTES, candidates, guess, home_expanded, name_from, place, printable, sanitise
 
 LONGEST_SUFFIX = ".part.json.tmp"
 HOSTILE = re.compile(
@@ -502,10 +502,7 @@ def test_without_a_target_the_name_goes_into_the_directory() -> None:
     ("out", "says"),
     [
         ("", "it is empty"),
-        ("/etc/passwd", "it must be relative to the directory"),
-        ("../a", "'..' would lead out of the directory"),
-        ("a/../../b", "'..' would lead out of the directory"),
-        ("a/..", "'..' would lead out of the directory"),
+        ("a/..", "it names a folder, not a file"),
         ("a/", "it names a folder, not a file"),
         ("a/.", "it names a folder, not a file"),
         (".", "it names a folder, not a file"),
@@ -524,11 +521,53 @@ def test_a_target_that_cannot_be_used_is_refused_in_one_printable_sentence(out: 
     assert printable(str(caught.value)) == str(caught.value)
 
 
-@given(out=NASTY)
-def test_place_never_leaves_the_directory(out: str) -> None:
+@pytest.mark.parametrize(
+    ("out", "path"),
+    [
+        ("/etc/a", "/etc/a"),
+        ("/etc//./a", "/etc/a"),
+        ("../a", "d/../a"),
+        ("b/../../a", "d/b/../../a"),
+        ("~/a", "/home/me/a"),
+        ("~", "/home/me"),
+        ("~nobody-of-that-name/a", "d/~nobody-of-that-name/a"),
+        ("a~", "d/a~"),
+        ("./~", "d/~"),
+    ],
+)
+def test_the_users_own_path_may_lead_anywhere(monkeypatch: pytest.MonkeyPatch, out: str, path: str) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert place(Path("d"), out) == (Path(path).parent, Path(path).name)
+    if out == "./~":
+        return  # a Path has no leading dot
+    assert place(Path("d"), None, dir=Path(out), name="n") == (Path(path), "n")
+    if path.startswith("/") or ".." in path:
+        for words in ((out, None), ("x", Path(out))):
+            with pytest.raises(UsageError, match=r"leads out of the directory, .* with --allow-outside"):
+                place(Path("d"), words[0], dir=words[1], confined=True)
+
+
+def test_what_is_below_the_directory_is_inside_however_it_is_written() -> None:
+    assert place(Path("/srv"), "/srv/a/b", confined=True) == (Path("/srv/a"), "b")
+    assert place(Path("/srv"), "b", dir=Path("/srv/a"), confined=True) == (Path("/srv/a"), "b")
+    for out in ("/srv", "/srv/../etc", "/srvs/a"):
+        with pytest.raises(UsageError, match="leads out"):
+            place(Path("/srv"), None, dir=Path(out, ".."), confined=True)
+
+
+def test_a_home_that_is_not_known_makes_no_folder_called_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    for text in ("~", "~/a"):
+        with pytest.raises(UsageError, match="set HOME"):
+            home_expanded(text)
+    assert home_expanded("~other/a") == "~other/a"
+
+
+@given(out=NASTY, dir=st.none() | NASTY)
+def test_a_confined_target_never_leaves_the_directory(out: str, dir: str | None) -> None:
     root = Path("/srv/files")
     try:
-        folder, name = place(root, out)
+        folder, name = place(root, out, dir=None if dir is None else Path(dir), confined=True)
     except UsageError:
         return
     assert folder == root or root in folder.parents

@@ -10,6 +10,7 @@ import math
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +29,8 @@ from fetchq._queue_files.lines import MAX_LINE
 QUEUES = Path(__file__).parent.parent / "fixtures" / "queues"
 HELLO = "sha256:b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
 
+# A job of a queue file may not lead out of the run's directory.
+Queued = partial(Job, confined=True)
 Items = list[Job | QueueFileError]
 
 
@@ -56,10 +59,10 @@ def only_error(data: bytes) -> str:
 def test_a_plain_list() -> None:
     path = str(QUEUES / "plain.txt")
     assert list(read(path, warn=unheard)) == [
-        Job("https://images.example/nightly/base.img", source=f"{path}:2"),
-        Job("https://images.example/nightly/extra.img?token=a=b", source=f"{path}:4"),
-        Job("https://images.example/nightly/data%20set.tar.gz", source=f"{path}:5"),
-        Job(
+        Queued("https://images.example/nightly/base.img", source=f"{path}:2"),
+        Queued("https://images.example/nightly/extra.img?token=a=b", source=f"{path}:4"),
+        Queued("https://images.example/nightly/data%20set.tar.gz", source=f"{path}:5"),
+        Queued(
             "https://images.example/nightly/mirrored.iso",
             mirrors=("https://mirror.example/mirrored.iso",),
             source=f"{path}:6",
@@ -71,7 +74,7 @@ def test_an_aria2_list() -> None:
     path = str(QUEUES / "list.aria2")
     warnings: list[str] = []
     assert list(read(path, warn=warnings.append)) == [
-        Job(
+        Queued(
             "https://one.example/a.iso",
             "iso/a.iso",
             mirrors=("https://two.example/a.iso", "ftp://three.example/a.iso"),
@@ -87,8 +90,8 @@ def test_an_aria2_list() -> None:
             timeout=7.5,
             source=f"{path}:2",
         ),
-        Job("https://one.example/b.iso", retries=3, source=f"{path}:14"),
-        Job("https://one.example/c.iso", source=f"{path}:18"),
+        Queued("https://one.example/b.iso", retries=3, source=f"{path}:14"),
+        Queued("https://one.example/c.iso", source=f"{path}:18"),
     ]
     assert warnings == [f"{path}:13: the option 'piece-length' is not known and is ignored."]
 
@@ -97,8 +100,8 @@ def test_json_lines() -> None:
     path = str(QUEUES / "jobs.jsonl")
     warnings: list[str] = []
     assert list(read(path, warn=warnings.append)) == [
-        Job("https://one.example/a.iso", source=f"{path}:1"),
-        Job(
+        Queued("https://one.example/a.iso", source=f"{path}:1"),
+        Queued(
             "https://one.example/b.iso",
             "iso/b.iso",
             mirrors=("https://two.example/b.iso",),
@@ -111,7 +114,7 @@ def test_json_lines() -> None:
             checksum=HELLO,
             source=f"{path}:3",
         ),
-        Job(
+        Queued(
             "https://one.example/report",
             method="POST",
             headers=(("X-Api-Key", "key"), ("Accept", "text/csv"), ("Accept", "text/plain")),
@@ -119,13 +122,13 @@ def test_json_lines() -> None:
             json={"since": ["2024", None]},
             source=f"{path}:4",
         ),
-        Job(
+        Queued(
             "https://one.example/form",
             method="POST",
             form=(("a", "1"), ("b", "2"), ("b", "3")),
             source=f"{path}:5",
         ),
-        Job("https://one.example/data", method="POST", content="plain text €".encode(), source=f"{path}:6"),
+        Queued("https://one.example/data", method="POST", content="plain text €".encode(), source=f"{path}:6"),
     ]
     assert warnings == [f"{path}:5: the field 'colour' is not known and is ignored."]
 
@@ -286,7 +289,7 @@ def test_a_bad_field_is_named(line: str, says: str) -> None:
 
 def test_null_is_a_field_that_is_not_given() -> None:
     fields = dict.fromkeys(["urls", "out", "dir", "headers", "json", "data", "checksum", "size", "id"])
-    assert parsed(json.dumps({"url": "h", **fields}).encode()) == [Job("h", source="stdin:1")]
+    assert parsed(json.dumps({"url": "h", **fields}).encode()) == [Queued("h", source="stdin:1")]
 
 
 def test_each_unknown_name_is_told_once_and_not_without_end() -> None:
@@ -402,7 +405,7 @@ def test_reading_is_lazy_and_the_file_is_closed_when_it_is_dropped(tmp_path: Pat
     path.write_text("".join(f"https://h/{number}\n" for number in range(100_000)))
     before = set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else set()
     unread, begun = read(str(path), warn=unheard), read(str(path), warn=unheard)
-    assert next(begun) == Job("https://h/0", source=f"{path}:1")
+    assert next(begun) == Queued("https://h/0", source=f"{path}:1")
     # A file left open would end in a ResourceWarning, which is an error here.
     del unread, begun
     gc.collect()

@@ -248,12 +248,12 @@ def test_the_configuration_is_one(kitchen: Kitchen, monkeypatch: pytest.MonkeyPa
     (kitchen.folder / CONFIG).write_text(config)
     cook(kitchen, recipe_with(ENVIRONMENT))
     (request,) = kitchen.site.asked("/a.iso")
-    assert request.headers["x-api-key"] == "KEY"
+    assert request.headers["user-agent"] == "nightly images"
     assert (kitchen.folder / "images" / "a.iso").exists()
     monkeypatch.chdir(kitchen.folder)
     found = Configuration()
     found.read_all(get, {"XDG_CONFIG_HOME": "/nowhere"})
-    assert found.values["jobs"] == 16
+    assert (found.values["jobs"], found.warnings) == (16, [])
 
 
 @pytest.mark.parametrize("name", [block.name for block in blocks() if block.name.startswith("queue.")])

@@ -65,7 +65,7 @@ def test_a_queue_without_a_job_leaves_nothing(run_fetchq: RunFetchq, tmp_path: P
 
 def test_only_mistakes_are_forgotten(origin: Origin, tmp_path: Path) -> None:
     gone = fetchq.Job(origin.serve("/gone", b"", status(404), repeat=True))
-    mistakes = fetchq.UsageError("a bad line."), fetchq.Job("ftp://host/f"), fetchq.Job("http://h/", "..")
+    mistakes = fetchq.UsageError("a bad line."), fetchq.Job("ftp://host/f"), fetchq.Job("http://h/", "a\0b")
     assert [result.status for result in fetch(tmp_path, *mistakes, gone)] == ["failed"] * 4
     assert records(tmp_path) == [("failed", {})]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -35,7 +36,7 @@ from .._outages import Outages
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
-from .._transfer import RangeRefusals, RunContext, Transfer, Warnings, preview
+from .._transfer import RangeRefusals, RunContext, Transfer, Warnings, place, preview
 from .history import History
 from .observers import Observers
 from .totals import Totals
@@ -64,7 +65,7 @@ class Downloader:
     raises.
 
     :param settings: all settings; the keywords after it replace single fields.
-    :param dir: directory for the files; created if missing.
+    :param dir: directory for the files; created if missing; ``~`` is the home folder.
     :param jobs: connections in all.
     :param connections: connections per file.
     :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
@@ -102,7 +103,7 @@ class Downloader:
         self.settings = replace(
             settings,
             network=network,
-            disk=disk if dir is None else replace(disk, dir=Path(dir)),
+            disk=replace(disk, dir=_expanded(disk.dir if dir is None else dir)),
             queue=replace(
                 queue,
                 jobs=queue.jobs if jobs is None else jobs,
@@ -114,7 +115,7 @@ class Downloader:
         self._auth = auth
         self._hooks = event_hooks
         self._observe = Observers(observers, self.stop)
-        self._store_path = None if store is None else Path(store)
+        self._store_path = None if store is None else _expanded(store)
         self._base_url = base_url
         disk = self.settings.disk
         self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
@@ -288,7 +289,7 @@ class _Session:
         """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
         try:
             self.http.check(job)
-            _naming.place(Path(), None if job.out == "-" else job.out)
+            place(job, self.context.settings.disk.dir)
             if job.checksum is not None:
                 _digests.parse(job.checksum)
         except UsageError:
@@ -307,6 +308,11 @@ class _Session:
         await self.http.aclose()
         await self.context.parts.aclose()
         await self.history.aclose()
+
+
+def _expanded(path: str | Path) -> Path:
+    """Return *path* with the home folder in place of a leading ``~``."""
+    return Path(_naming.home_expanded(os.fspath(path)))
 
 
 def _check(settings: Settings) -> None:

@@ -7,6 +7,7 @@ checkers show every parameter; a test keeps them equal.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ __all__ = ["adownload", "download"]
 
 async def adownload(
     url: str | Job,
-    out: str | None = None,
+    out: str | Path | None = None,
     *,
     dir: str | Path | None = None,
     checksum: str | None = None,
@@ -38,7 +39,8 @@ async def adownload(
     """Download one URL in a running event loop.
 
     :param url: http or https, or a whole :class:`Job`.
-    :param out: target name relative to *dir*; default: from the response.
+    :param out: target path, relative to *dir* or absolute; one that ends with ``/`` is a folder; default: a
+        name from the response.
     :param dir: directory for the file; created if missing.
     :param checksum: ``ALGO:HEX``; a file with another digest is refused.
     :param settings: all settings; *dir* and *auth* replace its fields.
@@ -50,7 +52,7 @@ async def adownload(
     :raises FetchError: the download failed.
     """
     job = url if isinstance(url, Job) else Job(url)
-    job = replace(job, out=out or job.out, checksum=checksum or job.checksum)
+    job = replace(job, out=os.fspath(out) if out else job.out, checksum=checksum or job.checksum)
     async with Downloader(settings, dir=dir, auth=auth, client=client, observers=observers) as downloader:
         # To the end of the run, not only to the result: an observer may raise after it.
         results = [result async for result in downloader.run([job])]
@@ -59,7 +61,7 @@ async def adownload(
 
 def download(
     url: str | Job,
-    out: str | None = None,
+    out: str | Path | None = None,
     *,
     dir: str | Path | None = None,
     checksum: str | None = None,

@@ -31,7 +31,8 @@ from .._settings import ProgressKind
 from .._version import VERSION
 from .config import notes_of
 from .help import Get, Verbs, check_word, show_help
-from .options import GIVEN_FILE, OPTIONS, PROGRESS, STORE
+from .options import OPTIONS, PROGRESS, STORE
+from .types import GIVEN_FILE, PATH
 
 __all__ = ["main"]
 
@@ -82,7 +83,7 @@ def demo(keep: Path | None, progress: ProgressKind) -> int:
 
 
 @_commands.command(context_settings=CONTEXT, short_help="Hash files again, and compare.")
-@click.argument("paths", nargs=-1, metavar="FILE|DIR...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="FILE|DIR...", type=PATH)
 @click.option(
     "--checksums", metavar="FILE|URL", help="Manifest such as SHA256SUMS, in any usual form; names below DIR."
 )
@@ -103,7 +104,7 @@ def verify(paths: tuple[Path, ...], **given: Any) -> int:
 
 
 @_commands.command(context_settings=CONTEXT, short_help="Show what a directory's store remembers.")
-@click.argument("directory", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
+@click.argument("directory", default=".", metavar="[DIR]", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each job.")
 def status(directory: Path, as_json: bool) -> int:
     """Show how the jobs of the queue runs into DIR ended, and why some failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,17 @@ __all__ = ["Configuration", "load", "notes_of"]
 NAME = "fetchq.toml"
 _META = "fetchq.configuration"
 
-# What ./fetchq.toml may not set: whoever wrote it may be a stranger, since it is read in any folder that one
-# stands in, a cloned repository for instance. These options weaken security, send secrets or choose where
-# something is written.
-DISTRUSTED = frozenset(
+# All that ./fetchq.toml may set: its author may be a stranger, since it is read in any folder that one stands
+# in, a cloned repository for instance. Left out is what weakens security, what is sent, what chooses whom the
+# user's own secrets are sent to, what is read and sent (--data @FILE), where something is written, and --quiet,
+# which would hide that the file is used. A list of what is allowed, so that a new option is refused until it is
+# here.
+ALLOWED = frozenset(
     {
-        *("add_cacert", "allow_outside", "allow_unlisted", "bearer", "ca_native", "cacert", "cert", "config"),
-        *("env", "insecure", "key", "log", "netrc", "no_config", "output", "proxy", "save_cookies", "store"),
-        *("tls_min", "user"),
+        *("dir", "if_exists", "max_size", "min_free", "fsync", "no_store", "checksums", "require_checksum"),
+        *("jobs", "connections", "per_host", "limit_rate", "min_speed", "retries", "backoff", "retry_on"),
+        *("timeout", "connect_timeout", "read_timeout", "write_timeout", "pool_timeout", "http2"),
+        *("user_agent", "progress", "verbose", "dry_run"),
     }
 )
 
@@ -52,7 +56,7 @@ class Configuration:
         here = Path(NAME)
         if _exists(here):
             found = _read(here, command)
-            ignored = [name for name, value in found.items() if _is_distrusted(name, value)]
+            ignored = [name for name, value in found.items() if not _may_set(name, value)]
             self.values |= {name: value for name, value in found.items() if name not in ignored}
             self.used.append(f"Using ./{NAME} of this folder; --no-config ignores it.")
             if ignored:
@@ -70,9 +74,21 @@ class Configuration:
         self.values |= _read(path, command)
 
 
-def _is_distrusted(name: str, value: Any) -> bool:
-    leads_away = name == "dir" and (value.startswith(("/", "~")) or ".." in Path(value).parts)
-    return name in DISTRUSTED or leads_away
+def _may_set(name: str, value: Any) -> bool:
+    """Whether ``./fetchq.toml`` may set the option *name* to *value*."""
+    text = str(value)
+    match name:
+        case "dir":
+            # A link in the folder could lead out of it, too.
+            inside = Path(os.path.realpath(text)).is_relative_to(os.path.realpath(""))
+            return inside and not text.startswith("~") and ".." not in Path(text).parts
+        case "if_exists":
+            return text != "overwrite"
+        case "require_checksum":
+            return bool(value)
+        case "checksums":
+            return not re.match(r"(?i)https?://", text)
+    return name in ALLOWED
 
 
 def load(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
@@ -106,11 +122,8 @@ def _user_file(environ: Mapping[str, str]) -> Path | None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether *path* is a file; not if its directory may not be read, as another user's under sudo."""
-    try:
-        return path.is_file()
-    except PermissionError:
-        return False
+    """Whether *path* is a file; not if its directory may not be entered, as another user's under sudo."""
+    return os.path.isfile(path)
 
 
 def _read(path: Path, command: click.Command) -> dict[str, Any]:
@@ -143,7 +156,7 @@ def _checked(where: str, value: Any, option: click.Option | None) -> Any:
     try:
         option.type_cast_value(click.Context(click.Command("get")), value)
     except click.BadParameter as error:
-        raise UsageError(f"{where}: {error.message}.") from error
+        raise UsageError(f"{where}: {error.message.removesuffix('.')}.") from error
     return value
 
 

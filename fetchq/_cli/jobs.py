@@ -36,6 +36,7 @@ class RunRequest(NamedTuple):
     """The request that the command line describes, for jobs that do not have one of their own.
 
     :param warn: is called with each warning about a queue file.
+    :param confined: jobs of queue files may not leave the run's directory.
     """
 
     method: str = "GET"
@@ -45,6 +46,7 @@ class RunRequest(NamedTuple):
     json: Any = None
     form: Pairs = ()
     warn: Callable[[str], None] = lambda _: None
+    confined: bool = True
 
     def complete(self, job: Job) -> Job:
         """Return *job* with what it leaves open filled in."""
@@ -55,6 +57,8 @@ class RunRequest(NamedTuple):
             changes.update(body, method=self.method, headers=(*self.headers, *job.headers))
         if self.params:
             changes["params"] = (*job.params, *self.params)
+        if not self.confined:
+            changes["confined"] = False
         return replace(job, **changes) if changes else job
 
 
@@ -75,6 +79,7 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
         json=None if given["json"] is None else _json(given["json"]),
         form=given["form"],
         warn=warn,
+        confined=not given["allow_outside"],
     )
 
 

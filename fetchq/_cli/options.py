@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -23,9 +22,6 @@ PROGRESS = click.Choice(get_args(ProgressKind))
 FILES, NETWORK, REQUEST = "Queue and files", "Network", "Request"
 SECRETS, TLS, INTEGRITY, OUTPUT = "Authentication", "TLS", "Integrity", "Output"
 HEADINGS = (FILES, NETWORK, REQUEST, SECRETS, TLS, INTEGRITY, OUTPUT)
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-GIVEN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Option(click.Option):
@@ -95,11 +91,13 @@ def _set(group: type, *names: str, heading: str, **rest: Any) -> Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("-i", "--input", heading=FILES, multiple=True, metavar="FILE", type=types.URL,
+    Option("-i", "--input", heading=FILES, multiple=True, metavar="FILE", type=types.TARGET,
            help="Queue file: URLs, aria2 list or JSON Lines, .gz too; - is stdin; repeats."),
-    Option("-o", "--output", heading=FILES, metavar="NAME",
-           help="Target of a single job; - is stdout.", default_text="from the response"),
-    _set(Disk, "-d", "--dir", heading=FILES, metavar="DIR", type=click.Path(path_type=Path)),
+    Option("-o", "--output", heading=FILES, metavar="NAME", type=types.TARGET,
+           help="Target of a single job, relative to DIR or absolute; NAME/ is a folder, - is stdout.",
+           default_text="from the response"),
+    _set(Disk, "-d", "--dir", heading=FILES, metavar="DIR", type=types.PATH),
+    Option("--allow-outside", heading=FILES, is_flag=True, help="Let targets of queue files lie outside DIR."),
     _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT,
          default_text="4 less than --jobs, and 4 at least; 1 with --limit-rate"),
@@ -112,7 +110,7 @@ OPTIONS: tuple[Option, ...] = (
          default_text="64M, or 1 % of a disk where that is less"),
     _set(Disk, "--fsync/--no-fsync", heading=FILES, default=None),
     _set(Disk, "--xattr/--no-xattr", heading=FILES, default=None),
-    Option("--store", heading=FILES, metavar="FILE", type=FILE, default_text=f"DIR/{STORE} with -i",
+    Option("--store", heading=FILES, metavar="FILE", type=types.FILE, default_text=f"DIR/{STORE} with -i",
            help="Where a queue run remembers its jobs."),
     Option("--no-store", heading=FILES, is_flag=True, help="Remember nothing."),
     _set(Retry, "--retries", heading=NETWORK, metavar="N", type=types.RETRIES),
@@ -156,21 +154,21 @@ OPTIONS: tuple[Option, ...] = (
     _set(Network, "-b", "--cookie", heading=SECRETS, field="cookies", metavar="K=V", multiple=True,
          type=types.COOKIE),
     _set(Network, "-k", "--insecure", heading=TLS, is_flag=True),
-    _set(Network, "--cacert", heading=TLS, metavar="FILE", type=GIVEN_FILE),
-    _set(Network, "--add-cacert", heading=TLS, metavar="FILE", multiple=True, type=GIVEN_FILE),
+    _set(Network, "--cacert", heading=TLS, metavar="FILE", type=types.GIVEN_FILE),
+    _set(Network, "--add-cacert", heading=TLS, metavar="FILE", multiple=True, type=types.GIVEN_FILE),
     _set(Network, "--ca-native", heading=TLS, is_flag=True),
-    _set(Network, "--cert", heading=TLS, metavar="FILE", type=GIVEN_FILE),
-    _set(Network, "--key", heading=TLS, metavar="FILE", type=GIVEN_FILE),
+    _set(Network, "--cert", heading=TLS, metavar="FILE", type=types.GIVEN_FILE),
+    _set(Network, "--key", heading=TLS, metavar="FILE", type=types.GIVEN_FILE),
     _set(Network, "--tls-min", heading=TLS, metavar="VERSION",
          type=click.Choice(["1.0", "1.1", "1.2", "1.3"])),
     Option("--checksum", heading=INTEGRITY, metavar="ALGO:HEX", type=types.CHECKSUM,
            help="Digest that a single job's file must have; a manifest's whole line will do."),
-    Option("--checksums", heading=INTEGRITY, metavar="FILE|URL", type=types.URL,
+    Option("--checksums", heading=INTEGRITY, metavar="FILE|URL", type=types.TARGET,
            help="Manifest such as SHA256SUMS, in any usual form; each file is looked up by its name."),
     _set(Disk, "--require-checksum", heading=INTEGRITY, is_flag=True),
     _set(Disk, "--allow-unlisted", heading=INTEGRITY, is_flag=True),
     Option("--no-config", heading=OUTPUT, is_flag=True, is_eager=True, help="Read no configuration file."),
-    Option("--config", heading=OUTPUT, metavar="FILE", type=GIVEN_FILE, is_eager=True, callback=load,
+    Option("--config", heading=OUTPUT, metavar="FILE", type=types.GIVEN_FILE, is_eager=True, callback=load,
            help="Take options from this file, all of them, and from no other.",
            default_text="./fetchq.toml, then the user's"),
     Option("--progress", heading=OUTPUT, metavar="WORD", type=PROGRESS,
@@ -178,7 +176,7 @@ OPTIONS: tuple[Option, ...] = (
            default="auto", default_text="auto"),
     Option("-q", "--quiet", heading=OUTPUT, is_flag=True, help="Say nothing but errors."),
     Option("-v", "--verbose", heading=OUTPUT, is_flag=True, help="Also say how each attempt goes on, and why."),
-    Option("--log", heading=OUTPUT, metavar="FILE", type=FILE, help="Append what happens to this file."),
+    Option("--log", heading=OUTPUT, metavar="FILE", type=types.FILE, help="Append what happens to this file."),
     Option("--dry-run", heading=OUTPUT, is_flag=True,
            help="Fetch no bodies: list name, size and whether it can resume, on stdout."),
 )  # fmt: skip # one option a line or two reads as a table

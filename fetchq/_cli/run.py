@@ -22,7 +22,7 @@ from .._digests import Manifest
 from .._errors import DiskError, FetchError, UsageError
 from .._events import Warned
 from .._models import Job, Preview
-from .._naming import place, printable
+from .._naming import printable
 from .._report import (
     NORMAL,
     QUIET,
@@ -35,6 +35,7 @@ from .._report import (
     is_broken_pipe,
 )
 from .._settings import Network, Settings
+from .._transfer import place
 from .._units import size
 from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
@@ -58,7 +59,7 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
     _check(urls, given)
     chosen = settings(given)
     chosen = replace(chosen, network=_with_users(chosen.network, given["user"]))
-    place(chosen.disk.dir, None if given["output"] == "-" else given["output"])
+    place(Job("", given["output"]), chosen.disk.dir)
     run = Run(chosen, given)
     with ExitStack() as closing:
         run.open(closing)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 import click
@@ -17,14 +19,18 @@ __all__ = [
     "CODES",
     "COOKIE",
     "COUNT",
+    "FILE",
+    "GIVEN_FILE",
     "HEADER",
     "IF_EXISTS",
     "PAIR",
+    "PATH",
     "PAUSE",
     "RATE",
     "RETRIES",
     "SECONDS",
     "SIZE",
+    "TARGET",
     "URL",
 ]
 
@@ -208,6 +214,27 @@ class ChecksumType(OptionType):
         return str(parse(text))
 
 
+class TargetType(OptionType):
+    """A path that may also be ``-``, or a URL where the option takes one."""
+
+    name = "path"
+
+    def read(self, text: str) -> str:
+        """Return *text* with the home folder in place of a leading ``~``: the shell knows it in words only."""
+        return _home_expanded(text)
+
+
+class PathType(click.Path):
+    """A path of a file or folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, with the home folder in place of a leading ``~``."""
+        try:
+            return super().convert(_home_expanded(os.fspath(value)), param, ctx)
+        except (ValueError, UsageError) as error:
+            self.fail(str(error).removesuffix("."), param, ctx)
+
+
 class UrlType(OptionType):
     """A URL, taken as written."""
 
@@ -216,6 +243,12 @@ class UrlType(OptionType):
     def read(self, text: str) -> str:
         """Return *text*."""
         return text
+
+
+def _home_expanded(path: str) -> str:
+    from .._naming import home_expanded  # not needed for --version
+
+    return home_expanded(path)
 
 
 def _number(text: str) -> float:
@@ -230,5 +263,7 @@ def _number(text: str) -> float:
 
 CHECKSUM, CODES, COOKIE, COUNT, HEADER = ChecksumType(), CodesType(), CookieType(), CountType(), HeaderType()
 PAIR, PAUSE, RATE, RETRIES, SECONDS = PairType(), PauseType(), RateType(), RetriesType(), SecondsType()
-SIZE, URL = SizeType(), UrlType()
+SIZE, TARGET, URL = SizeType(), TargetType(), UrlType()
+PATH, FILE = PathType(path_type=Path), PathType(dir_okay=False, path_type=Path)
+GIVEN_FILE = PathType(exists=True, dir_okay=False, path_type=Path)
 IF_EXISTS = click.Choice(get_args(IfExists))

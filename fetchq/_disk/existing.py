@@ -70,6 +70,7 @@ class ExistingPolicy(NamedTuple):
 
     :param identity: of the download.
     :param if_exists: what to do about another file of the name.
+    :param confined: symbolic links may not lead the download out of the run's directory.
     :param named: the user gave the name, so that no other one will do.
     :param seen: what the server has now; None before it has answered.
     :param same: whether a finished file of this stat can be the download: its size and date agree.
@@ -92,6 +93,7 @@ class ExistingPolicy(NamedTuple):
     holds: Callable[[int], bool] | None = None
     head: bytes | None = None
     waits: bool = True
+    confined: bool = False
 
 
 @dataclass(slots=True)

@@ -66,7 +66,8 @@ class NameRegistry:
         :raises ExistsError: the name is taken, and no other will do.
         :raises LockedError: another process has locked the part.
         """
-        self._stay_inside(directory)
+        if policy.confined:
+            self._stay_inside(directory)
         dir_fd = self._folders.open(directory)
         found: LockedPart | Existing | Unproven | None = None
         try:
@@ -79,13 +80,12 @@ class NameRegistry:
         return found
 
     def _stay_inside(self, directory: Path) -> None:
-        """Refuse a folder below the run's directory that a symbolic link leads out of it."""
+        """Refuse a folder that a symbolic link leads out of the run's directory."""
         base = self._settings.dir
-        if directory == base or not directory.is_relative_to(base):
-            return
-        if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(base)):
+        if directory != base and not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(base)):
             raise DiskError(
-                f"{printable(str(directory))} leads out of {printable(str(base))}; name it with --dir."
+                f"{printable(str(directory))} leads out of {printable(str(base))}, which a queue file may with"
+                " --allow-outside only."
             )
 
     def use(self, directory: Path, name: str, owner: str) -> None:

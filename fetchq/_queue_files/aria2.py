@@ -101,7 +101,7 @@ def _job(entry: list[QueueLine], name: str, unknown: UnknownNames) -> Job | Queu
         except KeyError:
             unknown.add(option, f"{name}:{line.number}")
     url, *mirrors = (part for part in map(str.strip, first.text.split("\t")) if part)
-    job = Job(url, mirrors=tuple(mirrors), source=f"{name}:{first.number}")
+    job = Job(url, mirrors=tuple(mirrors), source=f"{name}:{first.number}", confined=True)
     return replace(job, **fields) if fields else job
 
 

@@ -95,7 +95,7 @@ def _job(line: dict[str, Any], source: str, unknown: UnknownNames) -> Job:
     if sum(name in fields for name in ("content", "json", "form")) > 1:
         raise ValueError("only one of 'data', 'json' and 'form' can be the body")
     url, *mirrors = _urls(fields)
-    return Job(url, mirrors=tuple(mirrors), source=source, **fields)
+    return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
 
 
 def _urls(fields: dict[str, Any]) -> list[str]:

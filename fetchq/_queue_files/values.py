@@ -60,10 +60,7 @@ def parse_checksum(text: str) -> str:
 
 
 def parse_directory(text: str) -> Path:
-    """Return a directory, absolute or relative to the working directory.
-
-    It may lie anywhere: unlike a server, the author of a queue file is trusted as the user is.
-    """
+    """Return a directory, absolute or relative to the run's; it may lead out of that only if the run allows."""
     if not text or printable(text) != text:
         raise ValueError("a directory's name is empty or holds a control character")
     return Path(text)

@@ -1,7 +1,8 @@
 """One job: request, plan, stream, verify, finalise."""
 
+from .checks import place
 from .context import RangeRefusals, RunContext, Warnings
 from .preview import preview
 from .transfer import Transfer
 
-__all__ = ["RangeRefusals", "RunContext", "Transfer", "Warnings", "preview"]
+__all__ = ["RangeRefusals", "RunContext", "Transfer", "Warnings", "place", "preview"]

@@ -40,10 +40,10 @@ LEAST_OVERLAP = 1024
 def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
     """Return folder and name of a job's target; *name* is the server's, for a job that has none of its own.
 
-    :raises UsageError: the job's own name would leave its directory.
+    :raises UsageError: the job's own path cannot be used.
     """
-    directory = base / job.dir if job.dir is not None else base
-    return _naming.place(directory, None if job.out == "-" else job.out, name=name)
+    out = None if job.out == "-" else job.out
+    return _naming.place(base, out, dir=job.dir, name=name, confined=job.confined)
 
 
 def identity(job: Job) -> Identity:

@@ -113,7 +113,7 @@ class Target:
     def place(self, reply: Reply) -> tuple[Path, str]:
         """Settle and return folder and name; the server names a job that has no name of its own.
 
-        :raises UsageError: the job's own name would leave its directory.
+        :raises UsageError: the job's own path cannot be used.
         """
         named = _naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles)
         directory, self._name = checks.place(self._job, self._settings.dir, named)
@@ -160,6 +160,7 @@ class Target:
             owned=lambda path: self._owned(path, self._job),
             proven=proven,
             head=head,
+            confined=self._job.confined,
         )
 
     async def put(

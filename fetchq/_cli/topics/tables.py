@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 
@@ -19,6 +20,7 @@ from ..._events import JobFinished
 from ..._models import Job, Result
 from ..._report.json_lines import KINDS, json_fields
 from ..._settings import Settings
+from ..config import ALLOWED
 from ..options import OPTIONS, STORE, Option
 
 __all__ = ["WIDTH", "generated"]
@@ -71,6 +73,11 @@ def _config() -> str:
     return _columns(
         (f"{_key(option)} = {_value(option)}", f"FETCHQ_{option.name}".upper()) for option in OPTIONS
     )
+
+
+def _folder_keys() -> str:
+    keys = ", ".join(_key(option) for option in OPTIONS if option.name in ALLOWED)
+    return textwrap.fill(keys, WIDTH, break_on_hyphens=False)
 
 
 def _key(option: Option) -> str:
@@ -139,6 +146,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "events": _events,
     "result-fields": _result_fields,
     "config": _config,
+    "folder-keys": _folder_keys,
     "settings": _settings,
     "job": lambda: _documented(Job),
     "result": lambda: _documented(Result),
