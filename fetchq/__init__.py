@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Progressed,
         RunFinished,
         RunStarted,
+        Waiting,
         Warned,
     )
     from ._http import Transport
@@ -96,6 +97,7 @@ __all__ = [
     "TooSlowError",
     "Transport",
     "UsageError",
+    "Waiting",
     "Warned",
     "__version__",
     "adownload",

@@ -6,7 +6,7 @@
     ├── UsageError            2     a mistake of the caller, found before any request
     │   └── QueueFileError    2     a queue file, or one line of it, cannot be used
     ├── DiskError             3     the file system refused
-    │   ├── DiskFullError     3     no space, quota or file-size limit: the whole run stops
+    │   ├── DiskFullError     3     no space is left, or a quota is used up
     │   ├── LockedError       3     another process is downloading the same file
     │   └── ExistsError       3     the name is taken and ``--if-exists error`` was asked for
     ├── NetworkError          4     no connection, or it broke off (transient)
@@ -100,7 +100,7 @@ class DiskError(FetchError):
 
 
 class DiskFullError(DiskError):
-    """No space left, or a quota or file-size limit reached; the run stops, as every other job would fail."""
+    """Too little space for this file, none left, or a quota is used up; smaller files may still fit."""
 
 
 class LockedError(DiskError):
@@ -141,8 +141,8 @@ class AuthenticationError(FetchError):
 
     exit_code = 6
 
-    def __init__(self, message: str, *, status: int = 401) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, status: int = 401, transient: bool = False) -> None:
+        super().__init__(message, transient=transient)
         self.status = status
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Progressed",
     "RunFinished",
     "RunStarted",
+    "Waiting",
     "Warned",
 ]
 
@@ -84,6 +85,20 @@ class AttemptFailed(NamedTuple):
     wait: float
 
 
+class Waiting(NamedTuple):
+    """A server makes jobs wait for more than five seconds; once for each host, until it answers again.
+
+    ``error`` is why, ``wait`` the time to this job's next attempt. Attempts go on until ``until``, in seconds
+    since 1970; None if there is no end.
+    """
+
+    number: int
+    host: str
+    error: FetchError
+    wait: float
+    until: float | None
+
+
 class Warned(NamedTuple):
     """A warning; the run goes on. ``number`` is 0 if it concerns no single job."""
 
@@ -118,6 +133,14 @@ class RunFinished(NamedTuple):
 
 
 Event: TypeAlias = (
-    RunStarted | JobStarted | Planned | Progressed | AttemptFailed | Warned | JobFinished | RunFinished
+    RunStarted
+    | JobStarted
+    | Planned
+    | Progressed
+    | AttemptFailed
+    | Waiting
+    | Warned
+    | JobFinished
+    | RunFinished
 )
 Observer: TypeAlias = Callable[[Event], None]

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from ._errors import UsageError
 
@@ -25,6 +25,7 @@ __all__ = [
     "place",
     "printable",
     "sanitise",
+    "shorten",
 ]
 
 Headers = Mapping[str, str]
@@ -34,8 +35,8 @@ Headers = Mapping[str, str]
 # The name of a download without any other: the word browsers use.
 NAMELESS = "download"
 
-# File systems allow 255 bytes a name; ".part.json.tmp", the longest suffix of a side file, takes 14.
-MAX_BYTES = 240
+# File systems allow 255 bytes a name; ".part.99.json.tmp", the longest suffix of a side file, takes 17.
+MAX_BYTES = 238
 FILE_SYSTEM_BYTES = 255
 
 # C0, DEL and C1 controls are terminal commands; bidi controls and line separators reorder or break a line;
@@ -74,6 +75,14 @@ _SUFFIX = re.compile(
 # quotes may contain spaces, the closing quote may be missing, and text after a quoted value is ignored.
 _PARAMETER = r'(?s)([^;="]*)(?:=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*)))?[^;]*;?'
 _ESCAPED = r"(?s)\\(.)"
+_WINDOWS_PATH = r'[A-Za-z]:\\[^\\"]'
+# RFC 8187 section 3.2.1, with any charset.
+_EXT_VALUE = r"[A-Za-z0-9_-]+'[A-Za-z0-9-]*'(?:[!#$&+.^_`|~0-9A-Za-z-]|%[0-9A-Fa-f]{2})+"
+# Encodings of text alone: Python knows others by such names, of which some run forms of escapes.
+_CHARSET = (
+    r"(?i)utf-?8|us-ascii|iso-8859-[0-9]{1,2}|windows-[0-9]{3,4}|cp[0-9]{3,4}|euc-(?:jp|kr)|gbk|gb2312|gb18030"
+    r"|big5|shift_jis|koi8-[ru]"
+)
 # The path of a URL, after optional scheme and authority (RFC 3986 appendix B).
 _PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 _PERCENT_ENCODED = r"(?:[A-Za-z0-9\-._~!$&'()*+,=@/]|%[0-9A-Fa-f]{2})+"
@@ -100,7 +109,7 @@ def guess(url: str, *, dotfiles: bool = False) -> str:
 
 
 def sanitise(raw: str, *, dotfiles: bool = False) -> str:
-    r"""Return a safe file name of at most 240 bytes for any text; idempotent.
+    r"""Return a safe file name of at most 238 bytes for any text; idempotent.
 
     Everything up to the last ``/`` or ``\`` is dropped. The result is in NFC, without control, bidi and
     invisible characters. Unless *dotfiles*, leading dots are dropped. A device's name (``CON``) gets a ``_``
@@ -147,6 +156,11 @@ def candidate_number(name: str, found: str) -> int | None:
     return int(middle) if candidate(name, int(middle)) == found and int(middle) else None
 
 
+def shorten(name: str, limit: int) -> str:
+    """Return *name* cut before its suffix to at most *limit* bytes of UTF-8, 24 or more."""
+    return _fit(*_split(name), limit)
+
+
 def printable(text: str) -> str:
     """Return *text* with control, bidi and surrogate characters replaced by ``?``, for a terminal."""
     # isprintable() is stricter than the pattern, and saves most text the search.
@@ -184,9 +198,9 @@ def _split(name: str) -> tuple[str, str]:
     return (name[: found.start()], found[0]) if found else (name, "")
 
 
-def _fit(stem: str, suffix: str) -> str:
-    """Return *stem* and *suffix* joined, the stem cut between two graphemes to fit 240 bytes of UTF-8."""
-    room = MAX_BYTES - len(suffix.encode())
+def _fit(stem: str, suffix: str, limit: int = MAX_BYTES) -> str:
+    """Return *stem* and *suffix* joined, the stem cut between two graphemes to fit *limit* bytes of UTF-8."""
+    room = limit - len(suffix.encode())
     encoded = stem.encode()
     if len(encoded) <= room:
         return stem + suffix
@@ -235,42 +249,84 @@ def _last_of_path(url: str) -> str:
 
 
 def _decoded(raw: bytes) -> str:
-    """Return *raw* decoded as UTF-8, else as Latin-1, which accepts any bytes."""
+    """Return *raw* decoded as UTF-8, else as :func:`_western`."""
     try:
         return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _western(raw)
+
+
+def _western(raw: bytes) -> str:
+    """Return *raw* decoded as ISO-8859-1 is read by browsers (WHATWG Encoding): as Windows-1252."""
+    try:
+        return raw.decode("windows-1252")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 
 
 def _disposition_names(field: str) -> Iterator[str]:
-    """Yield the names in a Content-Disposition, ``filename*`` first (RFC 6266 section 4.3)."""
+    """Yield the names in a Content-Disposition, the most trustworthy first (RFC 6266 section 4.3).
+
+    A ``filename*`` that breaks the grammar comes after ``filename``; a name in pieces is RFC 2231's.
+    """
     offers: dict[str, str] = {}
     for found in re.finditer(_PARAMETER, _wire_text(field)):
-        value = re.sub(_ESCAPED, r"\1", found[2]) if found[2] is not None else (found[3] or "").strip()
+        value = _unquoted(found[2]) if found[2] is not None else (found[3] or "").strip()
         offers.setdefault(found[1].strip().lower(), value)
-    if extended := _ext_value(offers.get("filename*", "")):
-        yield extended
-    if plain := offers.get("filename"):
-        yield _percent_decoded(plain)
+    star, in_pieces, plain = offers.get("filename*", ""), _joined_pieces(offers), offers.get("filename", "")
+    well_formed = re.fullmatch(_EXT_VALUE, star) is not None
+    for text, offered in (
+        (star, well_formed),
+        (in_pieces, True),
+        (plain, True),
+        (star, not well_formed),
+    ):
+        name = _percent_decoded(text) if text is plain else _ext_value(text)
+        if offered and name:
+            yield name
+
+
+def _unquoted(value: str) -> str:
+    """Return what a quoted string means; a Windows path in it, whose backslashes escape nothing, as it is."""
+    return value if re.match(_WINDOWS_PATH, value) else re.sub(_ESCAPED, r"\1", value)
+
+
+def _joined_pieces(offers: Mapping[str, str]) -> str:
+    """Return the pieces ``filename*0``, ``filename*1*`` and so on as one extended value; else empty."""
+    pieces: list[str] = []
+    for number in count():
+        if (encoded := offers.get(f"filename*{number}*")) is not None:
+            pieces.append(encoded)
+        elif (plain := offers.get(f"filename*{number}")) is not None:
+            pieces.append(quote(plain, encoding="utf-8", errors="replace"))
+        else:
+            break
+    if pieces and "filename*0*" not in offers:
+        pieces.insert(0, "UTF-8''")
+    return "".join(pieces)
 
 
 def _wire_text(field: str) -> str:
     """Return *field* decoded as UTF-8 where its bytes allow that, as browsers do, instead of Latin-1."""
     try:
-        return field.encode("latin-1").decode("utf-8")
+        return _decoded(field.encode("latin-1"))
     except UnicodeError:
         return field
 
 
 def _ext_value(value: str) -> str | None:
-    """Return ``charset'language'percent-encoded`` decoded, or None if malformed (RFC 8187 section 3.2)."""
+    """Return ``charset'language'percent-encoded`` decoded, or None if it cannot be (RFC 8187 section 3.2).
+
+    Besides the charsets of the RFC, those that servers use.
+    """
     charset, _, rest = value.partition("'")
     _, _, encoded = rest.partition("'")
-    if charset.lower() not in {"utf-8", "iso-8859-1"}:
+    if not re.fullmatch(_CHARSET, charset):
         return None
+    raw = unquote_to_bytes(encoded.encode("utf-8", "replace"))
     try:
-        return unquote_to_bytes(encoded.encode("utf-8", "replace")).decode(charset)
-    except UnicodeDecodeError:
+        return _western(raw) if charset.lower() == "iso-8859-1" else raw.decode(charset)
+    except (UnicodeDecodeError, LookupError):
         return None
 
 

@@ -16,12 +16,14 @@ from ._errors import ProtocolError
 from ._models import Resource, Span, redact
 
 __all__ = [
+    "Action",
     "Answer",
     "Ask",
     "ContentRange",
     "add",
     "ask_for",
     "before",
+    "changed",
     "clip",
     "covers",
     "decide",
@@ -172,6 +174,8 @@ def content_encoding(headers: Headers) -> str | None:
 
     What is no coding (``utf-8``, ``none``, ``aws-chunked``) is a mistake of the server's and changes no byte.
     """
+    if "content-encoding" not in headers:
+        return None
     return ", ".join(coding for coding in _codings(headers) if coding in _CODINGS) or None
 
 
@@ -222,6 +226,15 @@ def same_resource(known: Resource, seen: Resource) -> bool | None:
     if known.last_modified and seen.last_modified:
         return known.last_modified == seen.last_modified
     return None
+
+
+def changed(known: Resource, seen: Resource) -> bool:
+    """Whether *seen* is another version than *known*, rather than the same on a server with tags of its own.
+
+    Servers behind one name may compute tags that differ (from the inode, say); then length and date agree.
+    """
+    by_date = same_resource(replace(known, etag=None), replace(seen, etag=None))
+    return by_date is False or (by_date is None and same_resource(known, seen) is False)
 
 
 def _other_date(known: Resource, seen: Resource) -> bool:
@@ -314,7 +327,7 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     :param seen: :func:`resource_of` this response.
     :raises ProtocolError: the response is none to *ask*, or looks like an error page under status 200.
     """
-    content_range = _content_range(headers, status)
+    content_range = _content_range(headers, status) if "content-range" in headers else None
     # Some servers send a range under status 200.
     partial = status == 206 or (content_range is not None and content_range.span is not None)
     # 1. Never give up the part for what is hardly the file.
@@ -326,10 +339,9 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     # 3. No bytes: the part may be complete.
     if status == 416:
         return _decide_unsatisfied(ask.span.start, known, seen, content_range)
-    # 4. Another version: its range is of no use. But servers behind one name may compute entity tags that
-    #    differ (from the inode, say); if length and date are equal, the bytes are compared instead.
+    # 4. Another version: its range is of no use. If only the entity tag differs, the bytes are compared.
     if same_resource(known, seen) is False:
-        if ask.condition and same_resource(replace(known, etag=None), replace(seen, etag=None)):
+        if ask.condition and not changed(known, seen):
             return Answer("ask_plain", "the entity tag differs from server to server")
         return Answer("ask_whole" if partial else "whole", "the resource changed")
     # 5. The same entity tag with another date: only the bytes can tell.

@@ -59,7 +59,6 @@ class Scheduler(Generic[J, R]):
 
     :param fetch: makes one attempt.
     :param describe: returns a job's host, for the limit per host, and its priority.
-    :param fatal: whether a result ends the whole run.
     :param clock: returns seconds of a monotonic clock, as the event loop's ``time``.
     """
 
@@ -70,14 +69,12 @@ class Scheduler(Generic[J, R]):
         budget: Budget,
         queue: Queue,
         *,
-        fatal: Callable[[R], bool],
         clock: Callable[[], float],
     ) -> None:
         self._fetch = fetch
         self._describe = describe
         self._budget = budget
         self._queue = queue
-        self._fatal = fatal
         self._clock = clock
         # Jobs that can start: for each host a heap ordered by rank, then number.
         self._ready: dict[str, list[tuple[int, int, ScheduledJob[J]]]] = {}
@@ -262,8 +259,6 @@ class Scheduler(Generic[J, R]):
             heapq.heappush(self._waiting, (self._clock() + outcome.wait, job.number, job))
             return
         self._results.append(outcome)
-        if self._fatal(outcome):
-            self.stop()
 
     def _next_attempt(self) -> float | None:
         """Return the seconds until the next waiting job is due; None if none waits."""

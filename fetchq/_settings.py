@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
+__all__ = ["MIB", "Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
 
 MIB = 1 << 20
 
 IfExists = Literal["skip", "rename", "overwrite", "error"]
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
 
+RETRIES = 5
 # 520 to 524 are Cloudflare's, for an origin it cannot reach; the others are from RFC 9110, 6585 and 8470.
 RETRY_ON = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 
@@ -73,7 +74,7 @@ class Network:
     env: bool = _setting(
         True, "Take proxies, certificate authorities and the netrc's place from the environment."
     )
-    http2: bool = _setting(False, "Offer HTTP/2 to servers; needs fetchq[http2].")
+    http2: bool = _setting(False, "Offer HTTP/2 to servers, unless through a proxy; needs fetchq[http2].")
     # As in browsers; curl follows 50.
     max_redirects: int = 20
     # nginx and Apache limit request heads to 8 KiB a line and 32 KiB in all; responses are seldom larger.
@@ -88,16 +89,28 @@ class Retry:
     """When a failed attempt is repeated.
 
     :param backoff_max: longest wait in seconds between two attempts, unless the server asks for more.
-    :param retry_after_max: longest wait in seconds that a Retry-After can ask for.
     """
 
-    retries: float = _setting(5, "Attempts in a row without progress before giving up; inf for no end.")
+    retries: float = _setting(RETRIES, "Attempts in a row without progress before giving up; inf for no end.")
     backoff: float = _setting(0.5, "Base in seconds of the exponential, full-jitter backoff.")
     # One request a minute is no load for a server: a longer wait would only delay the user.
     backoff_max: float = 60.0
     retry_on: frozenset[int] = _setting(RETRY_ON, "Statuses worth another attempt, such as 429,503 or 520-524.")
+    # None: see `longest_outage`.
+    patience: float | None = _setting(None, "Keep trying a server that is away for this many seconds.")
     # A Retry-After of hours or days must not stall an unattended run.
-    retry_after_max: float = 300.0
+    max_wait: float = _setting(600.0, "Longest wait in seconds that a server may ask for; none for no bound.")
+
+    @property
+    def longest_outage(self) -> float:
+        """Seconds for which a server or network that is away is tried again, whatever ``retries`` says.
+
+        By default 60, in which most servers and routers restart; where another number of ``retries`` was asked
+        for, that alone counts.
+        """
+        if self.patience is not None:
+            return self.patience
+        return 60.0 if self.retries == RETRIES else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +121,7 @@ class Disk:
     :param checkpoint: seconds between two writes of the journal.
     :param overlap: a resumed part's last bytes, this many, are fetched again and compared.
     :param xattr: record whose each file is in its extended attributes.
+    :param min_free: None stands for 64 MiB, or 1 % of a disk where that is less.
     :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
     """
 
@@ -120,7 +134,8 @@ class Disk:
     )
     xattr: bool = _setting(True, "Record on each file, in its extended attributes, where it came from.")
     max_size: int | None = _setting(None, "Refuse resources larger than this.")
-    min_free: int = _setting(64 * MIB, "Disk space to leave free.")
+    # None: what a machine needs to go on working, and not all of a small disk.
+    min_free: int | None = _setting(None, "Disk space to leave free.")
     fsync: bool = _setting(False, "Survive power loss, not only a crash.")
     # Measured: a call in another thread costs 150 to 180 us, under a tenth of writing 1 MiB.
     buffer: int = MIB

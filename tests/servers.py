@@ -106,13 +106,15 @@ def caddy(
 
 
 @contextlib.contextmanager
-def nginx(root: Path, authority: Path | None = None, *, extra: str = "") -> Iterator[Server]:
+def nginx(
+    root: Path, authority: Path | None = None, *, extra: str = "", http2: bool = False
+) -> Iterator[Server]:
     """nginx with one worker; *extra* lines go into its server block, such as ``limit_rate 2m;``."""
     program = need("nginx")
 
     def command(server: Server, state: Path) -> list[str]:
         config = state / "nginx.conf"
-        config.write_text(_nginx_config(server, state, authority, extra))
+        config.write_text(_nginx_config(server, state, authority, extra, " http2" if http2 else ""))
         return [program, "-e", str(state / "error.log"), "-p", str(state), "-c", str(config)]
 
     with _running("nginx", root, command, authority) as server:
@@ -250,7 +252,7 @@ def _caddy_config(
     }
 
 
-def _nginx_config(server: Server, state: Path, authority: Path | None, extra: str) -> str:
+def _nginx_config(server: Server, state: Path, authority: Path | None, extra: str, http2: str) -> str:
     told = {"method": "$request_method", "target": "$request_uri", "range": "$http_range"}
     numbers = '"status":$status,"bytes":$body_bytes_sent,"protocol":"$server_protocol"'
     line = json.dumps(told, separators=(",", ":"))[:-1] + "," + numbers + "}"
@@ -260,7 +262,7 @@ def _nginx_config(server: Server, state: Path, authority: Path | None, extra: st
     secure = ""
     if authority is not None:
         secure = f"""
-        listen 127.0.0.1:{server.tls_port} ssl;
+        listen 127.0.0.1:{server.tls_port} ssl{http2};
         ssl_certificate {authority}/server.pem;
         ssl_certificate_key {authority}/server.key;"""
     # Without this line root's nginx drops its rights, and may not read a test's folder.

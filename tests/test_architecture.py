@@ -17,7 +17,16 @@ PACKAGE = Path(__file__).parent.parent / "fetchq"
 # A module imports only from those above it. A noun is a file or a folder of that name.
 BANDS = {
     "words": ["_version", "_units", "_errors", "_models", "_settings", "_events"],
-    "decisions": ["_naming", "_digests", "_ranges", "_retry", "_throttle", "_connections", "_queue_files"],
+    "decisions": [
+        "_naming",
+        "_digests",
+        "_ranges",
+        "_retry",
+        "_throttle",
+        "_connections",
+        "_outages",
+        "_queue_files",
+    ],
     "edges": ["_http", "_disk", "_store"],
     "work": ["_transfer", "_scheduler"],
     "doors": ["_api", "_progress", "_report", "_demo", "_cli", "__main__", "__init__"],

@@ -188,10 +188,11 @@ def test_an_option_that_sets_a_field_shows_its_help(run_fetchq: RunFetchq) -> No
 def test_every_option_of_the_contract_is_there() -> None:
     names = {name for option in _options.OPTIONS for name in (*option.opts, *option.secondary_opts)}
     wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
-        --retry-on --timeout --connect-timeout --read-timeout --write-timeout --pool-timeout --min-speed -H
+        --patience --max-wait --retry-on --timeout --connect-timeout --read-timeout --write-timeout
+        --pool-timeout --min-speed -H
         --header
         -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
-        --config --no-config
+        --config --no-config --xattr --no-xattr
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --checksums --require-checksum --allow-unlisted

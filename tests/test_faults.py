@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from fetchq._settings import MIB
 
 from .conftest import run
 from .origin import (
+    Answer,
     Behaviour,
     Origin,
     Resource,
+    backwards,
     both_length_and_chunked,
     breaks_if_range,
     change,
@@ -30,6 +33,7 @@ from .origin import (
     chunked_without_end,
     close_at_once,
     close_delimited,
+    coded,
     content_md5,
     drip,
     drop,
@@ -42,6 +46,7 @@ from .origin import (
     generated,
     gzip_anyway,
     hang,
+    header,
     http10,
     huge_headers,
     ignore_range,
@@ -56,6 +61,8 @@ from .origin import (
     range_of_gzip,
     raw,
     redirect,
+    refuses_if_range,
+    refuses_range,
     repr_digest,
     reset,
     right_slice_as_200,
@@ -68,6 +75,7 @@ from .origin import (
     status,
     status_416,
     unknown_total,
+    well,
     wrong_end,
     wrong_start,
     wrong_total,
@@ -77,6 +85,10 @@ SIZE, CUT = 300_000, 100_000
 FILE = generated(SIZE)
 NEWER = replace(generated(SIZE, seed=2), etag='"newer"', last_modified="Tue, 02 Jan 2024 00:00:00 GMT")
 LONGER = replace(generated(SIZE + 5, seed=3), etag='"longer"')
+SAME_TAG = replace(NEWER, etag=FILE.etag)
+SHORTER = replace(generated(CUT - 1, seed=4), etag='"shorter"')
+TEXT = literal(b"the same words again and again\n" * 10_000)
+GZIPPED = literal(gzip.compress(TEXT.data, 6, mtime=0))
 OVERLAP = 16 * 1024
 # Each resumption asks for some bytes again, to compare them.
 REST = f"bytes={CUT - OVERLAP}-"
@@ -107,9 +119,41 @@ class Case:
     settings: fetchq.Settings = QUICK
 
 
+def sha256(resource: Resource) -> dict[str, str]:
+    """A job that names the digest of *resource*."""
+    return {"checksum": f"sha256:{resource.sha256}"}
+
+
+def packed(data: bytes) -> bytes:
+    return gzip.compress(data, 6, mtime=0)
+
+
+def bare_deflate(data: bytes) -> bytes:
+    """What some servers send as "deflate": without the zlib header."""
+    squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return squeezed.compress(data) + squeezed.flush()
+
+
+def said(code: int) -> Behaviour:
+    """The answer under another status."""
+
+    def apply(answer: Answer) -> None:
+        answer.status = code
+
+    return apply
+
+
+def blank_line(answer: Answer) -> None:
+    answer.prologue = [b"\r\n"]
+
+
 WEAK = replace(FILE, etag='W/"weak"', last_modified=None)
 DATED = replace(FILE, etag=None)
 BARE = replace(FILE, etag=None, last_modified=None)
+AWS_CHUNKED = header("Content-Encoding", "aws-chunked")
+ODD_LINE = header("PHP Warning", " x in /a.php:3")
+EQUALS = header("Content-Range", f"bytes={CUT - OVERLAP}-{SIZE - 1}/{SIZE}")
+OTHER_DATE = replace(FILE, last_modified=NEWER.last_modified)
 TWICE = (None, REST)
 # Fewer bytes are compared after a resumption that made no progress: the next one may break off within them.
 AGAIN = f"bytes={CUT - OVERLAP // 4}-"
@@ -136,8 +180,40 @@ RESUMED = [
     Case("total unknown in Content-Range", [drop(after=CUT), unknown_total], TWICE),
     Case("right slice under status 200", [drop(after=CUT), right_slice_as_200], TWICE),
     Case("If-Range is answered with 200", [drop(after=CUT), breaks_if_range], (None, REST, REST)),
+    *[
+        Case(
+            f"{code} to If-Range",
+            [drop(after=CUT), *[refuses_if_range(code)] * 2],
+            (None, REST, REST),
+        )
+        for code in (304, 400, 403, 405, 412, 501)
+    ],
+    Case("an entity tag without quotes", [drop(after=CUT)], TWICE, resource=replace(FILE, etag="bare")),
+    Case(
+        "an entity tag without quotes, no date",
+        [drop(after=CUT)],
+        (None, REST),
+        resource=replace(BARE, etag="bare"),
+    ),
+    Case("other date, same tag and bytes", [drop(after=CUT), change(OTHER_DATE)], TWICE),
+    Case(
+        "what is no content coding",
+        [(c := header("Content-Encoding", "aws-chunked"), drop(after=CUT)), c],
+        TWICE,
+    ),
+    Case("odd header lines", [(o := header("PHP Warning", " x in /a.php:3"), drop(after=CUT)), o], TWICE),
+    Case(
+        "a unit with a colon",
+        [drop(after=CUT), header("Content-Range", f"bytes={CUT - OVERLAP}-{SIZE - 1}/{SIZE}")],
+        TWICE,
+    ),
     Case("500 on resumption", [drop(after=CUT), status(500)], (None, REST, AGAIN)),
     Case("503 with Retry-After 0", [status(503, retry_after=0)], (None, None)),
+    Case("403 with Retry-After 0", [status(403, retry_after=0)], (None, None)),
+    Case(
+        "403 with Retry-After 0 to a range", [drop(after=CUT), status(403, retry_after=0)], (None, REST, AGAIN)
+    ),
+    Case("202 until it is ready", [status(202)], (None, None)),
     Case(
         "broken off within the bytes that are compared",
         [drop(after=CUT), drop(after=10_000), drop(after=10_000)],
@@ -186,6 +262,32 @@ RESTARTED = [
     Case("416 naming the total", [drop(after=CUT), status_416()], (None, REST, None)),
     Case("416 naming no total", [drop(after=CUT), status_416("none")], (None, REST, None)),
     Case("416 naming what is here as total", [drop(after=CUT), status_416(CUT)], (None, REST, None)),
+    *[
+        Case(
+            f"{code} to every range",
+            [drop(after=CUT), *[refuses_range(code)] * 3],
+            (None, REST, REST, None),
+        )
+        for code in (304, 400, 403, 405, 412, 501)
+    ],
+    Case(
+        "400 to a range beyond a file that is shorter now",
+        [drop(after=CUT), (change(SHORTER), refuses_range(400)), refuses_range(400)],
+        (None, REST, REST, None),
+        right=SHORTER,
+    ),
+    Case(
+        "lengths below nothing for a range beyond the end",
+        [drop(after=CUT), (change(SHORTER), backwards)],
+        (None, REST, None),
+        right=SHORTER,
+    ),
+    Case(
+        "changed, same tag and length: compared",
+        [drop(after=CUT), change(SAME_TAG)],
+        (None, REST, None),
+        right=SAME_TAG,
+    ),
     Case("range of the gzip form", [drop(after=CUT), range_of_gzip], (None, REST, None)),
     Case(
         "wrong bytes where no validator is, found by comparing",
@@ -211,6 +313,68 @@ FRAMED = [
     Case("no bytes at all", [empty], right=literal(b"")),
     Case("gzip though identity was asked for", [gzip_anyway()]),
     Case("gzip in gzip", [gzip_anyway(times=2)]),
+    *[
+        Case(f"{label} that is none", [coded(bytes, label)])
+        for label in ("UTF-8", "utf8", "none", "binary", "8bit", "foo", "gzip", "x-gzip")
+    ],
+    Case("aws-chunked, gzip", [coded(packed, "aws-chunked,gzip")]),
+    Case("deflate", [coded(zlib.compress, "deflate")]),
+    Case("deflate without its header", [coded(bare_deflate, "deflate")]),
+    Case("gzip called deflate", [coded(packed, "deflate")]),
+    Case("zeros behind gzip", [coded(lambda data: packed(data) + bytes(512), "gzip")]),
+    Case("a page behind gzip", [coded(lambda data: packed(data) + b"<!-- 3 ms -->", "gzip")]),
+    Case("gzip in two members", [coded(lambda data: packed(data[:9]) + packed(data[9:]), "gzip")]),
+    *[
+        Case(f"{label} of nothing", [coded(lambda _: b"", label)], right=literal(b""))
+        for label in ("gzip", "deflate", "br")
+    ],
+    Case(
+        "gzip, and the digest is the file's",
+        [gzip_anyway()],
+        job=sha256(TEXT),
+        resource=TEXT,
+        right=TEXT,
+        verified="digest",
+    ),
+    Case(
+        "gzip, and the digest is of what was sent",
+        [gzip_anyway()],
+        (None, None),
+        job=sha256(GZIPPED),
+        resource=TEXT,
+        right=GZIPPED,
+        verified="digest",
+        repeat=True,
+    ),
+    Case(
+        "gzip, and the size is of what was sent",
+        [gzip_anyway()],
+        job={"size": GZIPPED.size},
+        resource=TEXT,
+        right=GZIPPED,
+    ),
+    Case(
+        "gzip, and the size is the file's", [gzip_anyway()], job={"size": TEXT.size}, resource=TEXT, right=TEXT
+    ),
+    Case(
+        "a gzip file by its type, called gzip",
+        [(gzip_anyway(), header("Content-Type", "application/x-gzip"))],
+        resource=TEXT,
+        right=GZIPPED,
+    ),
+    Case(
+        "a gzip file by its type, and gzip again",
+        [(gzip_anyway(), header("Content-Type", "application/gzip"))],
+        resource=GZIPPED,
+        right=GZIPPED,
+    ),
+    Case("an unknown success", [said(299)]),
+    Case("205 is empty", [said(205)], right=literal(b"")),
+    Case("an empty line before the answer", [blank_line]),
+    Case("Content-Range under 200 means nothing", [header("Content-Range", "bytes 0-9/10")]),
+    Case("Content-Range under 200, chunked", [(header("Content-Range", "bytes 0-9/10"), chunked())]),
+    Case("HEAD", [], right=literal(b""), job={"method": "HEAD"}),
+    Case("HEAD of what is coded", [gzip_anyway()], right=literal(b""), job={"method": "HEAD"}),
     Case("gzip cut short, with an honest length", [gzip_anyway(broken=True)], (None, None)),
 ]
 REFUSED = [
@@ -222,6 +386,27 @@ REFUSED = [
         [gzip_anyway(bomb=5 * MIB)],
         error=fetchq.TooLargeError,
         settings=replace(QUICK, network=replace(QUICK.network, max_decoded=MIB)),
+    ),
+    Case("gzip, and the size is another", [gzip_anyway()], error=fetchq.ProtocolError, job={"size": SIZE + 1}),
+    Case(
+        "gzip, and the digest is of neither form",
+        [gzip_anyway()],
+        (None, None),
+        error=fetchq.ChecksumError,
+        job={"checksum": "md5:" + "0" * 32},
+        repeat=True,
+    ),
+    Case(
+        "a part of the file under 200",
+        [raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/10\r\n\r\nhello")],
+        error=fetchq.ProtocolError,
+    ),
+    Case(
+        "403 with every request after the first",
+        [drop(after=CUT), status(403)],
+        (None, REST, REST, None),
+        error=fetchq.StatusError,
+        repeat=True,
     ),
     Case(
         "larger than --max-size",
@@ -283,6 +468,24 @@ VERIFIED = [
 ]
 
 
+def fetch_all(
+    jobs: Sequence[str], folder: Path, settings: fetchq.Settings = QUICK
+) -> tuple[list[fetchq.Result], list[str]]:
+    """Fetch one after the other, and collect what was warned about."""
+    warned: list[str] = []
+
+    def watch(event: fetchq.Event) -> None:
+        if isinstance(event, fetchq.Warned):
+            warned.append(event.message)
+
+    async def main() -> list[fetchq.Result]:
+        one = replace(settings, queue=fetchq.Queue(jobs=1))
+        async with fetchq.Downloader(one, dir=folder, observers=[watch]) as downloader:
+            return [result async for result in downloader.run(jobs)]
+
+    return run(main()), warned
+
+
 def fetch(job: fetchq.Job, folder: Path, settings: fetchq.Settings = QUICK) -> fetchq.Result:
     async def main() -> fetchq.Result:
         async with fetchq.Downloader(settings, dir=folder) as downloader:
@@ -316,6 +519,62 @@ def test_fault(case: Case, origin: Origin, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".bad")] == ["f.bin"]
 
 
+@pytest.mark.parametrize(
+    ("refuses", "first", "second"),
+    [
+        (refuses_if_range(412), (None, REST, REST), (None, REST)),
+        (refuses_range(403), (None, REST, REST, None), (None, None)),
+    ],
+    ids=["If-Range", "Range"],
+)
+def test_how_a_host_must_be_asked_is_remembered(
+    refuses: Behaviour,
+    first: Sequence[str | None],
+    second: Sequence[str | None],
+    origin: Origin,
+    tmp_path: Path,
+) -> None:
+    script = [drop(after=CUT), *[refuses] * 3]
+    urls = [origin.serve(f"/{name}.bin", FILE, *script) for name in "ab"]
+    results, _ = fetch_all(urls, tmp_path)
+    assert [result.unwrap().sha256 for result in results] == [FILE.sha256] * 2
+    assert [origin.ranges("/a.bin"), origin.ranges("/b.bin")] == [[*first], [*second]]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "warning"),
+    [
+        (AWS_CHUNKED, "names 'aws-chunked' as content coding"),
+        (ODD_LINE, "sent a header line that is none, which is skipped: 'PHP Warning"),
+        (coded(lambda data: packed(data) + bytes(9), "gzip"), "behind the end of a compressed body"),
+        (coded(bytes, "gzip"), "says gzip of a body that is not"),
+        (coded(bytes, "compress"), "'compress', which cannot be decoded"),
+        (well, None),
+    ],
+)
+def test_what_is_odd_is_said_once(
+    behaviour: Behaviour, warning: str | None, origin: Origin, tmp_path: Path
+) -> None:
+    urls = [origin.serve(f"/{name}.bin", FILE, behaviour, repeat=True) for name in "abc"]
+    results, warned = fetch_all(urls, tmp_path)
+    assert [result.unwrap().sha256 for result in results] == [FILE.sha256] * 3
+    if warning is None:
+        assert warned == []
+    else:
+        [message] = warned
+        assert message.startswith("127.0.0.1")
+        assert warning in message
+
+
+@pytest.mark.parametrize(
+    ("path", "warns"), [("/f.zip", True), ("/f.html", False), ("/f.PHP", False), ("/page", False)]
+)
+def test_a_web_page_in_place_of_a_file_is_told(path: str, warns: bool, origin: Origin, tmp_path: Path) -> None:
+    results, warned = fetch_all([origin.serve(path, FILE, error_page)], tmp_path)
+    assert results[0].ok
+    assert ["sent a web page in place of f.zip" in message for message in warned] == [True] * warns
+
+
 def test_a_drip_is_broken_off_and_resumed(origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/f.bin", FILE, drip(10, 0.02))
     result = fetch(fetchq.Job(url), tmp_path)
@@ -334,6 +593,16 @@ def test_an_expired_signature_goes_back_to_the_first_url(origin: Origin, tmp_pat
     url = origin.serve("/f.bin", FILE, sign("/cdn.bin"), repeat=True)
     assert fetch(fetchq.Job(url), tmp_path).error is None
     assert (tmp_path / "cdn.bin").read_bytes() == FILE.data
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_digest_of_what_a_redirect_leads_to_is_kept(right: bool, origin: Origin, tmp_path: Path) -> None:
+    linked = header("X-Linked-ETag", f'"{FILE.sha256 if right else "0" * 64}"')
+    led = (redirect(origin.url("/f.bin")), linked, header("X-Linked-Size", str(SIZE)))
+    origin.serve("/f.bin", FILE, drop(after=CUT))
+    result = fetch(fetchq.Job(origin.serve("/linked", FILE, led, repeat=True), "f.bin"), tmp_path)
+    assert isinstance(result.error, fetchq.ChecksumError) is not right
+    assert result.verified == ("digest" if right else "nothing")
 
 
 def test_a_redirect_whose_target_changes_between_attempts_does_not_splice(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,12 +19,14 @@ from fetchq._ranges import (
     ContentRange,
     add,
     ask_for,
+    changed,
     clip,
     covers,
     decide,
     merge,
     missing,
     parse_content_range,
+    refused,
     resource_of,
     same_resource,
     total,
@@ -111,6 +114,10 @@ def test_missing_and_clip_divide_the_length_between_them(some: list[Span], lengt
         ("bytes */*", None),
         ("bytes 9-5/10", None),
         ("bytes 5-10/10", None),
+        ("bytes=0-9/10", ContentRange(Span(0, 10), 10)),
+        ("bytes: 0-9/10", ContentRange(Span(0, 10), 10)),
+        ("*/10", ContentRange(None, 10)),
+        ("bytes0-9/10", None),
         ("bytes 5-9", None),
         ("items 0-9/10", None),
         ("bytes -5-9/10", None),
@@ -154,6 +161,11 @@ WHEN = "Mon, 01 Jan 2024 00:00:00 GMT"
         (200, {"content-length": "5", "transfer-encoding": "chunked"}, Resource("u")),
         (200, {"content-length": "5", "content-range": "bytes 0-4/10"}, Resource("u", 10)),
         (200, {"content-length": "5", "content-range": "bytes */10"}, Resource("u", 5)),
+        (200, {"content-length": "5", "content-range": "bytes 0-9/10"}, Resource("u", 5)),
+        (200, {"content-range": "bytes 0-9/10"}, Resource("u")),
+        (200, {"content-range": "bytes 5-9/10"}, Resource("u", 10)),
+        (299, {"content-length": "5"}, Resource("u", 5)),
+        (205, {}, Resource("u", 0)),
         (204, {}, Resource("u", 0)),
         (206, {"content-length": "5", "content-range": "bytes 0-4/10"}, Resource("u", 10, ranges=True)),
         (206, {"content-length": "5", "content-range": "bytes */10"}, Resource("u", 10, ranges=True)),
@@ -166,6 +178,8 @@ WHEN = "Mon, 01 Jan 2024 00:00:00 GMT"
         (200, {"accept-ranges": "none"}, Resource("u")),
         (200, {"content-encoding": " GZIP , identity,,br"}, Resource("u", encoding="gzip, br")),
         (200, {"content-encoding": "Identity"}, Resource("u")),
+        (200, {"content-encoding": "utf-8"}, Resource("u")),
+        (200, {"content-encoding": "aws-chunked, GZIP"}, Resource("u", encoding="gzip")),
     ],
 )
 def test_what_a_head_says_of_the_resource(status: int, headers: dict[str, str], resource: Resource) -> None:
@@ -189,6 +203,9 @@ BARE = Resource("u", 100, None, None)
         (STRONG, Resource("u", 100, '"a"'), True),
         (STRONG, Resource("u", 100, '"b"'), False),
         (STRONG, Resource("u", 101, '"a"'), False),
+        (BOTH, BOTH, True),
+        (BOTH, Resource("u", 100, '"a"', "Tue, 02 Jan 2024 00:00:00 GMT"), None),
+        (BOTH, STRONG, True),
         (STRONG, Resource("u", 100, 'W/"a"'), None),
         (STRONG, Resource("u", 100, 'W/"b"'), False),
         (Resource("u", 100, 'W/"a"'), Resource("u", 100, 'W/"a"'), None),
@@ -222,6 +239,9 @@ def test_same_resource(known: Resource, seen: Resource, same: bool | None) -> No
             [("Range", "bytes=30-"), ("If-Range", DATED.last_modified)],
         ),
         (Resource("u", 100, 'W/"a"'), False, [("Range", "bytes=30-")]),
+        (Resource("u", 100, "a"), False, [("Range", "bytes=30-")]),
+        (Resource("u", 100, '"'), False, [("Range", "bytes=30-")]),
+        (Resource("u", 100, "a", WHEN), False, [("Range", "bytes=30-"), ("If-Range", WHEN)]),
         (BARE, False, [("Range", "bytes=30-")]),
         (STRONG, True, [("Range", "bytes=30-")]),
     ],
@@ -278,7 +298,24 @@ MEANINGS = {
         "ask_whole: the server refuses the range",
     ),
     "416 without a total": (FROM_40, STRONG, 416, {}, "ask_whole: the server refuses the range"),
+    "416: as much, but of another date": (
+        OPEN_40, replace(BOTH, length=None), 416,
+        {"content-range": "bytes */40", "etag": '"a"', "last-modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+        "ask_whole: the server refuses the range",
+    ),
     # Another version.
+    "the same tag with another date": (
+        FROM_40._replace(compare=0), BOTH, 206, OK | {"last-modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+        "ask_plain: the entity tag is the same and the date is not",
+    ),
+    "the same tag with another date, compared": (
+        PLAIN_40, BOTH, 206, OK | {"last-modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+        "slice: the server goes on where the part ends",
+    ),
+    "200: the same tag with another date": (
+        FROM_40, BOTH, 200, WHOLE | {"last-modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+        "whole: the server ignores ranges",
+    ),
     "206 of another version": (
         FROM_40, STRONG, 206, OK | {"etag": '"b"'}, "ask_whole: the resource changed"
     ),
@@ -396,6 +433,34 @@ def test_what_an_answer_means(
     assert f"{answer.action}: {answer.reason}" == meaning
     place = parse_content_range(headers.get("content-range"))
     assert answer.body == (place.span if place and answer.action == "slice" else None)
+
+
+@pytest.mark.parametrize("status", [304, 400, 403, 405, 412, 501])
+def test_what_is_asked_next_where_an_error_may_be_meant_for_the_range(status: int) -> None:
+    asks = [(Ask(), None), (FROM_40, "ask_plain"), (PLAIN_40, "ask_whole")]
+    for ask, action in asks:
+        answer = refused(ask, status)
+        assert (answer and answer.action) == action
+
+
+@pytest.mark.parametrize("status", [200, 206, 401, 404, 416, 429, 500, 503])
+def test_other_statuses_are_meant_for_the_request(status: int) -> None:
+    assert refused(FROM_40, status) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_changed"),
+    [
+        (BOTH, False),
+        (Resource("u", 100, '"b"', WHEN), False),
+        (Resource("u", 101, '"b"', WHEN), True),
+        (Resource("u", 100, '"a"', "Tue, 02 Jan 2024 00:00:00 GMT"), True),
+        (Resource("u", 100, '"b"'), True),
+        (BARE, False),
+    ],
+)
+def test_what_is_changed_rather_than_tagged_by_another_server(seen: Resource, is_changed: bool) -> None:
+    assert changed(BOTH, seen) is is_changed
 
 
 @pytest.mark.parametrize(

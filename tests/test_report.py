@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -27,6 +28,7 @@ from fetchq._events import (
     Progressed,
     RunFinished,
     RunStarted,
+    Waiting,
     Warned,
 )
 from fetchq._models import Job, Result
@@ -46,6 +48,8 @@ from fetchq._settings import ProgressKind
 MIB = 1 << 20
 URL = "https://bob:hunter2@host/a.iso?sig=hunter2"
 QUIET, NORMAL, VERBOSE = -1, 0, 1
+NOON = 1_704_110_400.0
+LOCAL_NOON = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOON))
 BROKE = NetworkError("host closed the connection after 3 bytes.")
 GONE = StatusError("host answered 404 (not found).", status=404)
 
@@ -73,6 +77,7 @@ EVENTS: list[Event] = [
     Warned(0, "q.txt: option 'split-size' is unknown."),
     finished(digests={"sha256": "ab"}, path=Path("d/a.iso")),
     failed(GONE),
+    Waiting(1, "host", BROKE, 30.0, NOON),
     ran(3),
 ]
 
@@ -108,6 +113,8 @@ EVENTS: list[Event] = [
             VERBOSE,
             "retry    a.iso at once, failure 1: host closed the connection after 3 bytes.",
         ),
+        (Waiting(1, "host", BROKE, 30.0, NOON), NORMAL, f"waiting  until {LOCAL_NOON}: {BROKE}"),
+        (Waiting(1, "host", BROKE, 30.0, None), NORMAL, f"waiting  as long as it takes: {BROKE}"),
         (
             JobFinished(1, "-", Result(Job(URL, "-"), "done", size=3, verified="length")),
             NORMAL,
@@ -132,7 +139,7 @@ def test_what_is_said_and_from_which_verbosity_on(event: Event, least: int, text
     assert said == {verbosity: text if verbosity >= least else None for verbosity in said}
 
 
-@pytest.mark.parametrize("event", [EVENTS[0], EVENTS[1], EVENTS[3], EVENTS[8]])
+@pytest.mark.parametrize("event", [EVENTS[0], EVENTS[1], EVENTS[3], EVENTS[-1]])
 def test_what_is_never_a_line(event: Event) -> None:
     assert format_event(event) is None
 
@@ -144,6 +151,7 @@ def test_control_characters_of_a_server_never_reach_a_line() -> None:
         Warned(0, hostile),
         Planned(1, hostile, "fresh", hostile, 0, 1, resumable=True),
         AttemptFailed(1, hostile, NetworkError(hostile), 1, 1.0),
+        Waiting(1, hostile, NetworkError(hostile), 9.0, None),
     ]
     for event in events:
         assert (format_event(event) or "\n").isprintable()
@@ -174,6 +182,7 @@ def test_every_event_is_one_object_a_line_with_its_word_and_time() -> None:
         "warned",
         "job_finished",
         "job_finished",
+        "waiting",
         "run_finished",
     ]
 
@@ -383,7 +392,7 @@ def test_a_log_gets_the_verbose_lines_with_their_time() -> None:
     for event in EVENTS:
         reporter(event)
     times, words = zip(*(text.split()[:2] for text in log.getvalue().splitlines()), strict=True)
-    assert words == ("resume", "retry", "warning", "done", "failed")
+    assert words == ("resume", "retry", "warning", "done", "failed", "waiting")
     assert all(len(time) == len("2025-01-01T00:00:00+0000") for time in times)
 
 

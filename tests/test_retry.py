@@ -25,17 +25,17 @@ from fetchq._errors import (
     TooLargeError,
     UsageError,
 )
-from fetchq._retry import GOOD, Decision, Failure, decide, error_for, http_date, retry_after
+from fetchq._retry import GOOD, Decision, Failure, decide, error_for, http_date, wait_asked
 from fetchq._settings import Retry
 
-POLICY = Retry(retries=5)
+POLICY = Retry(retries=5, patience=0)
 NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "transient"),
     [
-        (202, StatusError, False),
+        (202, StatusError, True),
         (304, StatusError, False),
         (400, StatusError, False),
         (401, AuthenticationError, False),
@@ -79,9 +79,16 @@ def test_what_a_status_says(status: int, message: str) -> None:
     assert str(error_for(status, {}, Retry(), "host", NOON)) == message
 
 
-def test_retry_on_is_the_callers_choice() -> None:
-    error = error_for(404, {}, Retry(retry_on=frozenset({404})), "host", NOON)
+@pytest.mark.parametrize("status", [401, 404, 407])
+def test_retry_on_is_the_callers_choice(status: int) -> None:
+    error = error_for(status, {}, Retry(retry_on=frozenset({status})), "host", NOON)
     assert error.transient
+
+
+@pytest.mark.parametrize("status", [403, 404, 501, 503, 202])
+def test_whatever_comes_with_a_time_to_wait_is_asked_again(status: int) -> None:
+    error = error_for(status, {"retry-after": "7"}, Retry(retry_on=frozenset()), "host", NOON)
+    assert (error.transient, error.retry_after) == (True, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +100,54 @@ def test_retry_on_is_the_callers_choice() -> None:
         ({"retry-after": "\u0667"}, None),
         ({"retry-after": "Mon, 01 Jan 2024 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Mon, 01 Jan 2024 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "0.8"}, 0.8),
+        ({"retry-after": "3s"}, 3.0),
+        ({"retry-after": "2 minutes"}, 120.0),
+        ({"retry-after": "1h"}, 3600.0),
+        ({"retry-after": "1500ms"}, 1.5),
+        ({"retry-after": "2024-01-01T12:00:30Z"}, 30.0),
+        ({"retry-after": "2024-01-01T13:00:30+01:00"}, 30.0),
+        ({"retry-after": "2024-01-01 12:00:30"}, 30.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "7", "retry-after-ms": "1500"}, 7.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "3 apples"}, None),
         ({"retry-after": "-3"}, None),
+        ({"retry-after-ms": "x"}, None),
         ({}, None),
+        # The end of a limit: of 429 in any case, of 403 where nothing remains.
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOON + 40:.0f}"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOON * 1000 + 40_000:.0f}"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "40"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{NOON - 40:.0f}"}, 0.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2024-01-01T12:00:40Z"}, 40.0),
+        ({"x-ratelimit-remaining": "0"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "40"}, 40.0),
+        ({"ratelimit": '"default";r=0;t=40'}, 40.0),
+        ({"ratelimit": "limit=100, remaining=0, reset=40"}, 40.0),
+        ({"ratelimit": '"default";r=0'}, None),
     ],
 )
-def test_retry_after_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers, NOON) == seconds
+@pytest.mark.parametrize("status", [403, 429])
+def test_how_long_a_server_asks_to_wait(status: int, headers: dict[str, str], seconds: float | None) -> None:
+    assert wait_asked(status, headers, NOON) == seconds
+    policy = Retry(retry_on=frozenset(), max_wait=math.inf)
+    assert error_for(status, headers, policy, "host", NOON).transient is (seconds is not None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-remaining": "9", "x-ratelimit-reset": "40"},
+        {"x-ratelimit-reset": "40"},
+        {"ratelimit-remaining": "9", "ratelimit-reset": "40"},
+        {"ratelimit": '"default";r=9;t=40'},
+    ],
+)
+def test_a_limit_that_is_not_reached_is_not_what_403_means(headers: dict[str, str]) -> None:
+    assert wait_asked(403, headers, NOON) is None
+    assert wait_asked(429, headers, NOON) == 40.0
+    assert wait_asked(503, headers, NOON) is None
 
 
 def test_a_date_is_read_against_the_servers_own_clock() -> None:
@@ -240,6 +288,19 @@ def test_backoff_doubles_and_jitters_over_its_full_width(failures: int, bound: f
     assert decided(GONE, policy, 0.5, failures=failures).wait == bound / 2
 
 
+@pytest.mark.parametrize("status", [202, 429])
+@pytest.mark.parametrize(
+    ("failures", "least", "most"), [(1, 5.0, 5.0), (2, 5.0, 10.0), (3, 5.0, 20.0), (9, 5.0, 60.0)]
+)
+def test_too_often_and_not_yet_without_a_time_wait_longer(
+    status: int, failures: int, least: float, most: float
+) -> None:
+    error, policy = StatusError("later", status=status, transient=True), Retry(retries=20)
+    assert decided(error, policy, 0.0, failures=failures).wait == least
+    assert decided(error, policy, 1.0, failures=failures).wait == most
+    assert decided(error, Retry(retries=20, backoff=0.0), 1.0, failures=failures).wait == 0.0
+
+
 def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:
     assert decided(GONE, Retry(retries=math.inf), 1.0, failures=10_000).wait == Retry().backoff_max
 
@@ -247,8 +308,8 @@ def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:
 @pytest.mark.parametrize(
     ("retries", "failures", "kind"),
     [
-        (5, 4, "again"),
-        (5, 5, "give_up"),
+        (6, 5, "again"),
+        (6, 6, "give_up"),
         (1, 1, "give_up"),
         (0, 1, "give_up"),
         (math.inf, 99, "again"),
@@ -258,7 +319,57 @@ def test_retries_counts_attempts_in_a_row(retries: float, failures: int, kind: s
     assert decided(GONE, Retry(retries=retries), failures=failures).kind == kind
 
 
-@pytest.mark.parametrize(("asked", "wait"), [(20, 20), (86_400, 60), (0.1, 0.5)])
-def test_what_the_server_asks_for_is_honoured_up_to_a_bound(asked: float, wait: float) -> None:
-    policy = Retry(retries=9, retry_after_max=60)
+@pytest.mark.parametrize(("asked", "wait"), [(20, 20), (60, 60), (0.1, 0.5)])
+def test_what_the_server_asks_for_is_honoured(asked: float, wait: float) -> None:
+    policy = Retry(retries=9, max_wait=60)
     assert decided(NetworkError("busy", retry_after=asked), policy, 1.0).wait == wait
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"), [({}, "give_up"), ({"mirrors": True}, "drop_mirror"), ({"segment": True}, "again")]
+)
+def test_a_wait_beyond_the_bound_is_not_begun(facts: dict[str, Any], kind: str) -> None:
+    error = error_for(503, {"retry-after": "86400"}, Retry(max_wait=600), "host", NOON)
+    assert str(error) == (
+        "host answered 503 (service unavailable), and asks to wait 24:00:00, longer than --max-wait allows."
+    )
+    decision = decided(error, chance=1.0, **facts)
+    assert (decision.kind, decision.wait) == (kind, 0.5 if kind == "again" else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "failures", "away", "kind"),
+    [
+        # By default an outage of a minute is survived, and one that lasts longer is not.
+        (Retry(), GONE, 5, 59.9, "again"),
+        (Retry(), GONE, 9, 60.0, "give_up"),
+        (Retry(), GONE, 4, 60.0, "again"),
+        (Retry(), StatusError("busy", status=503, transient=True), 5, 59.9, "again"),
+        (Retry(), ProtocolError("odd", transient=True), 5, 1.0, "give_up"),
+        # Who asks for a number of retries has it, unless there is a patience as well.
+        (Retry(retries=2), GONE, 2, 0.0, "give_up"),
+        (Retry(retries=2, patience=30), GONE, 2, 29.0, "again"),
+        (Retry(patience=0), GONE, 5, 0.0, "give_up"),
+    ],
+)
+def test_an_outage_is_survived_for_as_long_as_the_patience(
+    policy: Retry, error: FetchError, failures: int, away: float, kind: str
+) -> None:
+    assert decided(error, policy, failures=failures, away=away).kind == kind
+
+
+@pytest.mark.parametrize("backoff", [0.0, 0.5])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_attempts_are_spread_over_the_patience_and_the_last_is_at_its_end(
+    chance: float, backoff: float
+) -> None:
+    policy, away, failures = Retry(backoff=backoff), 0.0, 1
+    while (decision := decided(GONE, policy, chance, failures=failures, away=away)).kind == "again":
+        assert decision.lasts == pytest.approx(max(decision.wait, 60 - away))
+        away, failures = away + decision.wait, failures + 1
+    assert away == pytest.approx(60.0)
+    assert policy.retries + 6 <= failures <= policy.retries + 13
+
+
+def test_a_patience_without_end_is_no_number_of_seconds() -> None:
+    assert decided(GONE, Retry(retries=math.inf), failures=99).lasts == math.inf

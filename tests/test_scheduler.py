@@ -29,7 +29,6 @@ def scheduler(
         lambda job: (job.partition(":")[0], priority(job)),
         Budget(jobs, per_host),
         queue or Queue(),
-        fatal=lambda result: result == "fatal",
         clock=asyncio.get_running_loop().time,
     )
 
@@ -187,17 +186,6 @@ def test_stop_breaks_off_what_runs_and_lets_it_save() -> None:
     assert done == []
     assert sorted(saved) == ["a:1", "a:2"]
     assert left == 3
-
-
-def test_a_fatal_result_ends_the_run_and_is_told() -> None:
-    async def fetch(item: ScheduledJob[str]) -> str:
-        await asyncio.sleep(0)
-        return "fatal" if item.job == "a:2" else item.job
-
-    done = collect(
-        lambda: scheduler(fetch, jobs=1, priority=lambda _: 0), iter([f"a:{n}" for n in range(1, 9)])
-    )
-    assert done == ["a:1", "fatal"]
 
 
 def test_a_bug_is_not_a_failure() -> None:

@@ -28,14 +28,16 @@ from .._connections import Budget
 from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts
 from .._errors import DiskFullError, FetchError, UsageError
-from .._events import Event, JobFinished, JobStarted, Observer, RunStarted, Warned
+from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Preview, Result, redact
+from .._outages import Outages
 from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
-from .._transfer import RunContext, Transfer, Warnings, preview
+from .._transfer import RangeRefusals, RunContext, Transfer, Warnings, preview
 from .history import History
+from .observers import Observers
 from .totals import Totals
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ class Downloader:
     :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
     :param auth: any ``httpx.Auth``, or a (user, password) pair; sent to each job's own origin only.
     :param event_hooks: httpx's event hooks, ``{"request": [...], "response": [...]}``, all ``async def``.
-    :param observers: called with every event, in the event loop's thread.
+    :param observers: called with every event, in the event loop's thread. An exception of one cancels the run
+        and comes out of :meth:`run`; parts are kept.
     :param store: SQLite file of the jobs that ended, so that a later run skips finished ones; None for no file.
     :param base_url: joined with jobs whose URL is relative.
     :param manifest: checksums, found by file name, for jobs without one of their own.
@@ -110,7 +113,7 @@ class Downloader:
         self._client = client
         self._auth = auth
         self._hooks = event_hooks
-        self._observers = tuple(observers)
+        self._observe = Observers(observers, self.stop)
         self._store_path = None if store is None else Path(store)
         self._base_url = base_url
         disk = self.settings.disk
@@ -132,17 +135,24 @@ class Downloader:
             event_hooks=self._hooks,
             base_url=self._base_url,
         )
+
+        def warn(message: str) -> None:
+            """Tell the observers, in the loop's thread."""
+            loop.call_soon_threadsafe(self._observe, Warned(0, message))
+
         history = History(self._store_path, self._checksums)
         context = RunContext(
             fetcher=http,
-            parts=Parts(settings.disk, threads=_threads(settings)),
+            parts=Parts(settings.disk, threads=_threads(settings), warn=warn),
             settings=settings,
             checksums=self._checksums,
             budget=budget,
+            outages=Outages(),
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             owned=history.owned,
             observe=self._observe,
             warnings=Warnings(self._observe),
+            refusals=RangeRefusals(),
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
             clock=loop.time,
@@ -177,9 +187,9 @@ class Downloader:
             self._describe,
             session.context.budget,
             self.settings.queue,
-            fatal=lambda result: isinstance(result.error, DiskFullError),
             clock=session.context.clock,
         )
+        self._observe.begin()
         totals = Totals(session.context.clock())
         known = len(jobs) if isinstance(jobs, Sized) else None
         self._observe(RunStarted(known, str(self.settings.disk.dir)))
@@ -200,6 +210,7 @@ class Downloader:
                 self._observe(
                     totals.finished(session.context.clock(), left=scheduler.left, stopped=scheduler.stopped)
                 )
+                self._observe.end()
 
     def stop(self) -> None:
         """Stop the current run: partial files and their journals are saved, then the iterator ends."""
@@ -236,6 +247,8 @@ class Downloader:
         if isinstance(outcome, Again):
             return outcome
         session.transfers.discard(transfer)
+        if isinstance(outcome.error, DiskFullError):
+            session.context.parts.note_full()
         session.history.record(outcome, key)
         return self._ended(number, outcome, transfer.name)
 
@@ -252,10 +265,6 @@ class Downloader:
         except UsageError:
             # The job's attempt will raise the same error and report it.
             return "", job.priority
-
-    def _observe(self, event: Event) -> None:
-        for observer in self._observers:
-            observer(event)
 
     def _entered(self) -> _Session:
         if self._session is None:
@@ -317,8 +326,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            "fetchq runs in an event loop of asyncio or uvloop: under trio or gevent, call download() in a"
-            " thread."
+            "fetchq runs in an event loop of asyncio's: under trio or gevent, call download() in a thread."
         ) from None
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import FetchError, UsageError
+from .._errors import UsageError
 from .._events import Observer
 from .._models import Job, Result
 from .._settings import Settings
@@ -44,16 +44,17 @@ async def adownload(
     :param settings: all settings; *dir* and *auth* replace its fields.
     :param auth: any ``httpx.Auth``, or a (user, password) pair; sent to the URL's own origin only.
     :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
-    :param observers: called with every event, in the event loop's thread.
+    :param observers: called with every event, in the event loop's thread; an exception of one cancels the
+        download and is raised here, and the part is kept.
     :returns: the result, with the file's path.
     :raises FetchError: the download failed.
     """
     job = url if isinstance(url, Job) else Job(url)
     job = replace(job, out=out or job.out, checksum=checksum or job.checksum)
     async with Downloader(settings, dir=dir, auth=auth, client=client, observers=observers) as downloader:
-        async for result in downloader.run([job]):
-            return result.unwrap()
-    raise FetchError("The run ended without a result.")
+        # To the end of the run, not only to the result: an observer may raise after it.
+        results = [result async for result in downloader.run([job])]
+    return results[0].unwrap()
 
 
 def download(

@@ -13,9 +13,12 @@ Headers = Mapping[str, str]
 
 # The fields that a promise can stand in.
 _AMAZON = ("sha256", "sha1", "crc32")
+# Artifactory's and Nexus's, in hex, the strongest first.
+_REPOSITORY = ("sha256", "sha1", "md5")
 _PROMISING = frozenset(
-    {"repr-digest", "content-digest", "digest", "content-md5", "x-goog-hash"}
+    {"repr-digest", "content-digest", "digest", "content-md5", "x-goog-hash", "x-linked-etag"}
     | {f"x-amz-checksum-{algorithm}" for algorithm in _AMAZON}
+    | {f"x-checksum-{algorithm}" for algorithm in _REPOSITORY}
 )
 
 # Most servers send none of these fields: ``re`` compiles and keeps each pattern when it is first used.
@@ -39,10 +42,11 @@ def promised(headers: Headers, status: int) -> dict[str, str]:
     """Collect the digests that the server promises for the whole representation: algorithm to hex.
 
     All of them are over the bytes on the wire, a content coding included (RFC 9530 section 3, RFC 3230
-    section 4.1). What describes this answer's content only (``Content-Digest``, ``Content-MD5``, S3's
-    checksums) says nothing about the whole when the answer is a part. A value that is garbled, of the wrong
-    length or of an unknown algorithm is no promise. Where two fields disagree, the earlier in the order
-    Repr-Digest, Content-Digest, Digest, Content-MD5, x-goog-hash, x-amz-checksum counts.
+    section 4.1). What describes this answer's content only (``Content-Digest``, ``Content-MD5``, S3's and
+    repositories' checksums) says nothing about the whole when the answer is a part. A value that is garbled, of
+    the wrong length or of an unknown algorithm is no promise. Where two fields disagree, the earlier in the
+    order Repr-Digest, Content-Digest, Digest, Content-MD5, x-goog-hash, x-amz-checksum, X-Checksum,
+    X-Linked-ETag counts.
     """
     if _PROMISING.isdisjoint(headers):
         return {}
@@ -62,6 +66,8 @@ def promised(headers: Headers, status: int) -> dict[str, str]:
         value = decode_base64(encoded)
         if algorithm is not None and value is not None and len(value) == SIZES[algorithm]:
             found.setdefault(algorithm, value.hex())
+    for algorithm, value in [*(_repository(headers) if whole else ()), *_linked(headers, whole=whole)]:
+        found.setdefault(algorithm, value)
     return found
 
 
@@ -74,6 +80,8 @@ def _dictionary(field: str) -> Iterable[tuple[str, str]]:
     position, field = 0, field.strip(" \t")
     while found := member.match(field, position):
         members[found[1]] = found[2]
+        if found[2] is not None and decode_base64(found[2]) is None:
+            break
         if found.end() == len(field):
             return [(key, value) for key, value in members.items() if value is not None]
         separator = comma.match(field, found.end())
@@ -106,3 +114,21 @@ def _amazon(headers: Headers) -> Iterator[tuple[str, str]]:
         return
     for algorithm in _AMAZON:
         yield algorithm, headers.get(f"x-amz-checksum-{algorithm}", "")
+
+
+def _repository(headers: Headers) -> Iterator[tuple[str, str]]:
+    """Read the strongest of the checksums that Artifactory and Nexus send; each costs time to compute."""
+    for algorithm in _REPOSITORY:
+        value = headers.get(f"x-checksum-{algorithm}", "").strip().lower()
+        if len(value) == 2 * SIZES[algorithm] and re.fullmatch("[0-9a-f]+", value):
+            yield algorithm, value
+            break
+
+
+def _linked(headers: Headers, *, whole: bool) -> Iterator[tuple[str, str]]:
+    """Read the SHA-256 that Hugging Face names large files by: a tag of 64 hex digits, with the size."""
+    value = headers.get("x-linked-etag", "").strip().strip('"').lower()
+    size, length = headers.get("x-linked-size"), headers.get("content-length")
+    fits = size is not None and (not whole or length is None or length == size)
+    if fits and re.fullmatch("[0-9a-f]{64}", value):
+        yield "sha256", value

@@ -5,6 +5,8 @@ through aiofiles. One exception: a small body is written in the event loop's thr
 be on a local file system, and for as long as that is quick::
 
     files.py      the system calls, and what their errors mean to people
+    fallbacks.py  what is done where a file system lacks a call
+    room.py       whether a download fits
     folders.py    what is known of each folder: left-over parts, the type of its file system
     threads.py    calls in threads, through aiofiles
     journal.py    which bytes of a part can be trusted, in a file that checks itself

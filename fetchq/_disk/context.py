@@ -19,7 +19,6 @@ class DiskContext(NamedTuple):
     """The settings and services that parts and names are handed.
 
     :param clock: monotonic seconds.
-    :param began: when the run began, in seconds since the epoch, as the kernel stamps files.
     :param open: sinks to close when the run ends.
     """
 
@@ -27,5 +26,4 @@ class DiskContext(NamedTuple):
     files: Files
     threads: Threads
     clock: Callable[[], float]
-    began: float
     open: set[Sink]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._errors import DiskError, DiskFullError
@@ -13,11 +14,10 @@ from .._models import Buffer
 from .._naming import printable
 
 __all__ = [
-    "NO_LINKS",
+    "DiskWarnings",
     "Files",
     "NameTakenError",
     "UnnamedError",
-    "open_directory",
     "remove",
     "translate",
     "write_all",
@@ -48,11 +48,9 @@ _REASONS = {
     errno.ENOLCK: "the file system has no locks",
     errno.ESTALE: "the network file system lost it",
 }
-# Errors of link(2) where the file system has no hard links, or a policy forbids this one.
-NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 # Errors of open(2) where the file system, or the kernel, has no O_TMPFILE.
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class UnnamedError(Exception):
@@ -63,11 +61,34 @@ class NameTakenError(Exception):
     """The name that an unnamed file was to get is taken."""
 
 
+class DiskWarnings:
+    """Announces what file systems lack, each kind once; may be called from any thread.
+
+    :param announce: is called with one sentence.
+    """
+
+    def __init__(self, announce: Callable[[str], None] | None = None) -> None:
+        self._announce = announce
+        self._kinds: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, kind: str, message: str) -> None:
+        with self._lock:
+            known = kind in self._kinds
+            self._kinds.add(kind)
+        if not known and self._announce is not None:
+            self._announce(message)
+
+
 class Files:
     """The system calls, one method each, so that tests can make them fail.
 
     Names are relative to the folder open as *dir_fd*; symbolic links are never followed.
+
+    :ivar warnings: hears of each call that a file system lacks.
     """
+
+    warnings = DiskWarnings()
 
     def open(self, name: str | Path, flags: int, dir_fd: int | None = None) -> int:
         """Open *name*; a new file gets mode 0666 less the umask."""
@@ -105,10 +126,9 @@ class Files:
         except FileExistsError:
             raise
         except OSError as error:
-            # ENOENT: there is no /proc, or the folder is gone, which is created again for a part.
-            if error.errno in NO_LINKS or error.errno == errno.ENOENT:
-                raise UnnamedError from error
-            raise
+            # There is no /proc, the file system has no links, or the folder is gone: it is created again for
+            # a part, whose calls report what else may be wrong.
+            raise UnnamedError from error
 
     def mkdir(self, name: str, dir_fd: int) -> None:
         os.mkdir(name, dir_fd=dir_fd)
@@ -147,19 +167,15 @@ class Files:
 
     def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
         """Return the stat of *name* itself, not of a link's target; None when it does not exist."""
-        # The usual case, without the cost of an exception. It is False on an error, too, such as EACCES, which
-        # the next call that uses the name raises.
-        if not os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
-            return None
+        # Not access(2), which is quicker where nothing is there: a sandbox that does not know faccessat2(2)
+        # refuses it with EPERM, and os.access() is False then as well.
         try:
             return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
-    def free(self, fd: int) -> int | None:
-        """Return the free bytes of the file system of *fd* (statvfs(3)); None when it reports no size."""
-        found = os.fstatvfs(fd)
-        return found.f_bavail * found.f_frsize if found.f_blocks else None
+    def statvfs(self, at: int | Path) -> os.statvfs_result:
+        return os.statvfs(at)
 
     def file_system(self, fd: int) -> str | None:
         """Return the type of the file system of *fd*, such as ``ext4`` (proc(5)); None where it is not known.
@@ -210,28 +226,6 @@ def translate(error: OSError, path: Path) -> DiskError:
     reason = _REASONS.get(number) or (os.strerror(number).lower() if number else str(error))
     kind = DiskFullError if number in _FULL else DiskError
     return kind(f"{printable(str(path))} cannot be written: {reason}.")
-
-
-def open_directory(files: Files, path: Path, *, durable: bool) -> int:
-    """Open the folder *path*; it is created with its parents when missing.
-
-    :param durable: a new folder survives power loss.
-    """
-    try:
-        return files.open_folder(path)
-    except FileNotFoundError:
-        if path.parent == path:
-            raise
-    parent = open_directory(files, path.parent, durable=durable)
-    try:
-        files.mkdir(path.name, parent)
-        if durable:
-            files.fsync(parent)
-    except FileExistsError:
-        pass  # another job or process has just created it
-    finally:
-        files.close(parent)
-    return files.open_folder(path)
 
 
 def remove(files: Files, name: str, dir_fd: int) -> bool:

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from .files import Files, open_directory
+from .._naming import shorten
+from .fallbacks import sync
+from .files import Files
 
-__all__ = ["Folders"]
+__all__ = ["Folders", "open_directory"]
 
 Key = TypeVar("Key", Path, int)
 Fact = TypeVar("Fact")
@@ -24,6 +26,10 @@ LOCAL = frozenset(
 MOST_ENTRIES = 10_000
 _SIDE_FILE = re.compile(r"\.part(\.[0-9]+)?(\.json)?(\.tmp)?\Z")
 _NUMBER = re.compile(r"\.([1-9][0-9]{0,8})(?=\.|\Z)")
+# Bytes of a name on nearly all file systems: names of downloads are made to fit this with their suffixes.
+USUAL_LIMIT = 255
+# Bytes of the longest ones, ".999999" of a numbered name and ".part.99.json.tmp".
+SUFFIXES = 24
 # Folders remembered: a queue that uses more of them at a time looks them up again.
 MAX_FOLDERS = 256
 
@@ -52,6 +58,7 @@ class Folders:
         self._local: dict[Path, bool] = {}
         self._devices: dict[int, bool] = {}
         self._ignores_case: dict[Path, bool] = {}
+        self._limits: dict[Path, int] = {}
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*."""
@@ -88,7 +95,24 @@ class Folders:
         dir_fd = open_directory(self._files, directory, durable=self._durable)
         if directory not in self._local:
             _remember(self._local, directory, self._on_local_device(dir_fd))
+            _remember(self._limits, directory, self._limit(dir_fd))
         return dir_fd
+
+    def fit(self, directory: Path, name: str) -> str:
+        """Return *name*, cut where *directory* is known not to take one as long with the suffixes of its part.
+
+        Encrypting file systems leave 143 (eCryptfs) or 175 bytes (gocryptfs) of the usual 255. Makes no system
+        call, and cuts nothing before :meth:`open`.
+        """
+        limit = self._limits.get(directory, USUAL_LIMIT)
+        return name if limit >= USUAL_LIMIT else shorten(name, max(limit - SUFFIXES, SUFFIXES))
+
+    def _limit(self, dir_fd: int) -> int:
+        """Return the bytes that a name may have, as far as is known."""
+        try:
+            return self._files.statvfs(dir_fd).f_namemax or USUAL_LIMIT
+        except OSError:
+            return USUAL_LIMIT
 
     def _on_local_device(self, dir_fd: int) -> bool:
         # Once for each device: reading a list of 20 mounts takes 0.07 ms, as long as a call into a thread.
@@ -116,6 +140,28 @@ def _list(directory: Path) -> _Listing:
     except OSError:
         pass  # the download itself meets the same error, and reports it
     return _Listing(journals, numbers)
+
+
+def open_directory(files: Files, path: Path, *, durable: bool) -> int:
+    """Open the folder *path*; it is created with its parents when missing.
+
+    :param durable: a new folder survives power loss.
+    """
+    try:
+        return files.open_folder(path)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+    parent = open_directory(files, path.parent, durable=durable)
+    try:
+        files.mkdir(path.name, parent)
+        if durable:
+            sync(files, parent)
+    except FileExistsError:
+        pass  # another job or process has just created it
+    finally:
+        files.close(parent)
+    return files.open_folder(path)
 
 
 def _remember(known: dict[Key, Fact], key: Key, value: Fact) -> None:

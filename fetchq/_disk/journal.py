@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from .._models import Resource, Span, redact
 from .._ranges import clip
 from .._retry import http_date
+from .fallbacks import replace, sync
 from .files import Files, UnnamedError, remove, write_all
 
 __all__ = [
@@ -175,9 +176,9 @@ def save(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: b
         remove(files, draft, dir_fd)
         fd = files.open(draft, flags, dir_fd)
     _write(files, fd, target, journal, durable=durable)
-    files.replace(draft, target, dir_fd)
+    replace(files, draft, target, dir_fd)
     if durable:
-        files.fsync(dir_fd)
+        sync(files, dir_fd)
 
 
 def create(files: Files, target: str, dir_fd: int, journal: Journal, *, durable: bool) -> bool:
@@ -225,7 +226,7 @@ def _write(files: Files, fd: int, target: str, journal: Journal, *, durable: boo
 def _fill(files: Files, fd: int, target: str, journal: Journal, *, durable: bool) -> None:
     write_all(files, fd, [_encode(journal, target)], 0)
     if durable:
-        files.fsync(fd)
+        sync(files, fd)
 
 
 def delete(files: Files, target: str, dir_fd: int) -> None:

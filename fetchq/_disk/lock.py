@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from .._errors import DiskError, DiskFullError, LockedError
+from .._errors import DiskError, LockedError
 from .._naming import printable
 from .._settings import IfExists
-from .._units import size as shown
 from .entry import Entry
+from .fallbacks import lock, replace
 from .journal import Identity, Journal
 
-__all__ = ["LockedPart", "OpenedPart", "begun_side", "locked_error", "open_part", "require_room"]
+__all__ = ["LockedPart", "OpenedPart", "begun_side", "locked_error", "open_part"]
 
 # Names for side files that are looked at: each that is passed over belongs to another program.
 MAX_SIDES = 100
@@ -86,7 +86,7 @@ class LockedPart:
             aside.remove()
             aside.files.link_unnamed(self.fd, aside.name, aside.dir_fd)
         else:
-            aside.files.replace(part.name, aside.name, aside.dir_fd)
+            replace(aside.files, part.name, aside.name, aside.dir_fd)
         return aside.path
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ def open_part(
             return None
     size = None
     try:
-        if not files.lock(fd):
+        if not lock(files, fd):
             journal = own.journal()
             if journal is not None and not journal.belongs_to(identity):
                 return "taken"
@@ -217,23 +217,3 @@ def _size_if_own(entry: Entry, fd: int) -> int | None:
         entry.delete_journal()
         return None
     return open_file.st_size
-
-
-def require_room(part: LockedPart, length: int, min_free: int) -> None:
-    """Check that *length* bytes fit on the disk and leave *min_free*.
-
-    :raises DiskFullError: they do not.
-    """
-    entry = part.entry
-    free = entry.files.free(part.fd)
-    if free is None:
-        return
-    # st_blocks counts units of 512 bytes (stat(2)), whatever the file system's block is.
-    allocated = entry.files.fstat(part.fd).st_blocks * 512
-    missing = max(0, length - allocated)
-    if missing and free - missing < min_free:
-        raise DiskFullError(
-            f"{printable(entry.name)} needs {shown(missing)} more, and the disk of"
-            f" {printable(str(entry.directory))} has {shown(free)} free,"
-            f" of which {shown(min_free)} must stay free."
-        )

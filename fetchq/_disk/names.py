@@ -70,6 +70,8 @@ class NameRegistry:
         dir_fd = self._folders.open(directory)
         found: LockedPart | Existing | Unproven | None = None
         try:
+            if not policy.named:
+                wanted = self._folders.fit(directory, wanted)
             found = self._search(Entry(self._files, directory, dir_fd, wanted), policy, unnamed)
         finally:
             if not isinstance(found, LockedPart):

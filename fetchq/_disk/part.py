@@ -10,18 +10,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from .._errors import DiskError, DiskFullError, LockedError
+from .._errors import DiskError, LockedError
 from .._models import Buffer, Resource, Span
 from .._naming import printable
 from .._ranges import add, covers, total
-from .._units import size as shown
 from .context import DiskContext
 from .existing import Existing
+from .fallbacks import sync_data
 from .files import translate, write_all
 from .hashing import PrefixHasher
 from .journal import Identity, Journal
-from .lock import LockedPart, OpenedPart, open_part, require_room
+from .lock import LockedPart, OpenedPart, open_part
 from .publish import Finished, Finishing, publish
+from .room import require_free, require_room
 
 __all__ = ["Part"]
 
@@ -149,7 +150,7 @@ class Part:
     def _begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
         with self._exclusive():
             if resource.length is not None:
-                require_room(self._locked, resource.length, self._settings.min_free)
+                require_room(self._files, self._locked.fd, self._entry.path, resource.length, self._settings)
             if self._hasher is None or self._hasher.algorithms != tuple(algorithms):
                 self._hasher = PrefixHasher(self._files, self._locked.fd, algorithms)
             self.journal = Journal.of(self._identity, resource, self.spans)
@@ -204,13 +205,7 @@ class Part:
             self._save()
         finally:
             self._saving.release()
-        # Other jobs, and other programs, fill the disk as well.
-        free = self._files.free(self._locked.fd)
-        if free is not None and free < self._settings.min_free:
-            raise DiskFullError(
-                f"{printable(str(self.path))}: only {shown(free)} are free on its disk, less than the"
-                f" {shown(self._settings.min_free)} that --min-free keeps."
-            )
+        require_free(self._files, self._locked.fd, self.path, self._settings)
 
     def _save(self) -> None:
         """Write the journal; the bytes that it vouches for are on disk before it is."""
@@ -218,7 +213,7 @@ class Part:
         if self.journal is None:
             return
         if self._settings.fsync:
-            self._files.fdatasync(self._locked.fd)
+            sync_data(self._files, self._locked.fd)
         self.journal = self.journal._replace(spans=spans)
         self._entry.save(self.journal, durable=self._settings.fsync)
         self._saved = spans

@@ -22,16 +22,17 @@ from .._settings import Disk
 from .complete import CompleteBody
 from .context import DiskContext
 from .existing import BusyNameError, Existing, ExistingPolicy, Unproven
-from .files import Files, NameTakenError, UnnamedError, translate
+from .files import DiskWarnings, Files, NameTakenError, UnnamedError, translate
 from .folders import Folders
 from .hashing import has_digests
 from .journal import Identity, Journal, journal_of, load, part_of, side_files
-from .lock import MAX_SIDES, LockedPart, require_room
+from .lock import MAX_SIDES, LockedPart
 from .names import NameRegistry
 from .part import Part
 from .pipe import Pipe
 from .publish import Finished
 from .record import FileRecord
+from .room import require_free, require_room
 from .threads import Threads
 
 __all__ = ["Parts"]
@@ -42,9 +43,6 @@ MAX_PEEKS = 100
 # A body up to this many bytes is hashed and written in the time that a call into a thread takes.
 SHORT = 64 * 1024
 
-# The kernel stamps files with a coarse clock of its own, at most one tick (1/100 s) behind time.time().
-TICK = 0.01
-
 
 class Parts:
     """Locks the parts of a run, and stores complete bodies.
@@ -52,7 +50,7 @@ class Parts:
     :param threads: most file operations at once.
     :param files: the file system.
     :param clock: monotonic seconds, for checkpoints and for noticing a slow disk.
-    :param now: seconds since the epoch, read once.
+    :param warn: is called with a sentence, from any thread, where a file system lacks something.
     """
 
     def __init__(
@@ -62,17 +60,19 @@ class Parts:
         threads: int,
         files: Files | None = None,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._files = files or Files()
+        self._files.warnings = DiskWarnings(warn)
         self._threads = Threads(threads, clock)
         self._folders = Folders(self._files, durable=settings.fsync)
         self._names = NameRegistry(settings, self._files, self._folders)
-        self._context = DiskContext(settings, self._files, self._threads, clock, now() - TICK, set())
+        self._context = DiskContext(settings, self._files, self._threads, clock, set())
         self._room_checked_at = -math.inf
         # Until one folder of the run has none.
         self._unnamed = True
+        self._some_disk_full = False
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
@@ -83,7 +83,7 @@ class Parts:
 
         Fit for the event loop: five failing system calls where nothing is there.
         """
-        found = self._find_journal(directory, name, identity)
+        found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         return None if found is None else found[0]
 
     async def holds(
@@ -102,7 +102,7 @@ class Parts:
 
     def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
-        found = self._find_journal(directory, name, identity)
+        found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         if found is None:
             return 0
         candidate, side, journal = found
@@ -141,6 +141,7 @@ class Parts:
 
         A file that was changed since it was finished does not count. No other job of the run gets its name.
         """
+        name = self._folders.fit(directory, name)
         if not self._exists(directory / name) and self._folders.numbers(directory, name) == []:
             return None
         try:
@@ -178,6 +179,18 @@ class Parts:
         except OSError as error:
             raise translate(error, directory / name) from error
         return Part(found, policy.identity, self._context) if isinstance(found, LockedPart) else found
+
+    async def require_free(self, directory: Path) -> None:
+        """Check, once a disk of the run has been found full, whether that of *directory* has room.
+
+        :raises DiskFullError: it has none.
+        """
+        if self._some_disk_full:
+            await self._threads.run(self._require_free, directory)
+
+    def note_full(self) -> None:
+        """Look at the free space of a disk, from now on, before a download for it is asked for."""
+        self._some_disk_full = True
 
     async def put(
         self,
@@ -241,6 +254,13 @@ class Parts:
             self._files.close(fd)
         return ends[0], ends[1]
 
+    def _require_free(self, directory: Path) -> None:
+        # The folder need not exist yet; its nearest parent is on the same disk.
+        for folder in (directory, *directory.absolute().parents):
+            if self._exists(folder):
+                require_free(self._files, folder, directory, self._settings)
+                return
+
     def _holds(self, directory: Path, name: str, checksum: Checksum, owner: str) -> Existing | None:
         path = directory / name
         found = self._files.stat(path)
@@ -264,7 +284,7 @@ class Parts:
             return found
         try:
             if length is not None:
-                require_room(found, length, self._settings.min_free)
+                require_room(self._files, found.fd, found.entry.path, length, self._settings)
         except BaseException:
             found.abandon()
             raise
@@ -294,7 +314,7 @@ class Parts:
             raise TypeError("a complete body proves itself")
         try:
             if self._room_check_due(body.size):
-                require_room(found, body.size, self._settings.min_free)
+                require_room(self._files, found.fd, found.entry.path, body.size, self._settings)
             kept = body.store(found, self._context)
         except BaseException:
             found.abandon()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from . import record
 from .context import DiskContext
 from .entry import Entry
 from .existing import TAKEN, Existing
-from .files import NO_LINKS, NameTakenError
+from .fallbacks import replace, sync, touch
+from .files import NameTakenError
 from .lock import LockedPart
 
 __all__ = ["Finished", "Finishing", "publish"]
@@ -62,10 +64,10 @@ def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Fin
     """
     settings, files = context.settings, part.entry.files
     if finishing.mtime is not None:
-        files.touch(part.fd, finishing.mtime)
+        touch(files, part.fd, finishing.mtime)
     if settings.xattr:
         record.write(files, part.fd, part.identity, finishing.etag, finishing.last_modified)
-    existing = _identical(part, context, finishing.size)
+    existing = _identical(part, finishing.size)
     if existing is None:
         name = _give_name(part, settings)
         if name is not None:
@@ -79,15 +81,14 @@ def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Fin
     return existing
 
 
-def _identical(part: LockedPart, context: DiskContext, size: int) -> Existing | None:
+def _identical(part: LockedPart, size: int) -> Existing | None:
     """Find the same bytes in a file of which nothing says whose it is.
 
-    Only a file that was complete when the run began counts: two jobs of one run get two files though their
-    bytes are the same.
+    A file of this run is another job's, and is not among those: two jobs get two files though their bytes are
+    the same. No clock is asked which came first: a file server's may be ahead of this machine's.
     """
     for other in map(part.entry.renamed, part.passed):
-        found = other.stat()
-        if found is not None and found.st_ctime < context.began and _same_bytes(part, other, found, size):
+        if _same_bytes(part, other, size):
             return Existing(other.path, "identical file already there", size)
     return None
 
@@ -96,9 +97,9 @@ def _give_name(part: LockedPart, settings: Disk) -> str | None:
     """Return the name that the part got; None where it is taken and is to be left so."""
     entry = part.entry
     if settings.fsync:
-        entry.files.fsync(part.fd)
+        sync(entry.files, part.fd)
     if part.if_exists == "overwrite" and not part.unnamed:
-        entry.files.replace(entry.part.name, entry.name, entry.dir_fd)
+        replace(entry.files, entry.part.name, entry.name, entry.dir_fd)
         return entry.name
     if _link(part, entry.name):
         return entry.name
@@ -128,10 +129,8 @@ def _link(part: LockedPart, name: str) -> bool:
             entry.files.link(entry.part.name, name, entry.dir_fd)
     except FileExistsError:
         return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        # Without link(2) no call is both atomic and sure not to overwrite: look, then rename.
+    except OSError:
+        # For any reason. Without link(2) no call is both atomic and sure not to overwrite: look, then rename.
         if entry.renamed(name).stat() is not None:
             return False
         entry.files.replace(entry.part.name, name, entry.dir_fd)
@@ -147,18 +146,21 @@ def _clear(part: LockedPart, *, durable: bool) -> None:
     :param durable: the new name survives power loss before they go.
     """
     if durable:
-        part.entry.files.fsync(part.entry.dir_fd)
+        sync(part.entry.files, part.entry.dir_fd)
     if part.unnamed:
         return
-    part.entry.part.remove()
-    part.entry.delete_journal()
+    # The file has its name: what cannot be removed is left for the next run to tidy.
+    with suppress(OSError):
+        part.entry.part.remove()
+        part.entry.delete_journal()
 
 
-def _same_bytes(part: LockedPart, other: Entry, found: os.stat_result, size: int) -> bool:
-    if not stat.S_ISREG(found.st_mode) or found.st_size != size:
-        return False
+def _same_bytes(part: LockedPart, other: Entry, size: int) -> bool:
     files = other.files
     try:
+        found = other.stat()
+        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
         fd = files.open(other.name, os.O_RDONLY | os.O_NONBLOCK, other.dir_fd)
     except OSError:
         return False  # a copy that cannot be read is of no use

@@ -6,8 +6,9 @@ A request passes, in this order::
     url         URL text -> origin, credentials and httpx.URL (hostnames)
     request     job -> httpx.Request: fields and body that the origin at hand may see (headers, cookies)
     auth        who we say we are, hop by hop (netrc, challenges, digest)
-    transport   which transport carries it: http11, or httpx's for proxies and HTTP/2 (proxies, tls)
+    transport   which transport carries it: http11, http2, or httpx's for proxies (proxies, tls)
     http11      our HTTP/1.1 transport
+    http2       our HTTP/2 transport, on the h2 library
     redirects   where a redirect leads, and with which method
     response    httpx.Response -> its head, and the one loop over its body
     errors      httpx's exceptions, and the system's -> FetchError

@@ -14,7 +14,7 @@ from .._models import Job
 from .._settings import Network
 from .auth import Credentials, authenticate, refusal
 from .cookies import CookieJar, renew_cookies, stored_by
-from .errors import FAILURES, translate
+from .errors import failures, translate
 from .headers import Fields, check_method, encoded, values
 from .http11.parser import joined
 from .redirects import REDIRECTS, next_method, next_url
@@ -29,6 +29,7 @@ __all__ = ["HttpClient"]
 # A job's URL is parsed when it is checked, queued by host and sent: twice the scheduler's look-ahead of 1000.
 _PARSED_URLS = 2048
 _UNAUTHORIZED = 401
+_LINKED = ("x-linked-etag", "x-linked-size")
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
 
@@ -120,12 +121,18 @@ class HttpClient:
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer)
         method, with_body, hops = job.method, True, 0
+        linked: Mapping[str, str] = {}
         referrer: ParsedURL | None = None  # whose redirect led to the origin that is asked
         while True:
             response = await self._send(context, method, current, referrer, with_body=with_body)
             if response.status not in REDIRECTS:
                 response.hops = hops
+                if linked:
+                    response.headers = {**linked, **response.headers}
                 return response
+            if "x-linked-etag" in response.headers:
+                # Hugging Face tells the digest of what it redirects to, and the storage behind it does not.
+                linked = {name: response.headers[name] for name in _LINKED if name in response.headers}
             await drain(response)
             hops += 1
             if hops > self._most_redirects:
@@ -161,7 +168,7 @@ class HttpClient:
                 response = await self._exchange(request)
             else:
                 response = await authenticate(self._exchange, request, auth)
-        except FAILURES as error:
+        except failures() as error:
             raise translate(error, self._name(url, referrer)) from error
         answer = Response(response, _headers_of(response), url.text, self._name(url, referrer))
         if answer.status == _UNAUTHORIZED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import httpx
@@ -22,7 +23,7 @@ from .._errors import (
 )
 from .._settings import RETRY_ON
 
-__all__ = ["FAILURES", "refused_by_proxy", "translate"]
+__all__ = ["FAILURES", "failures", "refused_by_proxy", "translate"]
 
 # All that a client, a transport or a response may raise: InvalidURL, CookieConflict and StreamError are no
 # HTTPError, and a host name that cannot be encoded is a UnicodeError of the resolver's.
@@ -34,6 +35,16 @@ FAILURES = (
     OSError,
     UnicodeError,
 )
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return :data:`FAILURES` and what httpcore lets pass of anyio: its write to a TLS peer that has closed.
+
+    anyio is not imported for this; without it there is no such exception.
+    """
+    anyio = sys.modules.get("anyio")
+    return FAILURES if anyio is None else (*FAILURES, anyio.EndOfStream, anyio.BrokenResourceError)
+
 
 _TIMEOUTS: dict[type[Exception], str] = {
     httpx.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",

@@ -11,7 +11,7 @@ import httpx
 
 from .._errors import FetchError
 from .._models import Buffer
-from .errors import FAILURES, translate
+from .errors import failures, translate
 from .headers import values
 
 __all__ = ["Response", "drain"]
@@ -55,7 +55,7 @@ class Response:
     def skipped(self) -> bytes:
         """The first line of the head that is no field and was left out; else empty."""
         ours = self._response.extensions.get("fetchq")
-        return ours["skipped"] if ours else b""
+        return ours.get("skipped", b"") if ours else b""
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all fields called *name*, given in lower case, each as it came."""
@@ -75,13 +75,13 @@ class Response:
             async with aclosing(cast("AsyncGenerator[bytes, None]", body)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except FAILURES as error:
+        except failures() as error:
             raise translate(error, self.host) from error
 
     async def aclose(self) -> None:
         """Close within three seconds; errors are ignored. The connection is kept if the body was read whole."""
         if not self._response.is_closed:
-            with suppress(*FAILURES, TimeoutError):
+            with suppress(*failures(), TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._response.aclose()
 

@@ -1,4 +1,4 @@
-"""The transport for a URL: our own HTTP/1.1, or httpx's for proxies and HTTP/2."""
+"""The transport for a URL: our own HTTP/1.1 and HTTP/2, or httpx's for proxies."""
 
 from __future__ import annotations
 
@@ -93,22 +93,11 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             await transport.aclose()
 
     def _make(self, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
-        if proxy is None and not (secure and self._network.http2):
-            return Transport(
-                verify=self.verifying() if secure else True,
-                # The run bounds its connections itself, so that no request waits for one here.
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=self._connections,
-                    keepalive_expiry=IDLE_SECONDS,
-                ),
-                max_head=self._network.max_head,
-                max_headers=self._network.max_headers,
-            )
+        if proxy is None:
+            return self._http2() if secure and self._network.http2 else self._http11(secure=secure)
         trust = self.verifying() if secure or (proxy or "").startswith("https:") else bare()
         return _RetryingTransport(
             verify=trust,
-            http2=self._network.http2,
             limits=httpx.Limits(
                 max_connections=self._connections,
                 max_keepalive_connections=self._connections,
@@ -118,6 +107,30 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             through=None
             if self._proxies is None or proxy is None
             else _proxy(proxy, trust, self._proxies.source(proxy)),
+        )
+
+    def _http11(self, *, secure: bool) -> Transport:
+        return Transport(
+            verify=self.verifying() if secure else True,
+            # The run bounds its connections itself, so that no request waits for one here.
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=self._connections,
+                keepalive_expiry=IDLE_SECONDS,
+            ),
+            max_head=self._network.max_head,
+            max_headers=self._network.max_headers,
+        )
+
+    def _http2(self) -> httpx.AsyncBaseTransport:
+        from .http2 import Http2Transport  # h2 is an extra, and takes 30 ms to import
+        from .http11.connection import HeadLimits
+
+        return Http2Transport(
+            context(self._network),
+            self._http11(secure=True),
+            expiry=IDLE_SECONDS,
+            limits=HeadLimits(self._network.max_head, self._network.max_headers),
         )
 
 

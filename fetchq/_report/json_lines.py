@@ -19,6 +19,7 @@ from .._events import (
     Progressed,
     RunFinished,
     RunStarted,
+    Waiting,
     Warned,
 )
 from .._models import Result, redact
@@ -45,6 +46,7 @@ KINDS: dict[type[Event], str] = {
     Planned: "planned",
     Progressed: "progressed",
     AttemptFailed: "attempt_failed",
+    Waiting: "waiting",
     Warned: "warned",
     JobFinished: "job_finished",
     RunFinished: "run_finished",

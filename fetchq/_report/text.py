@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeAlias
 
 from .._errors import FetchError
-from .._events import AttemptFailed, Event, JobFinished, Planned, Progressed, Warned
+from .._events import AttemptFailed, Event, JobFinished, Planned, Progressed, Waiting, Warned
 from .._models import Job, Result, redact
 from .._naming import printable
 from .._units import rate, size
@@ -35,13 +36,16 @@ def is_broken_pipe(error: FetchError) -> bool:
 def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
     """Return *event* as one line; None if *verbosity* is too low for it, or if it is a broken pipe.
 
-    :param verbosity: QUIET: failures; NORMAL: also finished files, warnings; VERBOSE: also plans, retries.
+    :param verbosity: QUIET: failures; NORMAL: also finished files, warnings, long waits; VERBOSE: also plans,
+        retries.
     """
     match event:
         case JobFinished() if event.result.error is not None and is_broken_pipe(event.result.error):
             return None
         case JobFinished() if verbosity >= NORMAL or not event.result.ok:
             text = _finished(event)
+        case Waiting() if verbosity >= NORMAL:
+            text = f"waiting  {_until(event.until)}: {event.error}"
         case Warned() if verbosity >= NORMAL:
             text = f"warning  {event.message}"
         case Planned() if verbosity >= VERBOSE:
@@ -56,6 +60,15 @@ def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
 def _range(event: Planned) -> str:
     start = f" from {size(event.start)}" if event.start else ""
     return f"{start} of {'unknown size' if event.size is None else size(event.size)}"
+
+
+def _until(seconds: float | None) -> str:
+    """Return the local time at *seconds* since 1970, with its date unless that is today."""
+    if seconds is None:
+        return "as long as it takes"
+    when = time.localtime(seconds)
+    today = when[:3] == time.localtime()[:3]
+    return time.strftime("until %H:%M:%S" if today else "until %Y-%m-%d %H:%M:%S", when)
 
 
 def _delay(wait: float) -> str:
@@ -92,7 +105,7 @@ def format_failure(job: Job, error: FetchError) -> str:
 
 
 # Red, green, cyan and yellow of the eight standard colours (ECMA-48 SGR 31 to 36).
-_COLOURS = {"failed": 31, "done": 32, "resumed": 36, "skipped": 36, "warning": 33, "retry": 33}
+_COLOURS = {"failed": 31, "done": 32, "resumed": 36, "skipped": 36, "warning": 33, "retry": 33, "waiting": 33}
 
 
 class TextLines:

@@ -1,7 +1,7 @@
 """One job: request, plan, stream, verify, finalise."""
 
-from .context import RunContext, Warnings
+from .context import RangeRefusals, RunContext, Warnings
 from .preview import preview
 from .transfer import Transfer
 
-__all__ = ["RunContext", "Transfer", "Warnings", "preview"]
+__all__ = ["RangeRefusals", "RunContext", "Transfer", "Warnings", "preview"]

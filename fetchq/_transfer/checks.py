@@ -85,10 +85,19 @@ def continues(known: Resource, seen: Resource) -> bool:
     return not seen.encoding and _ranges.same_resource(known, seen) is not False
 
 
-def splittable(job: Job, known: Resource, queue: Queue) -> bool:
-    """Whether several connections may fetch one file: ranges, and a validator for each of them."""
-    vouched = known.strong_etag is not None and known.length is not None and known.ranges
-    return vouched and resumable_method(job) and queue.per_file > 1
+def splittable(job: Job, known: Resource, queue: Queue, version: str) -> bool:
+    """Whether several connections may fetch one file: ranges, and a validator for each of them.
+
+    With a number of connections that the user gave, a server that says nothing of ranges is tried.
+
+    :param version: of the protocol. With HTTP/2 all requests share one connection, so a second gains nothing.
+    """
+    if version.startswith("HTTP/2"):
+        return False
+    vouched = known.strong_etag is not None and known.length is not None
+    tried = known.ranges or queue.connections is not None
+    alone = queue.per_file == 1 or version.startswith("HTTP/2")
+    return vouched and tried and resumable_method(job) and not alone
 
 
 def framed(reply: Reply) -> bool:

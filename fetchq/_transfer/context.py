@@ -13,13 +13,17 @@ from .._errors import UsageError
 from .._events import Observer, Warned
 from .._models import Buffer, Job
 from .._naming import printable
+from .._outages import Outages
+from .._ranges import Action
 from .._settings import Settings
 from .._throttle import Bucket
 
-__all__ = ["Fetcher", "Reply", "RunContext", "Warnings"]
+__all__ = ["Fetcher", "RangeRefusals", "Reply", "RunContext", "Warnings"]
 
 # Beyond so many warnings of a run the next says nothing that helps.
 MOST_WARNINGS = 200
+# Hosts that refuse ranges are few; the bound is for memory.
+MOST_REFUSALS = 10_000
 
 
 class Reply(Protocol):
@@ -117,12 +121,29 @@ class Warnings:
             self._observe(Warned(0, printable(f"{host} {predicate}.")))
 
 
+class RangeRefusals:
+    """Which hosts answer with an error to Range or If-Range, and well without them, as seen in this run."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, Action] = {}
+
+    def note(self, host: str, action: Action) -> None:
+        """Note that *host* answered well after it was asked as *action* says: ``ask_plain``, ``ask_whole``."""
+        if len(self._hosts) < MOST_REFUSALS:
+            self._hosts[host] = action
+
+    def get(self, host: str) -> Action | None:
+        """Return how *host* is to be asked from the start; None for all that has answered ranges well."""
+        return self._hosts.get(host)
+
+
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
     :param owned: whether the store has a path as a job's (True), another's (False) or not at all (None).
     :param observe: is called with every event.
     :param warnings: what is odd about servers is told there.
+    :param refusals: which hosts are asked without Range or If-Range.
     :param bucket: the rate limit that all transfers share, if there is one.
     :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
     :param clock: steady seconds.
@@ -136,10 +157,12 @@ class RunContext(NamedTuple):
     parts: Parts
     settings: Settings
     budget: Budget
+    outages: Outages
     bucket: Bucket | None
     owned: Callable[[Path, Job], bool | None]
     observe: Observer
     warnings: Warnings
+    refusals: RangeRefusals
     stdout: BinaryIO | None
     clock: Callable[[], float]
     now: Callable[[], float]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache, partial
+from importlib import import_module
 from itertools import chain
-from typing import Protocol
+from operator import attrgetter
+from typing import Any, Protocol
 
 from .._errors import ProtocolError, TooLargeError
 from .._models import Buffer
@@ -17,6 +21,8 @@ PIECE = 1 << 20
 # What real files decode to is rarely 20 times as long; gzip reaches 1030 with zeros alone. Below the least size
 # it does no harm.
 MOST_RATIO, LEAST_BOMB = 200, 64 << 20
+_DAMAGED = "The server's content coding is damaged."
+_MORE = "sent more behind the end of a compressed body: it was left out"
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 
 
@@ -64,7 +70,7 @@ class _Inflate:
             try:
                 piece = self._inflate.decompress(data, PIECE)
             except zlib.error as error:
-                raise ProtocolError("The server's content coding is damaged.") from error
+                raise ProtocolError(_DAMAGED) from error
             data = self._inflate.unused_data or self._inflate.unconsumed_tail
             yield piece
 
@@ -86,7 +92,7 @@ class _Inflate:
         elif first:
             self._as_sent, self.odd = True, "says gzip of a body that is not: it is kept as it was sent"
         else:
-            self._after, self.odd = True, "sent more behind the end of a compressed body: it was left out"
+            self._after, self.odd = True, _MORE
         return data
 
 
@@ -100,16 +106,88 @@ def _deflate_format(first: int) -> int:
     return zlib.MAX_WBITS if first & 15 == 8 else -zlib.MAX_WBITS
 
 
-_STEPS: dict[str, Callable[[], Step]] = {
-    "gzip": lambda: _Inflate(gzip=True),
-    "x-gzip": lambda: _Inflate(gzip=True),
-    "deflate": lambda: _Inflate(gzip=False),
+class _Brotli:
+    """br (RFC 7932)."""
+
+    def __init__(self, library: Any) -> None:
+        self._error = library.error
+        self._decompressor = library.Decompressor()
+        self.odd = ""
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._decompressor.is_finished())
+
+    def feed(self, data: Buffer) -> Iterator[bytes]:
+        if self.ended:
+            self.odd = _MORE
+            return
+        more, piece = bytes(data), b""
+        try:
+            while more or piece:
+                # A full piece may leave output behind although all of the input was taken.
+                piece = self._decompressor.process(more, output_buffer_limit=PIECE)
+                more = b""
+                yield piece
+        except self._error as error:
+            raise ProtocolError(_DAMAGED) from error
+
+
+class _Zstd:
+    """zstd (RFC 8878): one frame after another."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._frame = library.ZstdDecompressor()
+        self.odd = ""
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._frame.eof)
+
+    def feed(self, data: Buffer) -> Iterator[bytes]:
+        more = bytes(data)
+        while more or not (self._frame.eof or self._frame.needs_input):
+            if self._frame.eof:
+                self._frame = self._library.ZstdDecompressor()
+            try:
+                piece = self._frame.decompress(more, PIECE)
+            except self._library.ZstdError as error:
+                raise ProtocolError(_DAMAGED) from error
+            more = self._frame.unused_data if self._frame.eof else b""
+            yield piece
+
+
+@cache
+def _step(coding: str) -> Callable[[], Step] | None:
+    """Return what undoes *coding*; None where that needs a library that is not installed."""
+    if coding in ("gzip", "x-gzip", "deflate"):
+        return partial(_Inflate, gzip=coding != "deflate")
+    for name, feature, step in _LIBRARIES.get(coding, ()):
+        try:
+            library = import_module(name)
+        except ImportError:
+            continue
+        with suppress(AttributeError):
+            attrgetter(feature)(library)
+            return partial(step, library)
+    return None
+
+
+# Coding -> module, what it must have, and what uses it. Only libraries that bound their output, as Brotli's
+# does from 1.2 on. Python has zstd from 3.14 on.
+_LIBRARIES: dict[str, tuple[tuple[str, str, Callable[[Any], Step]], ...]] = {
+    "br": (("brotli", "Decompressor.can_accept_more_data", _Brotli),),
+    "zstd": (
+        ("compression.zstd", "ZstdDecompressor", _Zstd),
+        ("backports.zstd", "ZstdDecompressor", _Zstd),
+    ),
 }
 
 
 def decodable(encoding: str) -> bool:
     """Whether every one of the codings can be undone here."""
-    return all(coding in _STEPS for coding in encoding.split(", "))
+    return all(_step(coding) is not None for coding in encoding.split(", "))
 
 
 class Decoder:
@@ -123,7 +201,8 @@ class Decoder:
     def __init__(self, encoding: str, most: int) -> None:
         self._most = most
         self._size = self._taken = 0
-        self._steps = [_STEPS[coding]() for coding in reversed(encoding.split(", "))]
+        makers = map(_step, reversed(encoding.split(", ")))
+        self._steps = [make() for make in makers if make is not None]
 
     @property
     def odd(self) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from .. import _digests, _ranges, _retry
+from .. import _digests, _naming, _ranges, _retry
 from .._models import Job, Resource
-from .._ranges import Answer, Ask
+from .._ranges import Action, Answer, Ask
 from .._throttle import buffer_for
 from .context import Reply, RunContext, Warnings
 
 __all__ = ["Mirrors", "judge"]
+
+# What a web page is called.
+_PAGES = frozenset({"html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "cgi", "do"})
 
 
 class Mirrors:
@@ -27,17 +30,29 @@ class Mirrors:
         self._context = context
         self._urls = [job.url, *job.mirrors]
         self._url = job.url
+        # How the last answer, an error to Range or If-Range, says that the next request must be made.
+        self._refused: Action | None = None
         self.asked = 0
         self.took = 0.0
         self.redirected = False
 
     @property
     def host(self) -> str:
-        """The host that is asked now, for messages."""
+        """The host that is asked now, with its port if the URL has one."""
         try:
-            return urlsplit(self._url).hostname or "the server"
+            return urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
         except ValueError:
             return "the server"
+
+    @property
+    def _authority(self) -> str:
+        """The host and port that are asked now."""
+        return self._url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+
+    @property
+    def refusal(self) -> Action | None:
+        """How the host is to be asked from the start, since it has refused ranges or If-Range in this run."""
+        return self._context.refusals.get(self._authority)
 
     @property
     def key(self) -> str:
@@ -68,16 +83,33 @@ class Mirrors:
         """
         # What is on standard output cannot be compared with what is sent without If-Range.
         otherwise = _ranges.refused(ask, reply.status) if self._job.out != "-" else None
-        if otherwise is not None:
+        now = self._context.now()
+        if otherwise is not None and _retry.wait_asked(reply.status, reply.headers, now) is None:
+            self._refused = otherwise.action
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
+        self._context.outages.answered(self.host)
+        if reply.headers.get("content-type", "")[:9].lower() == "text/html":
+            self._tell_of_page(reply)
+        if self._refused is not None:
+            self._context.refusals.note(self._authority, self._refused)
+            self._refused = None
         if self._job.method.upper() == "HEAD":
             seen = replace(seen, length=0, encoding=None, digests={})
         return answer, seen
 
+    def _tell_of_page(self, reply: Reply) -> None:
+        """Warn of a web page in place of a file: a login, a notice, a download that must be confirmed."""
+        name = self._job.out or _naming.guess(self._job.url)
+        dot, suffix = name.rpartition(".")[1:]
+        if dot and suffix.lower() not in _PAGES:
+            told = f"sent a web page in place of {name}: look into it, it may be a login or a notice"
+            self._context.warnings.tell(reply.host, "page", told)
+
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""
         at = self._urls.index(self._url)
+        self._refused = None
         if drop:
             self._urls.pop(at)
         self._url = self._urls[(at if drop else at + 1) % len(self._urls)]

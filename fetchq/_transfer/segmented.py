@@ -8,11 +8,11 @@ from typing import Any
 
 from .._errors import ChangedError, DiskError, FetchError, IntegrityError, NetworkError, ProtocolError
 from .._models import Span
-from .._ranges import ask_for, before, same_resource
+from .._ranges import ask_for, before, changed
 from .body import Body, Chunks, TrimmedBody
 from .context import RunContext
 from .counters import Counters
-from .mirrors import Mirrors
+from .mirrors import Mirrors, judge
 from .pump import Pump
 from .segments import Segment, SegmentQueue
 from .states import Begun
@@ -61,7 +61,8 @@ class SegmentedDownload:
         self._budget = context.budget
         if context.settings.queue.connections is not None:
             segments.assumed = ASSUMED_RATE
-        self._most = context.settings.queue.per_file
+        # Of a server that does not say that it has ranges, one is asked first.
+        self._most = context.settings.queue.per_file if begun.known.ranges else 2
         self.host = mirrors.key
         self._mirrors = mirrors
         self._counters = counters
@@ -153,11 +154,13 @@ class SegmentedDownload:
         reply = await self._mirrors.open(ask)
         body = Body(reply)
         try:
-            answer, seen = self._mirrors.judge(ask, known, reply)
-            if same_resource(known, seen) is False:
+            answer, seen = judge(ask, known, reply, self._context)
+            if changed(known, seen):
                 raise ChangedError(f"{host} has another version of the file now: starting over.")
             if answer.body is None or answer.body.start != position - overlap:
                 raise ProtocolError(f"{host} does not serve a second range: {answer.reason}.")
+            if not self._refused:
+                self._most = self._context.settings.queue.per_file
             compared = await sink.read(Span(position - overlap, position))
             chunks: Chunks = TrimmedBody(body, overlap, compared) if overlap else body
             await Pump(chunks, sink, segment, self._context, self._counters.wrote).run()
@@ -184,19 +187,29 @@ class SegmentedDownload:
         error = None if task.cancelled() else task.exception()
         if error is None:
             return
+        if isinstance(error, ChangedError):
+            # Perhaps each server behind the host has its own: the next attempt asks one of them only.
+            self._budget.leave_whole(self.host)
         if isinstance(error, (ChangedError, DiskError, IntegrityError)) or not isinstance(error, FetchError):
             raise error
         self._quiet_until = self._context.clock() + QUIET_SECONDS
         if segment.position == segment.first and (self._tasks or not isinstance(error, NetworkError)):
-            self._budget.leave_whole(self.host)
-            self._refused, self._most = True, max(1, len(self._tasks))
+            self._split_no_more(len(self._tasks))
         self._error = error
 
+    def _split_no_more(self, most: int) -> None:
+        """Live with *most* connections, and split no other file of this host."""
+        self._budget.leave_whole(self.host)
+        self._refused, self._most = True, max(1, most)
+
     def _cancel_some(self) -> None:
-        """Cancel a connection that stalls, and one that a job waits for."""
+        """Cancel connections that stall or get no answer, and one that a job waits for."""
+        unanswered = self._segments.unanswered(self._mirrors.took)
+        if unanswered:
+            self._split_no_more(len(self._tasks) - len(unanswered))
         stalled = self._segments.stalled()
         for task, segment in self._tasks.items():
-            if segment is stalled:
+            if segment is stalled or segment in unanswered:
                 task.cancel()
         if self._budget.wanted and len(self._tasks) > 1:
             next(reversed(self._tasks)).cancel()

@@ -22,6 +22,9 @@ FAST, FAST_WORTH_SECONDS, FAST_AGE_SECONDS = 50e6, 2.0, 1.0
 LEAST_SPAN = 128 * 1024
 # No byte for this long while another connection receives: the segment is given to another connection.
 STALL_SECONDS = 5.0
+# No first byte for this long, and for this many times as long as the first connection's took, while that one
+# receives: the server answers one request at a time.
+ANSWER_SECONDS, ANSWER_OPENINGS = 3.0, 4.0
 # Many servers send a burst first: a connection is slower than its average so far, by at most this factor.
 BURST = 4.0
 
@@ -155,6 +158,16 @@ class SegmentQueue:
         moving = any(now - segment.moved < 1 for segment in self._active)
         still = [s for s in self._active if s.left and now - s.moved > STALL_SECONDS]
         return still[0] if moving and still else None
+
+    def unanswered(self, opening: float) -> list[Segment]:
+        """Return the segments that wait for a first byte while another receives: it answers one at a time.
+
+        :param opening: seconds that a first byte took before.
+        """
+        now = self._clock()
+        moving = any(now - segment.moved < 1 and segment.position > segment.first for segment in self._active)
+        patience = max(ANSWER_SECONDS, ANSWER_OPENINGS * opening)
+        return [s for s in self._active if moving and s.position == s.first and now - s.began > patience]
 
     def sample(self) -> None:
         """Measure every connection; to be called at a steady pace."""

@@ -55,9 +55,9 @@ class Target:
             self._look_up("")
         if self.piped:
             return Empty(self._pipe())
-        directory, name = checks.place(self._job, self._settings.dir)
         if not checks.resumable_method(self._job):
             return None
+        directory, name = checks.place(self._job, self._settings.dir)
         name = name or _naming.guess(self._job.url)
         found: State | Existing | Kept | None = await self._held(directory, name)
         if found is None and self._parts.left_behind(directory):
@@ -84,6 +84,7 @@ class Target:
         """Return the file that an earlier run has finished, and recorded that on it."""
         recorded = await self._parts.recorded(directory, name, self._identity)
         if recorded is None:
+            await self._parts.require_free(directory)
             return None
         existing, record = recorded
         if not self._settled:

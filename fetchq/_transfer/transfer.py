@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 from .. import _ranges, _retry
 from .._disk import Existing, Finished, Unproven
 from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
-from .._events import AttemptFailed, Planned
+from .._events import AttemptFailed, Planned, Waiting
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
+from .._outages import LONG_WAIT
 from .._ranges import Ask
 from . import checks
 from .body import Body, Chunks, DecodedBody, TrimmedBody
-from .context import RunContext
+from .context import Reply, RunContext
 from .counters import Counters
 from .decoder import Decoder
 from .forms import CodedForm
@@ -59,7 +61,7 @@ class Transfer:
         self._policy = context.settings.retry
         if job.retries is not None:
             self._policy = replace(self._policy, retries=job.retries)
-        self._began = context.clock()
+        self._began = self._failing_since = context.clock()
         # What the next request, or the next attempt, starts from; None: it is not known where the bytes go.
         self._state: State | None = None
         self._received: Callable[[], None] = lambda: None
@@ -129,7 +131,8 @@ class Transfer:
 
     async def _renew(self, kept: Kept) -> Result | None:
         """Ask for a newer version of a finished file; None where the answer has to be asked for again."""
-        return await self._request(None, Ask(unless=kept.unless), kept.existing)
+        ask = Ask(unless=kept.unless)
+        return await self._receive(None, ask, await self._mirrors.open(ask), kept.existing)
 
     def _take_over(self, state: State | None) -> None:
         """Go on with the part that was found, and count what an earlier run has left in it."""
@@ -144,10 +147,6 @@ class Transfer:
         ask = Ask()
         if isinstance(state, Begun):
             state, ask = await self._next_ask(state)
-        return await self._request(state, ask)
-
-    async def _request(self, state: State | None, ask: Ask, existing: Existing | None = None) -> Result | None:
-        """Make one request and act on its answer; *existing* is the result where it is not modified."""
         try:
             reply = await self._mirrors.open(ask)
         except ProtocolError:
@@ -155,6 +154,12 @@ class Transfer:
                 raise
             self._state = state._replace(refused="the server's answer to a range is no HTTP")
             return None
+        return await self._receive(state, ask, reply)
+
+    async def _receive(
+        self, state: State | None, ask: Ask, reply: Reply, existing: Existing | None = None
+    ) -> Result | None:
+        """Act on the answer to *ask*; *existing* is the result where the file is not modified."""
         body = Body(reply)
         try:
             known = state.known if isinstance(state, Begun) else None
@@ -174,10 +179,12 @@ class Transfer:
 
     async def _next_ask(self, state: Begun) -> tuple[State, Ask]:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
-        if not state.sink.spans or state.refused or state.known.encoding:
+        refusal = None if self._target.piped else self._mirrors.refusal
+        if not state.sink.spans or state.refused or state.known.encoding or refusal == "ask_whole":
             return state, Ask()
         overlap = checks.overlap(self._settings.disk.overlap, self._counters.failures)
-        ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=state.plain)
+        plain = state.plain or refusal is not None
+        ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=plain)
         # What standard output got cannot be taken back when a comparison fails.
         if ask.condition is None and (ask.compare == 0 or self._target.piped):
             return await self._restart(state, "nothing proves that the server still has the same file"), Ask()
@@ -269,7 +276,7 @@ class Transfer:
         begun = Begun(empty.sink, known, framed=checks.framed(answered.reply))
         await self._begin(begun, seen)
         self._plan("restart" if restarts else "fresh", restarts or answered.answer.reason, known)
-        return await self._stream(begun, chunks, span)
+        return await self._stream(begun, answered, chunks, span)
 
     def _decoded(self, answered: Answered, encoding: str) -> Chunks:
         most = self._settings.disk.max_size or self._settings.network.max_decoded
@@ -290,16 +297,18 @@ class Transfer:
             lead = min(before, self._settings.disk.overlap)
             compared = await begun.sink.read(Span(wanted.start - lead, wanted.start))
             chunks = TrimmedBody(answered.body, before, compared)
-        return await self._stream(begun, chunks, Span(wanted.start, min(sent.stop, wanted.stop)))
+        return await self._stream(begun, answered, chunks, Span(wanted.start, min(sent.stop, wanted.stop)))
 
-    async def _stream(self, begun: Begun, chunks: Chunks, span: Span) -> Result | None:
+    async def _stream(self, begun: Begun, answered: Answered, chunks: Chunks, span: Span) -> Result | None:
         """Write *chunks* to the part, with as many connections as help; None when holes are left."""
         sink, known = begun.sink, begun.known
         length = UNKNOWN_END if known.length is None else known.length
         segments = SegmentQueue(length, lambda: sink.spans, self._context.clock)
         first = segments.start(span.start, span.stop)
         pumped = Pump(chunks, sink, first, self._context, self._counters.wrote).run()
-        if not self._target.piped and checks.splittable(self.job, known, self._settings.queue):
+        if not self._target.piped and checks.splittable(
+            self.job, known, self._settings.queue, answered.reply.version
+        ):
             download = SegmentedDownload(begun, segments, self._context, self._mirrors, self._counters)
             await download.run(pumped, first)
         else:
@@ -343,14 +352,17 @@ class Transfer:
 
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
+        failures = self._counters.failed()
         failure = _retry.Failure(
-            self._counters.failed(),
+            failures,
+            away=self._away(error, failures),
             redirected=self._mirrors.redirected,
             segment=segment,
             repeated=error.kind in self._restarted,
             mirrors=self._mirrors.others,
             restartable=not self._target.piped,
         )
+        host = self._mirrors.host
         decision = _retry.decide(error, failure, self._policy, self._context.random)
         if isinstance(error, ChecksumError) and not self._target.piped and self._state is not None:
             sink = self._state.sink
@@ -361,8 +373,27 @@ class Transfer:
             await self.close()
             return self._result("failed", error=error)
         await self._prepare(decision, error)
-        self._context.observe(AttemptFailed(self.number, self.name, error, failure.failures, decision.wait))
+        self._context.observe(AttemptFailed(self.number, self.name, error, failures, decision.wait))
+        if failure.away + decision.wait > LONG_WAIT:
+            self._announce(error, decision, host)
         return Again(decision.wait, self)
+
+    def _away(self, error: FetchError, failures: int) -> float:
+        """Return the seconds since this job, or any job of the host, last had an answer or progress."""
+        now, host = self._context.clock(), self._mirrors.host
+        if failures == 1:
+            self._failing_since = now
+        if not _retry.is_outage(error):
+            self._context.outages.answered(host)
+            return now - self._failing_since
+        return max(now - self._failing_since, self._context.outages.failed(host, now))
+
+    def _announce(self, error: FetchError, decision: _retry.Decision, host: str) -> None:
+        """Announce a long wait, unless that was done for the host already."""
+        until = self._context.now() + decision.lasts
+        if self._context.outages.announce(host, until, asked=error.retry_after is not None):
+            known = None if math.isinf(until) else until
+            self._context.observe(Waiting(self.number, host, error, decision.wait, known))
 
     async def _prepare(self, decision: _retry.Decision, error: FetchError) -> None:
         """Make the state that the next attempt starts from."""

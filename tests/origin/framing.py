@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from dataclasses import replace
 
 from .answer import Answer, Behaviour
@@ -91,6 +92,19 @@ def gzip_anyway(times: int = 1, *, bomb: int = 0, broken: bool = False) -> Behav
         answer.content, answer.start, answer.stop = Literal(data), 0, len(data)
         answer.set("Content-Length", str(len(data)))
         answer.set("Content-Encoding", ", ".join(["gzip"] * times))
+
+    return apply
+
+
+def coded(make: Callable[[bytes], bytes], label: str) -> Behaviour:
+    """Sends what *make* makes of the content, and calls it *label*."""
+
+    def apply(answer: Answer) -> None:
+        answer.whole()
+        data = make(answer.resource.data)
+        answer.content, answer.start, answer.stop = Literal(data), 0, len(data)
+        answer.set("Content-Length", str(len(data)))
+        answer.set("Content-Encoding", label)
 
     return apply
 

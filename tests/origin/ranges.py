@@ -124,6 +124,35 @@ def breaks_if_range(answer: Answer) -> None:
         answer.whole()
 
 
+def refuses_range(code: int) -> Behaviour:
+    """Answers an error whenever Range is sent: hosts and firewalls that forbid it, ranges beyond the end."""
+
+    def apply(answer: Answer) -> None:
+        if answer.request.range is not None:
+            answer.say(code, b"no ranges here")
+
+    return apply
+
+
+def refuses_if_range(code: int) -> Behaviour:
+    """Answers an error, or 304, to If-Range: servers that take it for If-Match or If-None-Match."""
+
+    def apply(answer: Answer) -> None:
+        if answer.request.if_range is not None:
+            answer.say(code, b"" if code == 304 else b"no")
+
+    return apply
+
+
+def backwards(answer: Answer) -> None:
+    """A 206 for a range beyond the end, with lengths below nothing: koa-range."""
+    if answer.request.range is not None:
+        size = answer.resource.size
+        answer.say(206)
+        answer.set("Content-Range", f"bytes {size + 100}-{size - 1}/{size}")
+        answer.set("Content-Length", "-100")
+
+
 def repr_digest(right: bool = True) -> Behaviour:
     """Promises the SHA-256 of the whole representation (RFC 9530 section 3), kept or broken."""
 

@@ -54,6 +54,27 @@ class Clock:
         return self.now
 
 
+class Failing(Files):
+    """A file system on which one kind of call fails, from the n-th on until it is repaired."""
+
+    def __init__(self, call: str, number: int, after: int) -> None:
+        self.broken = True
+        self.hit = False
+
+        def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*args: Any) -> Any:
+                nonlocal after
+                if self.broken and after <= 0:
+                    self.hit = True
+                    raise OSError(number, os.strerror(number))
+                after -= 1
+                return method(*args)
+
+            return wrapped
+
+        setattr(self, call, wrap(getattr(self, call)))
+
+
 def disk(if_exists: IfExists = "rename", *, fsync: bool = False, min_free: int = 0) -> Disk:
     """Settings that do not depend on how full the machine's disk is."""
     return Disk(if_exists=if_exists, fsync=fsync, min_free=min_free)

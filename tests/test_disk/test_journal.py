@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetchq._disk import Files, Identity, Journal
-from fetchq._disk.files import open_directory
+from fetchq._disk.folders import open_directory
 from fetchq._disk.journal import _checksum, _decode, _encode, load, save
 from fetchq._models import Span
 

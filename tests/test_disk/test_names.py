@@ -364,8 +364,8 @@ class Roomy(Files):
     def __init__(self, free: int) -> None:
         self.bytes = free
 
-    def free(self, fd: int) -> int:
-        return self.bytes
+    def statvfs(self, at: int | Path) -> os.statvfs_result:
+        return os.statvfs_result((1, 1, 1 << 40, self.bytes, self.bytes, 0, 0, 0, 0, 255))
 
 
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:

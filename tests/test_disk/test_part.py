@@ -196,8 +196,8 @@ class Filling(Files):
 
     left = 1 << 30
 
-    def free(self, fd: int) -> int:
-        return self.left
+    def statvfs(self, at: int | Path) -> os.statvfs_result:
+        return os.statvfs_result((1, 1, 1 << 40, self.left, self.left, 0, 0, 0, 0, 255))
 
 
 def test_a_disk_that_fills_up_meanwhile_stops_the_run_before_it_is_full(tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ def test_framing_that_cannot_be_trusted_is_refused(fields: bytes) -> None:
         parse(OK + fields + b"\r\n")
 
 
+def test_a_length_beyond_all_measure_is_called_that() -> None:
+    with pytest.raises(httpx.RemoteProtocolError, match="larger than any disk"):
+        parse(OK + b"Content-Length: 1000000000000000000\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("data", "keeps"),
     [

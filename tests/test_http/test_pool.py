@@ -70,20 +70,31 @@ def test_a_stale_connection_is_replaced_once(method: str, times: int, trusting: 
     run(work())
 
 
-def test_half_an_answer_is_asked_again_on_a_fresh_connection_and_there_it_is_final(
-    trusting: ssl.SSLContext,
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 2", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"]
+)
+def test_what_is_no_http_on_a_reused_connection_is_asked_once_more(
+    said: bytes, trusting: ssl.SSLContext
 ) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request_of(reader)
         writer.write(sized(b"hello"))
         await request_of(reader)
-        writer.write(b"HTTP/1.1 2")
+        writer.write(said)
 
     async def work() -> None:
         async with served(handler, trusting) as (server, http, _):
             await http.get(server.url)
             assert (await http.get(server.url)).content == b"hello"
+            with pytest.raises(httpx.RemoteProtocolError):
+                await http.post(server.url)
             assert server.connections == 2
+
+    run(work())
+
+
+def test_a_fresh_connection_is_not_replaced(trusting: ssl.SSLContext) -> None:
+    async def work() -> None:
         async with served(answering(b"HTTP/1.1 2"), trusting) as (server, http, _):
             with pytest.raises(httpx.RemoteProtocolError, match="before the head's end"):
                 await http.get(server.url)

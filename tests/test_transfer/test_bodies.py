@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import hashlib
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import count
@@ -17,6 +19,7 @@ import pytest
 
 import fetchq
 from fetchq._http import Response
+from fetchq._transfer.decoder import LEAST_BOMB, PIECE, Decoder
 
 from ..conftest import run
 from ..origin import Behaviour, Origin, Resource, drop, early_start, generated, gzip_anyway, throttle
@@ -89,6 +92,52 @@ def test_a_body_is_stored_once(tmp_path: Path, size: int, coding: str, framing: 
 
     assert (tmp_path / "f.bin").read_bytes() == data
     assert (result.size, result.sha256) == (size, hashlib.sha256(data).hexdigest())
+
+
+# --- codings
+
+
+@pytest.mark.parametrize(("size", "bomb"), [(LEAST_BOMB, False), (LEAST_BOMB + PIECE, True)])
+def test_a_body_that_grows_out_of_all_proportion_is_stopped(size: int, bomb: bool) -> None:
+    decoder, coded = Decoder("gzip", 10 * LEAST_BOMB), gzip.compress(bytes(size), 1)
+    decoded = 0
+    with pytest.raises(fetchq.TooLargeError) if bomb else nullcontext():
+        for piece in decoder.feed(coded):
+            assert len(piece) <= PIECE
+            decoded += len(piece)
+    assert decoded == LEAST_BOMB
+
+
+def compressors(coding: str) -> Callable[[bytes], bytes]:
+    if coding == "br":
+        return pytest.importorskip("brotli", "1.2").compress  # type: ignore[no-any-return] # it has no types
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    return pytest.importorskip(name).compress  # type: ignore[no-any-return] # of one of two modules
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_what_is_coded_by_another_library_is_decoded(coding: str, size: int) -> None:
+    data = LARGE.data[:100_000] + bytes(3 * PIECE)
+    coded = compressors(coding)(data)
+    decoder = Decoder(coding, LEAST_BOMB)
+    pieces: list[bytes] = []
+    for at in range(0, len(coded), size):
+        pieces += decoder.feed(coded[at : at + size])
+    decoder.finish()
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= 2 * PIECE
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_what_another_library_finds_damaged_is_refused(coding: str) -> None:
+    coded = compressors(coding)(LARGE.data[:100_000])
+    decoder = Decoder(coding, LEAST_BOMB)
+    assert any(decoder.feed(coded[:-5]))
+    with pytest.raises(fetchq.ProtocolError, match="too early"):
+        decoder.finish()
+    with pytest.raises(fetchq.ProtocolError, match="damaged"):
+        list(Decoder(coding, LEAST_BOMB).feed(LARGE.data[:1000]))
 
 
 # --- a body loop that is broken on purpose

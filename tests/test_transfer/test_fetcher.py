@@ -14,7 +14,8 @@ import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
 from fetchq._models import Again
-from fetchq._transfer import RunContext, Transfer, Warnings
+from fetchq._outages import Outages
+from fetchq._transfer import RangeRefusals, RunContext, Transfer, Warnings
 
 from ..conftest import run
 from ..origin import generated
@@ -102,10 +103,12 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         parts=parts,
         settings=settings,
         budget=Budget(8, 8),
+        outages=Outages(),
         bucket=None,
         owned=lambda path, job: None,
         observe=lambda event: None,
         warnings=Warnings(lambda event: None),
+        refusals=RangeRefusals(),
         stdout=None,
         clock=asyncio.get_running_loop().time,
         now=lambda: 0.0,

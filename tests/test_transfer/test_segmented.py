@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 import fetchq
 from fetchq._models import Span
+from fetchq._transfer import segments
 from fetchq._transfer.segments import (
+    ANSWER_SECONDS,
     BURST,
     LEAST_SPAN,
     STALL_SECONDS,
@@ -24,10 +32,13 @@ from ..conftest import run
 from ..origin import (
     Behaviour,
     Origin,
+    Resource,
     change,
     close_at_once,
     crowded,
+    etag_per_request,
     generated,
+    header,
     ignore_range,
     reset,
     stall,
@@ -307,16 +318,89 @@ def test_one_connection_never_splits(origin: Origin, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "resource",
-    [replace(FILE, etag='W/"weak"'), replace(FILE, etag=None), replace(FILE, ranges=False)],
-    ids=["weak tag", "date only", "no ranges"],
+    [replace(FILE, etag='W/"weak"'), replace(FILE, etag=None)],
+    ids=["weak tag", "date only"],
 )
-def test_without_a_strong_validator_or_ranges_nothing_is_split(
-    resource: object, origin: Origin, tmp_path: Path
-) -> None:
+def test_without_a_strong_validator_nothing_is_split(resource: object, origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/f.bin", resource, throttle(3 * RATE), repeat=True)  # type: ignore[arg-type] # a table of resources
     result, most = fetch(url, tmp_path)
     assert result.unwrap().sha256 == FILE.sha256
     assert most == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "connections", "most"), [(None, 4, 4), (None, None, 1), ("none", 4, 2)], ids=str
+)
+def test_a_server_that_does_not_say_that_it_has_ranges_is_tried_where_connections_were_named(
+    says: str | None, connections: int | None, most: int, origin: Origin, tmp_path: Path
+) -> None:
+    resource = FILE if says is None else replace(FILE, ranges=False)
+    url = origin.serve("/f.bin", resource, (throttle(RATE), header("Accept-Ranges", says)), repeat=True)
+    settings = replace(SPLITTING, queue=fetchq.Queue(jobs=4, connections=connections))
+    result, _ = fetch(url, tmp_path, settings)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert min(len(origin.requests), 4) == most, "the end is divided once more"
+    assert result.received == len(FILE.data)
+
+
+def test_a_server_that_answers_one_request_at_a_time_is_left_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that gets no head while another moves is given up, long before the read timeout."""
+    monkeypatch.setattr(segments, "ANSWER_SECONDS", 0.3)
+    with one_at_a_time(FILE, RATE) as (url, asked):
+        result, most = fetch(url, tmp_path)
+    assert result.unwrap().sha256 == FILE.sha256
+    assert most == 4
+    assert result.received == len(FILE.data)
+    assert len(asked) < 3, "what the first connection can bring is not asked for again"
+
+
+@contextmanager
+def one_at_a_time(resource: Resource, rate: float) -> Iterator[tuple[str, list[str | None]]]:
+    """A server without threads: the next request is read when the one before has been answered."""
+    asked: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers["Range"])
+            first, last = re.fullmatch(r"bytes=(\d+)-(\d*)", asked[-1] or "bytes=0-").groups()  # type: ignore[union-attr] # no other is asked for
+            start, stop = int(first), int(last or resource.size - 1) + 1
+            self.send_response(206 if asked[-1] else 200)
+            self.send_header("Content-Length", str(stop - start))
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{resource.size}")
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("ETag", '"a"')
+            self.end_headers()
+            for at in range(start, stop, 50_000):
+                self.wfile.write(resource.data[at : min(stop, at + 50_000)])
+                time.sleep(50_000 / rate)
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *args: None  # type: ignore[method-assign] # a client that leaves is no error
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/f.bin", asked
+        server.shutdown()
+        thread.join(5)
+
+
+def test_who_waits_for_a_first_byte_while_another_receives() -> None:
+    clock = Clock()
+    queue = SegmentQueue(100 * MIB, lambda: (), clock)
+    first, waiting = queue.start(0, 50 * MIB), queue.start(50 * MIB, 100 * MIB)
+    clock.now += ANSWER_SECONDS + 1
+    assert queue.unanswered(0.0) == [], "none receives: that is the network"
+    first.position, first.moved = MIB, clock.now
+    assert queue.unanswered(0.0) == [waiting]
+    assert queue.unanswered(2.0) == [], "the first took as long"
+    waiting.position += 1
+    assert queue.unanswered(0.0) == []
 
 
 @pytest.mark.parametrize(
@@ -328,6 +412,7 @@ def test_without_a_strong_validator_or_ranges_nothing_is_split(
         ("answered with everything", ignore_range),
         ("closed", close_at_once),
         ("another place", wrong_start(+100)),
+        ("another entity tag", etag_per_request),
     ],
 )
 def test_a_server_that_minds_is_left_with_one_connection(
@@ -393,13 +478,11 @@ def test_a_split_download_that_was_broken_off_resumes_as_one(origin: Origin, tmp
     url = origin.serve("/f.bin", FILE, throttle(RATE), repeat=True)
 
     async def broken_off() -> None:
-        async with fetchq.Downloader(SPLITTING, dir=tmp_path) as downloader:
+        def watch(event: fetchq.Event) -> None:
+            if isinstance(event, fetchq.Progressed) and event.connections > 2 and event.have > MIB:
+                downloader.stop()
 
-            def watch(event: fetchq.Event) -> None:
-                if isinstance(event, fetchq.Progressed) and event.connections > 2 and event.have > MIB:
-                    downloader.stop()
-
-            downloader._observers = (watch,)
+        async with fetchq.Downloader(SPLITTING, dir=tmp_path, observers=[watch]) as downloader:
             assert [result async for result in downloader.run([url])] == []
 
     run(broken_off())

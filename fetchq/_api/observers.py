@@ -1,0 +1,60 @@
+"""The caller's observers: checked when they are given, and what one of them raises ends the run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+from .._errors import UsageError
+from .._events import Event, Observer
+
+__all__ = ["Observers"]
+
+
+class Observers:
+    """Passes every event to all observers of a run.
+
+    An exception of one is kept and not raised into the code that announces the event: in one place that is a
+    transfer, in another a callback of the event loop, so what came of it would depend on the file.
+
+    :param stop: called when an observer raises.
+    :raises UsageError: an observer cannot be called, or is an ``async def``, which would only be created.
+    """
+
+    def __init__(self, observers: Sequence[Observer], stop: Callable[[], None]) -> None:
+        for observer in observers:
+            _check(observer)
+        self._all = tuple(observers)
+        self._stop = stop
+        self._failed: tuple[Observer, Exception] | None = None
+
+    def begin(self) -> None:
+        """Forget an exception of an earlier run."""
+        self._failed = None
+
+    def __call__(self, event: Event) -> None:
+        for observer in self._all:
+            if self._failed is not None and observer is self._failed[0]:
+                continue
+            try:
+                observer(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, `end` raises it
+                self._failed = self._failed or (observer, error)
+                self._stop()
+
+    def end(self) -> None:
+        """Raise the first exception of the run."""
+        if self._failed is not None:
+            raise self._failed[1]
+
+
+def _check(observer: object) -> None:
+    name = getattr(observer, "__name__", type(observer).__name__)
+    if not callable(observer):
+        raise UsageError(f"The observer {name} cannot be called: give a function that takes an event.")
+    called = getattr(type(observer), "__call__", None)  # noqa: B004 - its kind is asked, not whether it is there
+    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(called):
+        raise UsageError(
+            f"The observer {name} must be a plain function, not an async def: to wait, put events into an"
+            " asyncio.Queue."
+        )

@@ -1,0 +1,75 @@
+"""Whether a download fits on its disk, and leaves what is to stay free."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import NamedTuple
+
+from .._errors import DiskFullError
+from .._naming import printable
+from .._settings import MIB, Disk
+from .._units import size as shown
+from .files import Files, translate
+
+__all__ = ["Room", "require_free", "require_room", "room_of"]
+
+# What stays free unless the user says otherwise: enough for the machine to work, and not all of a small disk.
+_KEPT_BYTES, _KEPT_SHARE = 64 * MIB, 0.01
+
+
+class Room(NamedTuple):
+    """Bytes of a file system that are free to this user, and that are to stay free."""
+
+    free: int
+    kept: int
+
+
+def room_of(files: Files, at: int | Path, settings: Disk) -> Room | None:
+    """Return the room on the file system of *at*; None when that reports no size, which FUSE need not."""
+    try:
+        found = files.statvfs(at)
+    except OSError:
+        return None
+    if not found.f_blocks:
+        return None
+    kept = settings.min_free
+    if kept is None:
+        kept = min(_KEPT_BYTES, int(found.f_blocks * found.f_frsize * _KEPT_SHARE))
+    return Room(found.f_bavail * found.f_frsize, kept)
+
+
+def require_room(files: Files, fd: int, path: Path, length: int, settings: Disk) -> None:
+    """Check that a file of *length* bytes, of which *fd* has some already, fits and leaves the rest free.
+
+    :raises DiskFullError: it does not.
+    """
+    room = room_of(files, fd, settings)
+    if room is None:
+        return
+    # st_blocks counts units of 512 bytes (stat(2)), whatever the file system's block is.
+    missing = max(0, length - files.fstat(fd).st_blocks * 512)
+    if missing and room.free - missing < room.kept:
+        raise DiskFullError(
+            f"{printable(path.name)} needs {shown(missing)} more, and the disk of"
+            f" {printable(str(path.parent))} has {shown(room.free)} free,"
+            f" of which {shown(room.kept)} must stay free."
+        )
+
+
+def require_free(files: Files, at: int | Path, path: Path, settings: Disk) -> None:
+    """Check that what is to stay free is free: other jobs, and other programs, fill the disk as well.
+
+    :param at: open file or folder on the disk that *path* is to be on.
+    :raises DiskFullError: it is not.
+    """
+    room = room_of(files, at, settings)
+    if room is None:
+        return
+    if not room.free:
+        raise translate(OSError(errno.ENOSPC, ""), path)
+    if room.free < room.kept:
+        raise DiskFullError(
+            f"{printable(str(path))}: only {shown(room.free)} are free on its disk, less than the"
+            f" {shown(room.kept)} that --min-free keeps."
+        )
