@@ -54,6 +54,11 @@ _INDEX = "CREATE INDEX IF NOT EXISTS jobs_by_path ON jobs (path)"
 _OWNER = """
 SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
 """
+# Signed URLs of one file differ in their queries only.
+_CONTESTED = """
+SELECT path, MIN(url), MAX(url) FROM jobs WHERE path IS NOT NULL AND status != 'failed'
+GROUP BY path HAVING COUNT(DISTINCT substr(url, 1, instr(url || '?', '?') - 1)) > 1
+"""
 _PLACEHOLDERS = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
 # Rows per INSERT: each statement releases and reacquires the GIL, which costs more than a row.
 # SQLite before 3.32 accepts 999 values (https://www.sqlite.org/limits.html#max_variable_number).
@@ -239,6 +244,12 @@ class Store:
                 record = _record(row)
                 if not statuses or record.status in statuses:
                     yield record
+
+    def contested(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield each path that jobs of different URLs were finished as, with two of these URLs."""
+        with _translated(self._path):
+            for path, first, last in self._reader.execute(_CONTESTED):
+                yield Path(self._directory, path), first, last
 
     @property
     def _shown(self) -> str:

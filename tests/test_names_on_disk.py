@@ -179,6 +179,23 @@ def test_two_jobs_with_one_target_that_the_user_gave(
         assert there.contents == {"y.bin": kept.data}
 
 
+def test_verify_reports_two_jobs_with_one_file(origin: Origin, run_fetchq: RunFetchq, tmp_path: Path) -> None:
+    for at, file in enumerate(deployed(SMALL, 2)):
+        url = origin.serve(f"/{at}.bin", file)
+        (tmp_path / "list").write_text(f"{url}?signature={at}\n  out=y.bin\n")
+        (tmp_path / "y.bin").unlink(missing_ok=True)
+        assert run_fetchq("-i", "list", "--no-env").returncode == 0
+    # A URL that was signed anew is the same file.
+    (tmp_path / "list").write_text(f"{url}?signature=9\n  out=y.bin\n")
+    assert run_fetchq("-i", "list", "--no-env").returncode == 0
+    for target in (".", "y.bin"):
+        done = run_fetchq("verify", target)
+        assert done.returncode != 0
+        assert "y.bin is on record as the file of" in done.stderr
+        assert "/0.bin" in done.stderr
+        assert "/1.bin" in done.stderr
+
+
 # --- folders that fold case
 
 

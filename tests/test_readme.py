@@ -403,7 +403,7 @@ def test_every_public_name_is_mentioned() -> None:
 def test_the_files_on_disk_have_their_names() -> None:
     suffixes = {name.removeprefix("NAME") for name in words(TOPICS["files"]) if name.startswith("NAME.")}
     part = journal.part_of("")
-    assert suffixes == {part, journal.journal_of(""), f"{part}.bad"}
+    assert suffixes == {part, journal.part_of("", 1), journal.journal_of(""), f"{part}.bad"}
 
 
 # --- the tables of others

@@ -17,7 +17,7 @@ from threading import Event as Flag
 from typing import TypeAlias
 
 from .._digests import Checksum, ChecksumPolicy, Hasher, Manifest, algorithms, compare
-from .._errors import DiskError, FetchError, StoppedError, UsageError
+from .._errors import DiskError, ExistsError, FetchError, StoppedError, UsageError
 from .._events import Event, JobFinished, JobStarted, Planned, Progressed, RunFinished, RunStarted, Warned
 from .._models import Job, Result
 from .._naming import printable, sanitise
@@ -45,7 +45,7 @@ class ExpectedFile:
 
     path: Path
     checksums: Sequence[Checksum] = ()
-    error: UsageError | None = None
+    error: FetchError | None = None
 
 
 Known: TypeAlias = Callable[[Path], Iterator[ExpectedFile]]
@@ -122,6 +122,7 @@ def _remembered(store: Path | None) -> Known:
         wanted = None if whole else path.resolve()
         found = False
         with closing(Store(file, create=False)) as remembers:
+            yield from _contested(remembers, wanted)
             for record in remembers.rows("done", "resumed", "skipped"):
                 at = remembers.path_of(record)
                 if at is not None and (whole or at == wanted):
@@ -133,6 +134,17 @@ def _remembered(store: Path | None) -> Known:
             yield ExpectedFile(path, error=_unknown(path))
 
     return known
+
+
+def _contested(store: Store, wanted: Path | None) -> Iterator[ExpectedFile]:
+    """Yield the files that stand for two jobs, which is an error: the bytes of one of these are nowhere.
+
+    :param wanted: the only file to look at; None for all.
+    """
+    for path, first, last in store.contested():
+        if wanted in (None, path):
+            told = f"{printable(str(_relative(path)))} is on record as the file of {first} and of {last}"
+            yield ExpectedFile(_relative(path), error=ExistsError(f"{told}; fetch one under another name."))
 
 
 def _unknown(path: Path) -> UsageError:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .._naming import shorten
 from .fallbacks import sync
 from .files import Files
-from .journal import holds_journals
 
 __all__ = ["Folders", "open_directory"]
 
 Key = TypeVar("Key", Path, int)
-Value = TypeVar("Value", bool, int)
+Fact = TypeVar("Fact")
 
 # Types of file systems (proc(5)) whose calls wait for the kernel and a disk of this machine only. Those of NFS,
 # SMB, 9p and FUSE wait for a server or another process, for as long as that does not answer. Those of removable
@@ -21,12 +22,27 @@ Value = TypeVar("Value", bool, int)
 LOCAL = frozenset(
     {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
+# Entries of a folder that are looked at: about 10 ms.
+MOST_ENTRIES = 10_000
+_SIDE_FILE = re.compile(r"\.part(\.[0-9]+)?(\.json)?(\.tmp)?\Z")
+_NUMBER = re.compile(r"\.([1-9][0-9]{0,8})(?=\.|\Z)")
 # Bytes of a name on nearly all file systems: names of downloads are made to fit this with their suffixes.
 USUAL_LIMIT = 255
 # Bytes of the longest ones, ".999999" of a numbered name and ".part.99.json.tmp".
 SUFFIXES = 24
 # Folders remembered: a queue that uses more of them at a time looks them up again.
 MAX_FOLDERS = 256
+
+
+class _Listing(NamedTuple):
+    """What was in a folder.
+
+    :param journals: whether there may be some.
+    :param numbers: the numbers of candidates by the wanted name in lower case; None where there are too many.
+    """
+
+    journals: bool
+    numbers: dict[str, list[int]] | None
 
 
 class Folders:
@@ -38,7 +54,7 @@ class Folders:
     def __init__(self, files: Files, *, durable: bool) -> None:
         self._files = files
         self._durable = durable
-        self._left_behind: dict[Path, bool] = {}
+        self._listings: dict[Path, _Listing] = {}
         self._local: dict[Path, bool] = {}
         self._devices: dict[int, bool] = {}
         self._ignores_case: dict[Path, bool] = {}
@@ -46,9 +62,17 @@ class Folders:
 
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts in *directory*."""
-        if directory not in self._left_behind:
-            _remember(self._left_behind, directory, holds_journals(directory))
-        return self._left_behind[directory]
+        return self._listing(directory).journals
+
+    def numbers(self, directory: Path, wanted: str) -> list[int] | None:
+        """Return which candidates for *wanted* may be in *directory*; None where that has too many entries."""
+        numbers = self._listing(directory).numbers
+        return None if numbers is None else numbers.get(wanted.casefold(), [])
+
+    def _listing(self, directory: Path) -> _Listing:
+        if directory not in self._listings:
+            _remember(self._listings, directory, _list(directory))
+        return self._listings[directory]
 
     def is_local(self, directory: Path) -> bool:
         """Whether *directory* is known to be on a disk of this machine; makes no system call.
@@ -100,6 +124,24 @@ class Folders:
         return local
 
 
+def _list(directory: Path) -> _Listing:
+    journals, numbers = False, dict[str, list[int]]()
+    try:
+        with os.scandir(directory) as entries:
+            for at, entry in enumerate(entries):
+                if at >= MOST_ENTRIES:
+                    return _Listing(journals=True, numbers=None)
+                side = _SIDE_FILE.search(entry.name)
+                journals = journals or (side is not None and side[2] is not None)
+                name = entry.name if side is None else entry.name[: side.start()]
+                for found in _NUMBER.finditer(name):
+                    wanted = f"{name[: found.start()]}{name[found.end() :]}".casefold()
+                    numbers.setdefault(wanted, []).append(int(found[1]))
+    except OSError:
+        pass  # the download itself meets the same error, and reports it
+    return _Listing(journals, numbers)
+
+
 def open_directory(files: Files, path: Path, *, durable: bool) -> int:
     """Open the folder *path*; it is created with its parents when missing.
 
@@ -122,7 +164,7 @@ def open_directory(files: Files, path: Path, *, durable: bool) -> int:
     return files.open_folder(path)
 
 
-def _remember(known: dict[Key, Value], key: Key, value: Value) -> None:
+def _remember(known: dict[Key, Fact], key: Key, value: Fact) -> None:
     if len(known) >= MAX_FOLDERS:
         known.clear()
     known[key] = value

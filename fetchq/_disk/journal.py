@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 import zlib
 from functools import cached_property
@@ -24,7 +23,6 @@ __all__ = [
     "create",
     "delete",
     "draft_of",
-    "holds_journals",
     "journal_of",
     "load",
     "part_of",
@@ -34,9 +32,6 @@ __all__ = [
 
 # A journal holds a URL and at most some hundred spans, a few KiB; a larger file is none.
 MAX_BYTES = 1 << 20
-# Entries of a folder that are looked at for journals: about 5 ms.
-MOST_ENTRIES = 10_000
-_JOURNAL = re.compile(r"\.part(\.[0-9]+)?\.json(\.tmp)?\Z")
 # Version of the journal's format, under a key that no other program's JSON has.
 _MAGIC = {"fetchq_journal": 1}
 
@@ -145,15 +140,6 @@ def side_files(name: str, side: int) -> tuple[str, str, str]:
     """Return the names of the unfinished file, its journal, and the draft of a new journal."""
     journal = journal_of(name, side)
     return part_of(name, side), journal, draft_of(journal)
-
-
-def holds_journals(directory: Path) -> bool:
-    """Whether journals lie in *directory*; a folder of more than :data:`MOST_ENTRIES` may hold some."""
-    try:
-        with os.scandir(directory) as entries:
-            return any(at >= MOST_ENTRIES or _JOURNAL.search(entry.name) for at, entry in enumerate(entries))
-    except OSError:
-        return False
 
 
 def load(files: Files, name: str | Path, dir_fd: int | None = None) -> Journal | None:

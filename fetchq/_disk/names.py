@@ -107,7 +107,7 @@ class NameRegistry:
         try:
             wanted = Entry(self._files, directory, dir_fd, name)
             folder = self._files.fstat(dir_fd)
-            for named in (name, *self._numbers(wanted, folder).owned(owner)):
+            for named in self._own(wanted, folder, owner):
                 entry = wanted.renamed(named)
                 found, noted = entry.stat(), record.read(entry)
                 if found is not None and noted is not None and noted.key == owner and noted.is_unchanged(found):
@@ -116,6 +116,12 @@ class NameRegistry:
         finally:
             self._files.close(dir_fd)
         return None
+
+    def _own(self, wanted: Entry, folder: os.stat_result, owner: str) -> Iterator[str]:
+        """Yield the names that the finished file of a download may have."""
+        yield wanted.name
+        if self._folders.numbers(wanted.directory, wanted.name) != []:
+            yield from self._numbers(wanted, folder).owned(owner)
 
     def _search(self, wanted: Entry, policy: ExistingPolicy, unnamed: bool) -> LockedPart | Existing | Unproven:
         folder = self._files.fstat(wanted.dir_fd)
@@ -153,7 +159,12 @@ class NameRegistry:
 
     def _candidates(self, wanted: Entry, folder: os.stat_result, policy: ExistingPolicy) -> Iterator[str]:
         """Yield the names to try: the wanted one, those that may be the download already, and free ones."""
-        yield candidate(wanted.name, 0)
+        first = candidate(wanted.name, 0)
+        known = self._folders.numbers(wanted.directory, wanted.name) != []
+        if known and wanted.renamed(first).stat() is None:
+            # It is free, but the download may be there under another one.
+            yield from self._numbers(wanted, folder).known(wanted, policy)
+        yield first
         numbered = self._numbers(wanted, folder)
         yield from numbered.known(wanted, policy)
         yield from numbered.free()
@@ -164,7 +175,9 @@ class NameRegistry:
         with self._lock:
             numbered = self._numbered.get(key)
             if numbered is None:
-                numbered = self._numbered[key] = NumberedNames(wanted)
+                numbered = self._numbered[key] = NumberedNames(
+                    wanted, self._folders.numbers(wanted.directory, wanted.name)
+                )
                 if len(self._numbered) > MOST_USED:
                     self._numbered.popitem(last=False)
             return numbered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .._naming import candidate, candidate_number
 from . import record
@@ -21,9 +21,11 @@ class NumberedNames:
     """The numbered candidates of one wanted name that were in its folder when it was first looked at.
 
     The same list of jobs finds its files under the same names again, each in constant time.
+
+    :param numbers: those that may be there; None: look at each one up to the first that is free.
     """
 
-    def __init__(self, wanted: Entry) -> None:
+    def __init__(self, wanted: Entry, numbers: Iterable[int] | None) -> None:
         self._wanted = wanted.name
         # All numbers below the first are taken, and some above it.
         self._next = 1
@@ -33,10 +35,12 @@ class NumberedNames:
         self._unowned: dict[int, list[str]] = {}
         self._heads: dict[tuple[int, bytes], list[str]] = {}
         self._lock = threading.Lock()
-        for number in range(1, MAX_NUMBER):
-            if not self._look_up(wanted.renamed(candidate(wanted.name, number))):
+        for number in range(1, MAX_NUMBER) if numbers is None else sorted(numbers):
+            name = candidate(wanted.name, number)
+            if self._look_up(wanted.renamed(name)):
+                self.take(name)
+            elif numbers is None:
                 break
-            self._next = number + 1
 
     def _look_up(self, entry: Entry) -> bool:
         """Note whose the name is; return False where it is free."""

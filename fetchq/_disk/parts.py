@@ -142,7 +142,7 @@ class Parts:
         A file that was changed since it was finished does not count. No other job of the run gets its name.
         """
         name = self._folders.fit(directory, name)
-        if not any(self._exists(directory / file) for file in islice(candidates(name), 2)):
+        if not self._exists(directory / name) and self._folders.numbers(directory, name) == []:
             return None
         try:
             return await self._threads.run(self._names.recorded, directory, name, identity.key)

@@ -21,6 +21,7 @@ from .rig import MTIME, OURS, abandon, disk, names, no_check, opened, pattern, p
 from .unsafe import DiedError, Unsafe
 
 OLD, NEW = pattern(300, 1), pattern(260, 2)
+THEIRS = b"another program's"
 VERSIONS = {'"old"': OLD, '"new"': NEW}
 
 
@@ -153,8 +154,14 @@ async def again(parts: Parts, folder: Path, server: Server) -> None:
     await fetch(parts, folder, server, NEW, '"new"')
 
 
+async def beside_another_program(parts: Parts, folder: Path, server: Server) -> None:
+    """Break off and go on, where another program has a file of the part's name."""
+    (folder / "a.iso.part").write_bytes(THEIRS)
+    await both_versions(parts, folder, server)
+
+
 Script = Callable[[Parts, Path, Server], Awaitable[None]]
-SCRIPTS: list[Script] = [one_version, both_versions, spoiled, all_at_once, small]
+SCRIPTS: list[Script] = [one_version, both_versions, spoiled, all_at_once, small, beside_another_program]
 
 
 async def until_death(script: Script, folder: Path, server: Server, settings: Disk, files: Unsafe) -> bool:
@@ -182,9 +189,16 @@ async def afterwards(folder: Path, server: Server, settings: Disk, *, tidy: bool
     assert any((folder / name).read_bytes() == NEW for name in finals) or settings.if_exists == "skip"
     if tidy:
         left = {name for name in names(folder) if name.startswith("a.")}
+        if (folder / "a.iso.part").exists() and (folder / "a.iso.part").read_bytes() == THEIRS:
+            left.remove("a.iso.part")
         # Skipped is what another file has the name of, however much of it is there.
         skipped = {"a.iso.part", "a.iso.part.json"} if settings.if_exists == "skip" else set()
         assert left - {"a.iso", "a.1.iso", "a.iso.part.bad"} in (set(), skipped)
+
+
+def untouched(folder: Path) -> bool:
+    """Whether the other program still has its file."""
+    return (folder / "a.iso.part").read_bytes() == THEIRS
 
 
 def check_finals(folder: Path) -> None:
@@ -211,6 +225,7 @@ def test_killed_at_any_call(memory: Path, script: Script, policy: IfExists, serv
                 folder.mkdir()
                 ended = await until_death(script, folder, server, settings, Unsafe(folder, calls))
                 await afterwards(folder, server, settings, tidy=True, whole=whole)
+                assert script is not beside_another_program or untouched(folder)
             if ended:
                 return calls
         raise AssertionError("the script never ends")
