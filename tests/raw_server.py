@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,6 +80,10 @@ async def serving(respond: Respond, *, tls: ssl.SSLContext | None = None) -> Asy
     """Answer every request with what *respond* says; None closes the connection, and so does a short answer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        if handler is not None:
+            handlers.add(handler)
+            handler.add_done_callback(handlers.discard)
         server.connections += 1
         number = server.connections
         server.is_open.add(number)
@@ -90,6 +95,8 @@ async def serving(respond: Respond, *, tls: ssl.SSLContext | None = None) -> Asy
             server.is_open.discard(number)
             server.closed.set()
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def converse(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -106,6 +113,7 @@ async def serving(respond: Respond, *, tls: ssl.SSLContext | None = None) -> Asy
             if b"\r\nContent-Length:" not in data and b"\r\nTransfer-Encoding:" not in data:
                 return
 
+    handlers: set[asyncio.Task[None]] = set()
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = listener.sockets[0].getsockname()[1]
     server = Server(port, "https" if tls else "http")
@@ -114,3 +122,7 @@ async def serving(respond: Respond, *, tls: ssl.SSLContext | None = None) -> Asy
     finally:
         listener.close()
         await listener.wait_closed()
+        # A socket that is still open when the loop ends would be a ResourceWarning in some later test.
+        for handler in list(handlers):
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
