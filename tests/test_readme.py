@@ -184,9 +184,6 @@ def recipe_with(text: str) -> str:
     return found
 
 
-NOT_THERE_YET = pytest.mark.xfail(
-    not hasattr(fetchq, "Transport"), reason="fetchq.Transport does not exist", strict=True
-)
 # What these do to the server or to stdout has a test of its own below.
 QUEUE, PROXY, REQUESTS, EVENTS, ENVIRONMENT = "-i - -d piped", "--proxy", "-X PUT", "@tsv", "FETCHQ_DIR"
 PLAIN = [
@@ -203,10 +200,7 @@ def test_a_recipe_of_the_shell_works_as_printed(kitchen: Kitchen, recipe: str) -
 
 @pytest.mark.parametrize(
     "recipe",
-    [
-        pytest.param(recipe, marks=NOT_THERE_YET if "fetchq.Transport" in recipe else ())
-        for recipe in recipes("python")
-    ],
+    recipes("python"),
     ids=range(len(recipes("python"))),
 )
 def test_a_recipe_of_python_works_as_printed(kitchen: Kitchen, recipe: str) -> None:
