@@ -76,7 +76,7 @@ class Budget:
         return True
 
     def give(self, host: str) -> None:
-        """Give a connection back."""
+        """Take a connection back."""
         self.used -= 1
         self._hosts[host] -= 1
         if not self._hosts[host]:
@@ -84,7 +84,7 @@ class Budget:
         self.freed()
 
     def distribute(self) -> None:
-        """Give the spare connections to files, each to the one that would end last."""
+        """Hand the spare connections to files, each to the one that would end last."""
         while not self.wanted:
             last = max(filter(self._grows, self.splittable), key=lambda file: file.longest, default=None)
             if last is None or not last.grow(self._share(last.host)):

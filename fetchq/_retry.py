@@ -136,7 +136,7 @@ def _member(names: str, fields: str) -> str | None:
 def error_for(
     status: int, headers: Mapping[str, str], policy: Retry, host: str, now: float, hint: str = ""
 ) -> FetchError:
-    """Give the error that a *status* which is none of :data:`GOOD` means.
+    """Return the error that a *status* which is none of :data:`GOOD` means.
 
     Whatever comes with a time to wait passes: 202 says that the file is being made, and hosts answer 403 to who
     asks too often.

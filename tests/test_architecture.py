@@ -60,6 +60,8 @@ OWNERS = {
 # Each of these waits, reads a clock, rolls dice or talks to something: an edge's or a worker's business.
 NO_DECISION = {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time"}
 OPENING = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "sleep", "now", "today", "utcnow"}
+# Docstrings say Return and Whether instead.
+DIALECT = {"Give", "Say", "Tell"}
 VAGUE = {"common", "core", "helper", "helpers", "manager", "misc", "util", "utils"}
 
 MODULE_LINES = 500
@@ -209,8 +211,17 @@ def undocumented(module: Module) -> Iterator[str]:
         yield "has no docstring"
 
 
+def dialect(module: Module) -> Iterator[str]:
+    """PEP 257: a docstring says "Return that"; and "Whether" where the value is a bool."""
+    for node in module.nodes():
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = (ast.get_docstring(node) or "").split(maxsplit=1)[:1]
+            if first and first[0] in DIALECT:
+                yield f"line {getattr(node, 'lineno', 1)}: the docstring begins with {first[0]}"
+
+
 Rule = Callable[[Module], Iterator[str]]
-RULES: list[Rule] = [out_of_order, foreign, acts, opens, vague, too_long, undocumented]
+RULES: list[Rule] = [out_of_order, foreign, acts, opens, vague, too_long, undocumented, dialect]
 
 
 def allowed(module: Module, rule: Rule, complaint: str) -> bool:
@@ -303,6 +314,9 @@ def test_every_allowance_is_still_needed() -> None:
         (too_long, "_http.py", "def f():\n    'doc'\n" + "    x = 1\n" * 40, False),
         (too_long, "_http.py", "def f():\n    'doc'\n" + "    x = 1\n" * 41, True),
         (undocumented, "_http.py", "import httpx", True),
+        (dialect, "_http.py", "def f():\n    'Give bytes.'", True),
+        (dialect, "_http.py", "class C:\n    async def f(self):\n        'Tell whether it is open.'", True),
+        (dialect, "_http.py", "'Given bytes.'\ndef f():\n    'Return bytes. Give and take.'", False),
     ],
 )
 def test_a_rule_sees(rule: Rule, name: str, source: str, broken: bool) -> None:

@@ -138,7 +138,7 @@ class Downloader:
         )
 
         def warn(message: str) -> None:
-            """Tell the observers, in the loop's thread."""
+            """Announce it to the observers, in the loop's thread."""
             loop.call_soon_threadsafe(self._observe, Warned(0, message))
 
         history = History(self._store_path, self._checksums)

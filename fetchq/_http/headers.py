@@ -22,7 +22,7 @@ _PORTABLE = frozenset(
 
 
 def encoded(pairs: Iterable[tuple[str, str]]) -> Fields:
-    """Give header fields as bytes.
+    """Return header fields as bytes.
 
     :raises UsageError: a name is not a token, or a value cannot travel in a header.
     """
@@ -81,7 +81,7 @@ def without_body_fields(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
 
 
 def values(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """Give the values of all fields called *name*, given in lower case."""
+    """Return the values of all fields called *name*, given in lower case."""
     return [value for field, value in fields if field.lower() == name]
 
 

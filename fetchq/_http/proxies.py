@@ -49,7 +49,7 @@ class Exemption:
     port: int | None = None
 
     def covers(self, host: str, port: int) -> bool:
-        """Tell whether *host* is reached without a proxy."""
+        """Whether *host* is reached without a proxy."""
         if self.port not in {None, port}:
             return False
         if self.network is not None:

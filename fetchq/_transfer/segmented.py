@@ -178,7 +178,7 @@ class SegmentedDownload:
             self._start(self._fetch(segment), segment)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Give a finished connection back, and decide what its error means for the others."""
+        """Return a finished connection, and decide what its error means for the others."""
         segment = self._tasks.pop(task)
         self._segments.release(segment)
         if self._tasks:

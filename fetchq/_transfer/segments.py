@@ -130,7 +130,7 @@ class SegmentQueue:
         return segment
 
     def release(self, segment: Segment) -> None:
-        """Give up what *segment* has not fetched; an answer that extends into the hole continues with it."""
+        """Abandon what *segment* has not fetched; an answer that extends into the hole continues with it."""
         self._active.remove(segment)
         for hole in self.holes():
             for other in self._active:

@@ -141,7 +141,7 @@ class Http2Stream(httpx.AsyncByteStream):
         return chunk
 
     async def aclose(self) -> None:
-        """Give the stream up if it has not ended; the connection stays."""
+        """Abandon the stream if it has not ended; the connection stays."""
         self._chunks.clear()
         self._size = 0
         self._link.leave(self)
