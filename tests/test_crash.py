@@ -103,7 +103,9 @@ def test_killed_between_naming_and_tidying_up_it_is_done(
 ) -> None:
     file = FILE if dated else generated(12 * MIB, last_modified=None)
     url = origin.serve("/f.bin", file, drop(after=3 * MIB))
-    assert start(tmp_path, url, "--retries", "1").wait(60) == 4
+    # One connection: others would be asked for on a busy machine, and bring what the first one does not.
+    assert start(tmp_path, url, "-x1", "--retries", "1").wait(60) == 4
+    asked = len(origin.requests)
     part = tmp_path / "f.bin.part"
     part.write_bytes(file.data)
     if dated:
@@ -114,4 +116,4 @@ def test_killed_between_naming_and_tidying_up_it_is_done(
     assert start(tmp_path, url).wait(60) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["f.bin"]
     known = dated or tidied == "nothing"
-    assert (len(origin.requests) == 1) is known, "what is known to be done is not asked for again"
+    assert (len(origin.requests) == asked) is known, "what is known to be done is not asked for again"
