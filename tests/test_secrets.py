@@ -418,7 +418,6 @@ MISTAKES: dict[str, list[str]] = {
     "proxy of another kind": ["--proxy", f"gopher://bob:{S}@h", "http://127.0.0.1:1/"],
     "proxy with a bad port": ["--proxy", f"http://bob:{S}@h:port", "http://127.0.0.1:1/"],
     "user without a terminal": ["-u", S, "http://h/"],
-    "out that leaves": ["-o", "../x", f"http://bob:{S}@127.0.0.1:1/?{S}"],
 }  # fmt: skip
 
 
