@@ -14,11 +14,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ._errors import FetchError
 
-__all__ = ["Again", "Buffer", "Job", "Preview", "Resource", "Result", "Span", "redact"]
+__all__ = ["Again", "Buffer", "IfExists", "Job", "Preview", "Resource", "Result", "Span", "redact"]
 
 # Bytes as the network delivers and the disk accepts them.
 Buffer = bytes | bytearray | memoryview
 Pairs = tuple[tuple[str, str], ...]
+IfExists = Literal["skip", "rename", "overwrite", "error"]
 
 
 @lru_cache(maxsize=1024)
@@ -61,6 +62,8 @@ class Job:
     :param priority: jobs with a larger number start first, among ``Queue.lookahead`` jobs.
     :param retries: attempts in a row without progress before giving up; default: the run's.
     :param timeout: limit in seconds of every single wait; default: the run's.
+    :param proxy: URL of the proxy for this job; default: the run's.
+    :param if_exists: what to do about another file of that name; default: the run's.
     :param id: the caller's name for the job, repeated in results and events.
     :param source: ``FILE:LINE`` of a queue file, for messages.
     """
@@ -81,6 +84,8 @@ class Job:
     priority: int = field(default=0, kw_only=True)
     retries: float | None = field(default=None, kw_only=True)
     timeout: float | None = field(default=None, kw_only=True)
+    proxy: str | None = field(default=None, kw_only=True, repr=False)
+    if_exists: IfExists | None = field(default=None, kw_only=True)
     id: str | None = field(default=None, kw_only=True)
     source: str = field(default="", kw_only=True)
 

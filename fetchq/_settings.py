@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ._models import IfExists
+
 __all__ = ["MIB", "Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
 
 MIB = 1 << 20
 
-IfExists = Literal["skip", "rename", "overwrite", "error"]
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
 
 RETRIES = 5

@@ -28,7 +28,8 @@ from fetchq._cli import get, topics
 from fetchq._cli.config import Configuration
 from fetchq._cli.help import NOTES
 from fetchq._disk import journal
-from fetchq._queue_files import aria2, jsonl, read
+from fetchq._queue_files import aria2, read
+from fetchq._queue_files.fields import FIELDS
 from fetchq._report.json_lines import KINDS, event_to_dict, json_fields
 
 from .bench.peers import PEERS
@@ -363,8 +364,10 @@ def test_every_event_and_field_is_told() -> None:
 
 def test_every_field_of_the_queue_formats_is_told() -> None:
     topic = TOPICS["queue-files"]
-    assert {*aria2._FIELDS, *aria2._HEADERS} <= set(words(section("As aria2c -i reads it", topic)))
-    assert set(jsonl._FIELDS) <= set(words(section("JSON Lines", topic)))
+    assert {*aria2._FIELDS, *aria2._HEADERS, *aria2._TOGETHER} <= set(
+        words(section("As aria2c -i reads it", topic))
+    )
+    assert set(FIELDS) <= set(words(section("JSON Lines", topic)))
 
 
 @pytest.mark.parametrize(

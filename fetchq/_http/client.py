@@ -92,11 +92,19 @@ class HttpClient:
         :raises UsageError: URL, mirror, method, header or body; one sentence says which.
         """
         self._parse(job.url, job.params)
+        self._check_proxy(job)
         for mirror in job.mirrors:
             self._parse(mirror)
         check_method(job.method)
         encoded(job.headers)
         body_of(job)
+
+    def _check_proxy(self, job: Job) -> None:
+        if job.proxy is not None and self._theirs is not None:
+            raise UsageError(
+                "A job's proxy and your own httpx client exclude each other: set the client's proxy."
+            )
+        self._transport.check(job.proxy)
 
     def host_of(self, job: Job) -> str:
         """Return ``host:port``, the same for all jobs of one server."""
@@ -117,6 +125,7 @@ class HttpClient:
         :param buffer: bytes that a chunk of the body should have at most, where our own transport sends it.
         :raises FetchError: no answer, one that is not HTTP, or too many redirects.
         """
+        self._check_proxy(job)
         home = self._parse(job.url, job.params)
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer)
@@ -169,16 +178,17 @@ class HttpClient:
             else:
                 response = await authenticate(self._exchange, request, auth)
         except failures() as error:
-            raise translate(error, self._name(url, referrer)) from error
-        answer = Response(response, _headers_of(response), url.text, self._name(url, referrer))
+            raise translate(error, self._name(context, url, referrer)) from error
+        answer = Response(response, _headers_of(response), url.text, self._name(context, url, referrer))
         if answer.status == _UNAUTHORIZED:
             answer.hint = self._refusal(context, url, response)
         return answer
 
-    def _name(self, url: ParsedURL, referrer: ParsedURL | None) -> str:
+    def _name(self, context: RequestContext, url: ParsedURL, referrer: ParsedURL | None) -> str:
         """Return what messages call the server at *url*, with the hop and the proxy that led there."""
         name = url.host if referrer is None else f"{url.host} (to which {referrer.host} redirects)"
-        proxy = self._transport.forwarding_proxy(url.url) if self._theirs is None else None
+        own = context.extensions["fetchq"]["proxy"]
+        proxy = self._transport.forwarding_proxy(url.url, own) if self._theirs is None else None
         return name if proxy is None else f"{name} through the proxy {proxy}"
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:

@@ -66,9 +66,9 @@ def of(urls: Mapping[str, str]) -> Proxies:
     return Proxies(chosen, exceptions=tuple(filter(None, map(_exemption, words))))
 
 
-def explicit(url: str) -> Proxies:
-    """Send everything through the proxy at *url*."""
-    return Proxies({"all": _with_scheme(_trimmed(url))}, "--proxy")
+def explicit(url: str, option: str = "--proxy") -> Proxies:
+    """Send everything through the proxy at *url*, which was given with *option*."""
+    return Proxies({"all": _with_scheme(_trimmed(url))}, option)
 
 
 def _trimmed(value: str) -> str:

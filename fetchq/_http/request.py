@@ -81,7 +81,7 @@ class RequestBuilder:
         timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
             timeouts = dict.fromkeys(timeouts, job.timeout)
-        extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer}}
+        extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy}}
         return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions)
 
     def build(

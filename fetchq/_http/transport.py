@@ -34,6 +34,10 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 # Where httpcore connects when a proxy's URL has no port; RFC 1928 section 3 has the last.
 _PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PROXY_AUTHENTICATION = 407
+# Each has a pool of connections of its own.
+_MOST_PROXIES = 64
+# What messages call the place where a job's own proxy was given.
+_JOB = "the job"
 # Steps of httpcore's that fail on the way to the proxy; a failure of others may be the server's.
 _TO_PROXY = frozenset(
     {"connection.connect_tcp.failed", "connection.start_tls.failed", "socks.connect_tcp.failed"}
@@ -53,6 +57,7 @@ class RoutingTransport(httpx.AsyncBaseTransport):
         self._network = network
         self._connections = connections
         self._proxies = _proxies_of(network)
+        self._own: dict[str, Proxies] = {}
         self._context: ssl.SSLContext | None = None
         self._made: dict[tuple[bool, str | None], httpx.AsyncBaseTransport] = {}
         if network.http2 and importlib.util.find_spec("h2") is None:
@@ -63,14 +68,37 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             # A file that was named and cannot be used is an error at once, even if no https URL comes.
             self.verifying()
 
-    def proxy(self, url: httpx.URL) -> str | None:
-        """Return the URL of the proxy for *url*; None where the server is reached directly."""
-        return None if self._proxies is None else self._proxies.choose(origin_of(url))
+    def check(self, own: str | None) -> None:
+        """Refuse a job's *own* proxy that cannot be used.
 
-    def forwarding_proxy(self, url: httpx.URL) -> str | None:
+        :raises UsageError: it is no proxy's URL, or one more than a run may use.
+        """
+        if own is not None:
+            self._of_job(own)
+
+    def proxy(self, url: httpx.URL, own: str | None = None) -> str | None:
+        """Return the URL of the proxy for *url*; None where the server is reached directly.
+
+        :param own: the job's own proxy.
+        """
+        proxies = self._proxies if own is None else self._of_job(own)
+        return None if proxies is None else proxies.choose(origin_of(url))
+
+    def forwarding_proxy(self, url: httpx.URL, own: str | None = None) -> str | None:
         """Return host and port of the proxy that answers for *url* itself: of plain http, not of tunnels."""
-        proxy = None if self._proxies is None or url.scheme != "http" else self.proxy(url)
+        proxy = None if url.scheme != "http" else self.proxy(url, own)
         return _host_of(httpx.URL(proxy)) if proxy is not None and proxy.startswith("http") else None
+
+    def _of_job(self, own: str) -> Proxies:
+        if own not in self._own:
+            from .proxies import explicit
+
+            if len(self._own) >= _MOST_PROXIES:
+                raise UsageError(f"The jobs of this run name more than {_MOST_PROXIES} proxies.")
+            chosen = explicit(own, _JOB)
+            _proxy(chosen.urls["all"], None, _JOB)
+            self._own[own] = chosen
+        return self._own[own]
 
     def verifying(self) -> ssl.SSLContext:
         """Return the context that verifies servers; made once, since that takes about 40 ms."""
@@ -80,7 +108,8 @@ class RoutingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send *request* over the transport for its URL."""
-        key = (request.url.scheme == "https", None if self._proxies is None else self.proxy(request.url))
+        own = request.extensions.get("fetchq", {}).get("proxy")
+        key = (request.url.scheme == "https", self.proxy(request.url, own))
         transport = self._made.get(key)
         if transport is None:
             transport = self._made[key] = self._make(*key)
@@ -95,7 +124,7 @@ class RoutingTransport(httpx.AsyncBaseTransport):
     def _make(self, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
         if proxy is None:
             return self._http2() if secure and self._network.http2 else self._http11(secure=secure)
-        trust = self.verifying() if secure or (proxy or "").startswith("https:") else bare()
+        trust = self.verifying() if secure or proxy.startswith("https:") else bare()
         return _RetryingTransport(
             verify=trust,
             limits=httpx.Limits(
@@ -104,9 +133,7 @@ class RoutingTransport(httpx.AsyncBaseTransport):
                 keepalive_expiry=IDLE_SECONDS,
             ),
             trust_env=False,
-            through=None
-            if self._proxies is None or proxy is None
-            else _proxy(proxy, trust, self._proxies.source(proxy)),
+            through=_proxy(proxy, trust, "" if self._proxies is None else self._proxies.source(proxy)),
         )
 
     def _http11(self, *, secure: bool) -> Transport:

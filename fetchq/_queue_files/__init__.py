@@ -2,10 +2,14 @@
 
 ::
 
-    lines    opens and unpacks the file, yields its lines
-    aria2    parser: URLs, mirrors and indented options; a list of plain URLs is one without options
-    jsonl    parser: JSON Lines
-    values   checks of a job's fields that the parsers share
+    lines     yields the lines of a file
+    unpack    gzip, bzip2 and xz, told by their first bytes
+    aria2     parser: URLs, mirrors and indented options; a list of plain URLs is one without options
+    jsonl     parser: JSON Lines
+    table     parser: CSV
+    fields    the fields that JSON Lines and CSV name
+    values    checks of a job's fields that the parsers share
+    refused   what is often taken for a queue file and is none
 
 A new format is a module and a row in ``FORMATS``.
 """
@@ -19,8 +23,10 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 from .._errors import QueueFileError
 from .._models import Job
 from .._naming import printable
-from . import aria2, jsonl
+from . import aria2, jsonl, table
 from .lines import QueueLine, read_lines
+from .refused import refuse
+from .unpack import SUFFIXES
 
 __all__ = ["read"]
 
@@ -30,7 +36,7 @@ Warn: TypeAlias = Callable[[str], None]
 class Format(NamedTuple):
     """One row of the table of formats.
 
-    :param suffixes: lower-case endings of file names, without ``.gz``.
+    :param suffixes: lower-case endings of file names, without ``.gz`` and the like.
     :param matches: whether the first line that is neither blank nor a comment is of this format.
     :param parse: turns lines, the file's name for messages, and ``warn`` into jobs and errors.
     """
@@ -43,6 +49,7 @@ class Format(NamedTuple):
 # Suffixes are tried before first lines, rows in their order; the last row matches any line.
 FORMATS = (
     Format((".jsonl", ".ndjson"), jsonl.matches, jsonl.parse),
+    Format((".csv",), table.matches, table.parse),
     Format((), lambda _: True, aria2.parse),
 )
 
@@ -55,18 +62,22 @@ def read(path: str, *, warn: Warn, stdin: BinaryIO | None = None) -> Iterator[Jo
 
     :param path: ``-`` is *stdin*, which stays open.
     :param warn: called once for each unknown option or field, which is ignored.
-    :raises QueueFileError: the file cannot be opened, or it is binary.
+    :raises QueueFileError: the file cannot be opened, is binary, or is as a whole something else: a page, a
+        JSON document.
     """
     name = "stdin" if path == "-" else printable(path)
     lines = read_lines(path, name, stdin)
     first = next(lines, None)
     if first is None:
         return iter(())
+    refuse(first.text, name)
     return _format(path, first).parse(chain([first], lines), name, warn)
 
 
 def _format(path: str, first: QueueLine) -> Format:
-    name = path.lower().removesuffix(".gz")
+    name = path.lower()
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
     by_name = (row for row in FORMATS if name.endswith(row.suffixes))
     by_content = (row for row in FORMATS if row.matches(first.text))
     return next(chain(by_name, by_content))

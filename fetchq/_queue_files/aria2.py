@@ -1,6 +1,7 @@
-"""An aria2 list: the URLs of a job on one line, separated by TABs; its options below, indented.
+"""An aria2 list: the URLs of a job on one line, separated by TABs; its options below it, indented.
 
-As in aria2, an empty option counts as not given, the last of several counts, and headers add up.
+As in aria2, an empty option counts as not given, the last of several counts, and headers add up. A plain list
+is one without options; there ``URL<TAB>NAME`` gives the file's name.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from .._errors import QueueFileError
 from .._models import Job
 from .lines import MAX_LINE, QueueLine, line_error
 from .values import (
-    UnknownNames,
+    QueueWarnings,
     check_header,
     check_retries,
     check_timeout,
+    parse_boolean,
     parse_checksum,
     parse_directory,
     parse_header,
+    parse_number,
+    usable_urls,
 )
 
 _OPTION = re.compile(r"[ \t]+([A-Za-z0-9-]+)[ \t]*=[ \t]*(.*)")
@@ -31,22 +36,34 @@ _LINE_OVERHEAD = 128
 
 def _max_tries(value: str) -> float:
     """Return the retries of aria2's ``max-tries``, where 0 means without end."""
-    return check_retries(int(value)) or math.inf
+    return check_retries(parse_number(value)) or math.inf
 
 
+# Option -> field of the Job, and what reads the value.
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "out": ("out", str),
     "dir": ("dir", parse_directory),
     "checksum": ("checksum", parse_checksum),
     "max-tries": ("retries", _max_tries),
-    "timeout": ("timeout", lambda value: check_timeout(float(value))),
+    "timeout": ("timeout", lambda value: check_timeout(parse_number(value))),
 }
 _HEADERS: dict[str, Callable[[str], tuple[str, str]]] = {
     "header": parse_header,
     "referer": lambda value: check_header("Referer", value),
     "user-agent": lambda value: check_header("User-Agent", value),
 }
-# These change how fast a file arrives, not its bytes: the run's settings decide, and parts are always resumed.
+# What several of them decide together, or with the URL.
+_TOGETHER: dict[str, Callable[[str], Any]] = {
+    "http-user": str,
+    "http-passwd": str,
+    "all-proxy": str,
+    "http-proxy": str,
+    "https-proxy": str,
+    "allow-overwrite": parse_boolean,
+    "auto-file-renaming": parse_boolean,
+}
+# These change how fast a file arrives, not its bytes: the run's settings decide. Parts are always resumed as
+# far as their bytes are proven, so `continue` asks for nothing more.
 _IGNORED = frozenset({"split", "max-connection-per-server", "min-split-size", "continue"})
 
 
@@ -57,9 +74,9 @@ def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) ->
     :param name: the file's name for messages.
     :param warn: called once for each unknown option.
     """
-    unknown = UnknownNames(warn, "option")
+    warnings = QueueWarnings(warn)
     for entry in _entries(lines):
-        yield _job(entry, name, unknown)
+        yield _job(entry, name, warnings)
 
 
 def _entries(lines: Iterator[QueueLine]) -> Iterator[list[QueueLine]]:
@@ -84,37 +101,80 @@ def _is_option(line: QueueLine) -> bool:
     return line.text.startswith((" ", "\t")) and (bool(line.error) or _OPTION.fullmatch(line.text) is not None)
 
 
-def _job(entry: list[QueueLine], name: str, unknown: UnknownNames) -> Job | QueueFileError:
+def _job(entry: list[QueueLine], name: str, warnings: QueueWarnings) -> Job | QueueFileError:
     first, *options = entry
     if first.error or _is_option(first):
         return line_error(name, first.number, first.error or "an option before any URL")
-    fields: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for line in options:
         found = _OPTION.fullmatch(line.text)
         if line.error or found is None:
             return line_error(name, line.number, line.error)
         option, value = found[1].lower(), found[2].strip()
         try:
-            _add(option, value, fields)
+            _add(option, value, given)
         except ValueError as error:
             return line_error(name, line.number, f"{option}: {error}")
         except KeyError:
-            unknown.add(option, f"{name}:{line.number}")
-    url, *mirrors = (part for part in map(str.strip, first.text.split("\t")) if part)
-    job = Job(url, mirrors=tuple(mirrors), source=f"{name}:{first.number}", confined=True)
-    return replace(job, **fields) if fields else job
+            warnings.unknown("option", option, f"{name}:{line.number}")
+    source = f"{name}:{first.number}"
+    urls, out = _addresses(first.text)
+    url, *mirrors = usable_urls(urls, source, warnings)
+    job = Job(url, out, mirrors=tuple(mirrors), source=source, confined=True)
+    return replace(job, **_combined(url, given)) if given else job
 
 
-def _add(option: str, value: str, fields: dict[str, Any]) -> None:
-    """Add an option to the *fields* of a job.
+def _addresses(text: str) -> tuple[list[str], str | None]:
+    """Return the URLs of a line, and the name that stands behind the only one."""
+    words = [word for word in map(str.strip, text.split("\t")) if word]
+    if len(words) == 2 and "://" in words[0] and "://" not in words[1] and not words[1].startswith("magnet:"):
+        return words[:1], words[1]
+    return words, None
+
+
+def _add(option: str, value: str, given: dict[str, Any]) -> None:
+    """Add an option to those *given*: fields of the Job, and by their own names those of ``_TOGETHER``.
 
     :raises KeyError: the option is not known.
     :raises ValueError: the value is not allowed.
     """
-    if option in _IGNORED or (not value and option in {*_FIELDS, *_HEADERS}):
+    if option in _IGNORED or (not value and option in {*_FIELDS, *_HEADERS, *_TOGETHER}):
         return
     if option in _HEADERS:
-        fields["headers"] = (*fields.get("headers", ()), _HEADERS[option](value))
+        given["headers"] = (*given.get("headers", ()), _HEADERS[option](value))
+    elif option in _TOGETHER:
+        given[option] = _TOGETHER[option](value)
     else:
         field, read = _FIELDS[option]
-        fields[field] = read(value)
+        given[field] = read(value)
+
+
+def _combined(url: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the Job of *url* that the options *given* make together."""
+    fields = {name: value for name, value in given.items() if name not in _TOGETHER}
+    scheme = "https" if url[:6].lower() == "https:" else "http"
+    proxy = given.get(f"{scheme}-proxy") or given.get("all-proxy")
+    if proxy:
+        fields["proxy"] = proxy
+    if "headers" in fields:
+        fields["headers"] = tuple(
+            (name, _without_user(url)) if (name, value) == ("Referer", "*") else (name, value)
+            for name, value in fields["headers"]
+        )
+    if given.get("http-user") and _without_user(url) == url.partition("#")[0]:
+        # In the URL it stays with its origin, and answers Digest too.
+        login = ":".join(quote(given.get(option, ""), safe="") for option in ("http-user", "http-passwd"))
+        fields["url"] = url.replace("://", f"://{login}@", 1)
+    overwrite, rename = given.get("allow-overwrite"), given.get("auto-file-renaming")
+    if overwrite:
+        fields["if_exists"] = "overwrite"
+    elif rename is not None or overwrite is not None:
+        fields["if_exists"] = "error" if rename is False else "rename"
+    return fields
+
+
+def _without_user(url: str) -> str:
+    """Return *url* as a Referer may hold it: without user, password and fragment (RFC 9110 section 10.1.3)."""
+    scheme, mark, rest = url.partition("#")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + mark + authority.rpartition("@")[2] + slash + path

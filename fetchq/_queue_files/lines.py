@@ -1,26 +1,22 @@
-"""The lines of a queue file: UTF-8 with or without BOM, LF or CRLF, gzip or not."""
+"""The lines of a queue file: UTF-8 with or without BOM, LF or CRLF, compressed or not."""
 
 from __future__ import annotations
 
 import io
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from gzip import GzipFile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from .._errors import QueueFileError
 from .._naming import printable
+from .unpack import ERRORS, unpacked
 
 __all__ = ["MAX_LINE", "QueueLine", "line_error", "read_lines"]
 
-ByteStream: TypeAlias = "io.BufferedReader | GzipFile"
-
 # Bytes. Signed URLs reach 8 KiB and request bodies somewhat more; a longer line is a file without line ends.
 MAX_LINE = 1 << 20
-_GZIP = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 _BOM = b"\xef\xbb\xbf"
 # Bytes searched for NUL, which text does not contain. Git searches the first 8,000 for the same purpose.
 _BINARY_CHECK = 1024
@@ -58,7 +54,7 @@ def read_lines(path: str, name: str, stdin: BinaryIO | None) -> Iterator[QueueLi
             try:
                 raw = stream.readline(MAX_LINE + 1)
                 too_long = _skip_rest(stream, raw)
-            except (OSError, EOFError, zlib.error) as error:
+            except ERRORS as error:
                 # Indented, as an option is, so that the preceding entry fails too: its options may be lost.
                 yield QueueLine(number, " ", f"the file cannot be read any further: {_reason(error)}")
                 return
@@ -68,17 +64,16 @@ def read_lines(path: str, name: str, stdin: BinaryIO | None) -> Iterator[QueueLi
                 yield line
 
 
-def _open(path: str, name: str, stdin: BinaryIO | None, closing: ExitStack) -> ByteStream:
-    """Open the file until *closing* ends, and unpack it if it is gzip."""
+def _open(path: str, name: str, stdin: BinaryIO | None, closing: ExitStack) -> io.BufferedReader:
+    """Open the file until *closing* ends, and unpack it if it is compressed."""
     try:
         if path == "-":
-            stream: ByteStream = _standard_input(stdin, closing)
+            stream = _standard_input(stdin, closing)
         else:
             stream = closing.enter_context(Path(path).open("rb"))  # noqa: SIM115  closed by `closing`
-        if path.lower().endswith(".gz") or stream.peek(2).startswith(_GZIP):
-            stream = closing.enter_context(GzipFile(fileobj=stream, mode="rb"))
+        stream = unpacked(stream, path)
         head = stream.peek(_BINARY_CHECK)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (*ERRORS, ValueError) as error:
         raise QueueFileError(f"The queue file {name} cannot be read: {_reason(error)}.") from error
     if b"\0" in head[:_BINARY_CHECK]:
         raise QueueFileError(f"The queue file {name} is binary; a queue file is UTF-8 text.")
@@ -101,7 +96,7 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _skip_rest(stream: ByteStream, raw: bytes) -> bool:
+def _skip_rest(stream: io.BufferedReader, raw: bytes) -> bool:
     """Skip the rest of a line longer than ``MAX_LINE``, in bounded memory; return whether it was."""
     if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
         return False

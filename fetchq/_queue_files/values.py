@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._digests import parse
 from .._errors import UsageError
+from .._models import redact
 from .._naming import printable
 
 # A generated file may hold any number of unknown names.
 MAX_WARNINGS = 100
 # Seconds. Below a millisecond no server answers, not even on the same machine.
 _MIN_TIMEOUT = 0.001
+_SCHEMES_WITHOUT_SLASHES = frozenset({"magnet", "mailto"})
 
 
-class UnknownNames:
-    """Warns once for each unknown option or field, and of at most ``MAX_WARNINGS`` in all.
+class QueueWarnings:
+    """Warns once of each thing, and of at most ``MAX_WARNINGS`` in all."""
 
-    :param noun: what the names are: ``option`` or ``field``.
-    """
-
-    def __init__(self, warn: Callable[[str], None], noun: str) -> None:
+    def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._noun = noun
         self._seen: set[str] = set()
 
-    def add(self, name: str, source: str) -> None:
-        """Warn of *name*, found at *source*, unless it was found before."""
-        if name not in self._seen and len(self._seen) < MAX_WARNINGS:
-            self._seen.add(name)
-            self._warn(f"{source}: the {self._noun} {printable(name[:80])!r} is not known and is ignored.")
+    def tell(self, thing: str, message: str) -> None:
+        """Warn with *message*, unless there was a warning of *thing* before."""
+        if thing not in self._seen and len(self._seen) < MAX_WARNINGS:
+            self._seen.add(thing)
+            self._warn(message)
+
+    def unknown(self, noun: str, name: str, source: str) -> None:
+        """Warn of an option or field *name*, found at *source*, that is not known."""
+        self.tell(name, f"{source}: the {noun} {printable(name[:80])!r} is not known and is ignored.")
+
+
+def usable_urls(urls: Sequence[str], source: str, warnings: QueueWarnings) -> Sequence[str]:
+    """Return the *urls* of one file without those of other schemes, unless there are no others."""
+    found = [(url, scheme) for url in urls if (scheme := _foreign_scheme(url))]
+    if len(found) == len(urls):
+        return urls
+    for url, scheme in found:
+        told = f"the mirror {printable(redact(url))} is passed over: only http and https are fetched"
+        warnings.tell(f"{scheme}:", f"{source}: {told}.")
+    return [url for url in urls if not _foreign_scheme(url)] if found else urls
+
+
+def _foreign_scheme(url: str) -> str:
+    """Return the scheme of *url* in lower case; empty for http, https and relative URLs."""
+    scheme = url.partition(":")[0].lower()
+    named = "://" in url or scheme in _SCHEMES_WITHOUT_SLASHES
+    return scheme if named and scheme.isalnum() and scheme not in {"http", "https"} else ""
+
+
+def parse_boolean(text: str) -> bool:
+    """Return ``true`` or ``false`` as aria2 writes them."""
+    if text not in {"true", "false"}:
+        raise ValueError("it must be true or false")
+    return text == "true"
+
+
+def parse_number(text: str) -> float:
+    """Return a number; whole ones stay whole."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{text[:40]!r} is not a number") from error
 
 
 def parse_header(text: str) -> tuple[str, str]:

@@ -55,7 +55,7 @@ def identity(job: Job) -> Identity:
 
 def if_exists(job: Job, chosen: IfExists | None) -> IfExists:
     """Return what to do about another file of the job's name: one that the user gave is meant."""
-    return chosen or ("overwrite" if job.out is not None else "rename")
+    return job.if_exists or chosen or ("overwrite" if job.out is not None else "rename")
 
 
 def next_ask(known: Resource, spans: tuple[Span, ...], overlap: int, *, plain: bool) -> Ask:

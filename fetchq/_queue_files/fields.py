@@ -1,0 +1,189 @@
+"""The fields of a job as JSON Lines and CSV write them: names and values -> a Job.
+
+A new field is a row of ``FIELDS``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from .._models import Job, Pairs
+from .._settings import IfExists
+from .values import (
+    QueueWarnings,
+    check_header,
+    check_retries,
+    check_timeout,
+    parse_checksum,
+    parse_directory,
+    usable_urls,
+)
+
+__all__ = ["FIELDS", "build_job", "parse_cell"]
+
+# Deeper JSON would exceed Python's recursion limit later, when the request is built.
+_MAX_DEPTH = 64
+_BODIES = ("content", "json", "form")
+
+
+def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -> Job:
+    """Return the job of *values*, by the names of ``FIELDS``; None is a field that is not given.
+
+    :param source: ``FILE:LINE``.
+    :raises ValueError: a field that cannot be used, or none that holds a URL.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in FIELDS:
+            warnings.unknown("field", name, source)
+        elif value is not None:
+            field, read = FIELDS[name]
+            try:
+                fields[field] = read(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name}: {error}") from error
+    if sum(name in fields for name in _BODIES) > 1:
+        raise ValueError("only one of 'data', 'json' and 'form' can be the body")
+    url, *mirrors = usable_urls(_urls(fields), source, warnings)
+    return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
+
+
+def parse_cell(name: str, text: str) -> Any:
+    """Return what the *text* of a cell means in the field *name*: itself where that is text, else JSON."""
+    if name not in FIELDS:
+        return text
+    if name != "json":
+        try:
+            FIELDS[name][1](text)
+        except TypeError:
+            pass  # it must be a number, a list or an object
+        except ValueError:
+            return text
+        else:
+            return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _urls(fields: dict[str, Any]) -> list[str]:
+    """Remove ``url`` or ``urls`` from *fields* and return the addresses."""
+    urls: list[str] = fields.pop("urls", [])
+    if "url" in fields:
+        if urls:
+            raise ValueError("'url' and 'urls' are both given")
+        urls = [fields.pop("url")]
+    if not urls:
+        raise ValueError("'url' is missing")
+    return urls
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise TypeError("it must be text that is not empty")
+    return value.strip()
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError("it must be a list of texts")
+    return [_text(item) for item in value]
+
+
+def _body(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError("it must be text")
+    return value.encode()
+
+
+def _json(value: object) -> object:
+    if _is_deeper(value, _MAX_DEPTH):
+        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
+    json.dumps(value, allow_nan=False)  # 1e999 reads as infinity, which is not JSON
+    return value
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Whether *value* is nested more than *depth* deep."""
+    if not isinstance(value, dict | list):
+        return False
+    return depth == 0 or any(
+        _is_deeper(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value)
+    )
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("it must be a number")
+    return value
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("it must be a whole number")
+    return value
+
+
+def _size(value: object) -> int:
+    size = _integer(value)
+    if size < 0:
+        raise ValueError("it must be 0 or more")
+    return size
+
+
+def _id(value: object) -> str:
+    """Return the caller's own identifier of the job as text; it may be an integer."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _if_exists(value: object) -> str:
+    word = _text(value)
+    if word not in get_args(IfExists):
+        raise ValueError(f"it must be one of {', '.join(get_args(IfExists))}")
+    return word
+
+
+def _pairs(value: object) -> Pairs:
+    """Return the pairs of an object whose values are scalars, or lists of scalars for a name that repeats."""
+    if not isinstance(value, dict):
+        raise TypeError("it must be an object")
+    return tuple(
+        (name, _scalar(item))
+        for name, items in value.items()
+        for item in (items if isinstance(items, list) else [items])
+    )
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    raise ValueError("a value must be text, a number, true or false")
+
+
+# Name in the file -> field of the Job, and what reads the value: TypeError is for a value of another type.
+FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "url": ("url", _text),
+    "urls": ("urls", _texts),
+    "out": ("out", _text),
+    "dir": ("dir", lambda value: parse_directory(_text(value))),
+    "if_exists": ("if_exists", _if_exists),
+    "method": ("method", lambda value: _text(value).upper()),
+    "headers": ("headers", lambda value: tuple(check_header(*pair) for pair in _pairs(value))),
+    "params": ("params", _pairs),
+    "json": ("json", _json),
+    "data": ("content", _body),
+    "form": ("form", _pairs),
+    "checksum": ("checksum", lambda value: parse_checksum(_text(value))),
+    "size": ("size", _size),
+    "priority": ("priority", _integer),
+    "retries": ("retries", lambda value: check_retries(math.inf if value == "inf" else _number(value))),
+    "timeout": ("timeout", lambda value: check_timeout(_number(value))),
+    "proxy": ("proxy", _text),
+    "id": ("id", _id),
+}

@@ -1,0 +1,31 @@
+"""What is often given as a queue file and is none: told once, with what to do, and not in every line."""
+
+from __future__ import annotations
+
+from .._errors import QueueFileError
+
+__all__ = ["refuse"]
+
+_MARKUP = ("<!doctype", "<html", "<?xml", "<head", "<body", "<!--")
+
+
+def refuse(first: str, name: str) -> None:
+    """Refuse a file whose *first* line shows that none of its lines is a job.
+
+    :param name: the file's name for messages.
+    :raises QueueFileError: it is a page or another JSON document.
+    """
+    text = first.strip().lower()
+    if text.startswith("["):
+        raise QueueFileError(
+            f"{name} is a JSON array; a queue file has an object a line: jq -c '.[]' makes that of it."
+        )
+    if text == "{":
+        raise QueueFileError(
+            f"{name} is a JSON document over several lines; a queue file has an object a line: jq -c . does it."
+        )
+    if text.startswith(_MARKUP):
+        kind = "an XML document" if text.startswith("<?xml") and "html" not in text else "an HTML page"
+        raise QueueFileError(
+            f"{name} is {kind}, not a list: write the addresses that are meant into a file, one a line."
+        )
