@@ -92,7 +92,7 @@ def _set(group: type, *names: str, heading: str, **rest: Any) -> Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option("-i", "--input", heading=FILES, multiple=True, metavar="FILE", type=types.TARGET,
-           help="Queue file: URLs, aria2 list or JSON Lines, .gz too; - is stdin; repeats."),
+           help="Queue file: URLs, aria2 list, JSON Lines or CSV, packed or not; - is stdin; repeats."),
     Option("-o", "--output", heading=FILES, metavar="NAME", type=types.TARGET,
            help="Target of a single job, relative to DIR or absolute; NAME/ is a folder, - is stdout.",
            default_text="from the response"),
