@@ -15,7 +15,7 @@ import pytest
 from . import servers
 from .conftest import RunFetchq, clean_env, run
 from .origin import generated
-from .servers import Entry, Server
+from .servers import Entry, Server, process
 
 DATA = generated(300_000, seed=3).data
 
@@ -100,10 +100,10 @@ def test_a_port_that_another_process_took_meanwhile_is_not_used(
     www: Path, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     servers.need(name)
-    free_ports = servers._free_ports
+    free_ports = process.free_ports
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([(taken.getsockname()[1], 0), free_ports()])
-        monkeypatch.setattr(servers, "_free_ports", lambda: next(ports))
+        monkeypatch.setattr(process, "free_ports", lambda: next(ports))
         (www / "f.bin").write_bytes(DATA)
         with getattr(servers, name)(www) as server, client:
             assert server.port != taken.getsockname()[1]
@@ -118,13 +118,16 @@ def test_a_server_that_cannot_start_says_why(www: Path) -> None:
         pass
 
 
-def test_a_missing_server_is_skipped_by_name_but_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("need", [servers.need, process.need_package])
+def test_a_missing_server_is_skipped_by_name_but_fails_in_ci(
+    need: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CI", "false")
     with pytest.raises(pytest.skip.Exception, match="no-such-server is not installed"):
-        servers.need("no-such-server")
+        need("no-such-server")
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no-such-server is not installed"):
-        servers.need("no-such-server")
+        need("no-such-server")
 
 
 def test_the_marker_asks_for_the_program(

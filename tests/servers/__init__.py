@@ -1,0 +1,30 @@
+"""Real servers and proxies on free loopback ports, each started for a test and stopped with it."""
+
+from .apache import apache
+from .caddy import caddy
+from .lighttpd import lighttpd
+from .nginx import nginx
+from .process import ROOT, Entry, Server, need
+from .proxies import haproxy, microsocks, proxy_py, squid, tinyproxy
+from .python import http_server, hypercorn, tornado, twisted, uvicorn
+
+__all__ = [
+    "ROOT",
+    "Entry",
+    "Server",
+    "apache",
+    "caddy",
+    "haproxy",
+    "http_server",
+    "hypercorn",
+    "lighttpd",
+    "microsocks",
+    "need",
+    "nginx",
+    "proxy_py",
+    "squid",
+    "tinyproxy",
+    "tornado",
+    "twisted",
+    "uvicorn",
+]

@@ -1,0 +1,51 @@
+"""Apache with its event module. As root it reads only what everybody may read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .process import Server, need, running
+
+# Debian's, as is the program's name.
+_MODULES = Path("/usr/lib/apache2/modules")
+
+
+@contextlib.contextmanager
+def apache(root: Path, *, compress: bool = False) -> Iterator[Server]:
+    program = need("apache2")
+
+    def command(server: Server, state: Path) -> list[str]:
+        config = state / "apache.conf"
+        config.write_text(_config(server, state, compress))
+        return [program, "-f", str(config), "-D", "FOREGROUND"]
+
+    with running("apache", root, command) as server:
+        yield server
+
+
+def _config(server: Server, state: Path, compress: bool) -> str:
+    names = ("mpm_event", "authz_core", "filter", "deflate")
+    loaded = "\n".join(f"LoadModule {name}_module {_MODULES}/mod_{name}.so" for name in names)
+    user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
+    return f"""
+ServerRoot {state}
+ServerName 127.0.0.1
+PidFile {state}/apache.pid
+Mutex pthread
+ErrorLog {state}/error.log
+Listen 127.0.0.1:{server.port}
+{loaded}
+{user}
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+DocumentRoot {server.root}
+<Directory {server.root}>
+    Require all granted
+</Directory>
+{"SetOutputFilter DEFLATE" if compress else ""}
+"""
