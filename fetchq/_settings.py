@@ -12,7 +12,18 @@ from typing import Any, Literal
 
 from ._models import IfExists
 
-__all__ = ["MIB", "Disk", "IfExists", "Network", "ProgressKind", "Queue", "Retry", "Settings", "help_of"]
+__all__ = [
+    "MIB",
+    "Disk",
+    "IfExists",
+    "Network",
+    "ProgressKind",
+    "Queue",
+    "Retry",
+    "Settings",
+    "help_of",
+    "reason_of",
+]
 
 MIB = 1 << 20
 
@@ -23,8 +34,9 @@ RETRIES = 5
 RETRY_ON = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 
 
-def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": help}, repr=not secret)
+def _setting(default: Any, help: str, *, why: str = "", secret: bool = False) -> Any:
+    """Return a field with the *help* of its option, and *why* its default is as it is."""
+    return field(default=default, metadata={"help": help, "why": why}, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +52,35 @@ class Network:
     :param max_decoded: bytes that a body with a content coding may decode to, unless ``Disk.max_size`` is set.
     """
 
-    # A SYN is sent again after 1, 3 and 7 s: 15 s covers four attempts.
-    connect_timeout: float | None = _setting(15.0, "Seconds to wait for a connection and its TLS handshake.")
-    # Longer than a healthy server pauses, and short enough to notice a dead one soon.
-    read_timeout: float | None = _setting(30.0, "Seconds to wait for the next bytes of an answer.")
-    write_timeout: float | None = _setting(30.0, "Seconds to wait while sending a request.")
-    pool_timeout: float | None = _setting(30.0, "Seconds to wait for a free connection.")
-    min_speed: float = _setting(100.0, "Slower than this for 30 s: reconnect and resume. 0 switches it off.")
+    connect_timeout: float | None = _setting(
+        15.0,
+        "Seconds to wait for a connection and its TLS handshake.",
+        why="A SYN is sent again after 1, 3 and 7 s: 15 s covers four attempts.",
+    )
+    read_timeout: float | None = _setting(
+        30.0,
+        "Seconds to wait for the next bytes of an answer.",
+        why="Longer than a healthy server pauses, and short enough to notice a dead one soon.",
+    )
+    write_timeout: float | None = _setting(
+        30.0,
+        "Seconds to wait while sending a request.",
+        why="As --read-timeout: a peer that takes no bytes for so long is dead.",
+    )
+    pool_timeout: float | None = _setting(
+        30.0,
+        "Seconds to wait for a free connection.",
+        why="Connections are handed out in turn, so a longer wait means that none will be free.",
+    )
+    min_speed: float = _setting(
+        100.0,
+        "Slower than this for 30 s: reconnect and resume. 0 switches it off.",
+        why="A connection this slow is broken, as a modem is 40 times as fast.",
+    )
     min_speed_window: float = 30.0
-    user_agent: str | None = _setting(None, "User-Agent to send.")
+    user_agent: str | None = _setting(
+        None, "User-Agent to send.", why="A server's log can tell what it serves."
+    )
     referer: str | None = _setting(None, "Referer to send, to the job's own origin only.", secret=True)
     headers: tuple[tuple[str, str], ...] = _setting(
         (), "Header to send to each job's own origin; repeats.", secret=True
@@ -58,24 +90,42 @@ class Network:
         (), "HOST=NAME[:PW] is for that host only, also after a redirect; repeats.", secret=True
     )
     bearer: str | None = _setting(None, "Bearer token for the job's own origin.", secret=True)
-    netrc: bool = _setting(False, "Take users and passwords from the netrc file.")
+    netrc: bool = _setting(
+        False,
+        "Take users and passwords from the netrc file.",
+        why="A file of passwords is read when it is asked for.",
+    )
     cookies: tuple[tuple[str, str], ...] = _setting(
         (), "Cookie to send to each job's own origin; repeats.", secret=True
     )
-    insecure: bool = _setting(False, "Do not verify TLS certificates.")
+    insecure: bool = _setting(
+        False,
+        "Do not verify TLS certificates.",
+        why="Without verification anybody on the way can read and change what is sent.",
+    )
     cacert: Path | None = _setting(None, "PEM file of the certificate authorities to trust.")
     add_cacert: tuple[Path, ...] = _setting((), "PEM file of authorities to trust beside the others; repeats.")
-    ca_native: bool = _setting(False, "Trust the authorities of the system; needs fetchq[native].")
+    ca_native: bool = _setting(
+        False,
+        "Trust the authorities of the system; needs fetchq[native].",
+        why="The authorities of certifi are the same on every machine.",
+    )
     cert: Path | None = _setting(None, "PEM file of a client certificate.")
     key: Path | None = _setting(None, "PEM file of the client certificate's key.")
     tls_min: Literal["1.0", "1.1", "1.2", "1.3"] = _setting(
-        "1.2", "Oldest TLS version to accept; 1.0 and 1.1, for old devices, can be broken."
+        "1.2",
+        "Oldest TLS version to accept; 1.0 and 1.1, for old devices, can be broken.",
+        why="1.0 and 1.1 are deprecated by RFC 8996.",
     )
     proxy: str | None = _setting(None, "Proxy for all requests: http, https or socks5 URL.", secret=True)
     env: bool = _setting(
         True, "Take proxies, certificate authorities and the netrc's place from the environment."
     )
-    http2: bool = _setting(False, "Offer HTTP/2 to servers, unless through a proxy; needs fetchq[http2].")
+    http2: bool = _setting(
+        False,
+        "Offer HTTP/2 to servers, unless through a proxy; needs fetchq[http2].",
+        why="One HTTP/2 connection is slower than several of HTTP/1.1 for large files.",
+    )
     # As in browsers; curl follows 50.
     max_redirects: int = 20
     # nginx and Apache limit request heads to 8 KiB a line and 32 KiB in all; responses are seldom larger.
@@ -92,15 +142,34 @@ class Retry:
     :param backoff_max: longest wait in seconds between two attempts, unless the server asks for more.
     """
 
-    retries: float = _setting(RETRIES, "Attempts in a row without progress before giving up; inf for no end.")
-    backoff: float = _setting(0.5, "Base in seconds of the exponential, full-jitter backoff.")
+    retries: float = _setting(
+        RETRIES,
+        "Attempts in a row without progress before giving up; inf for no end.",
+        why="Their waits come to about 8 s, enough for a dropped connection; an outage has --patience.",
+    )
+    backoff: float = _setting(
+        0.5,
+        "Base in seconds of the exponential, full-jitter backoff.",
+        why="The first wait is a quarter of a second on average, and each next one twice as long.",
+    )
     # One request a minute is no load for a server: a longer wait would only delay the user.
     backoff_max: float = 60.0
-    retry_on: frozenset[int] = _setting(RETRY_ON, "Statuses worth another attempt, such as 429,503 or 520-524.")
+    retry_on: frozenset[int] = _setting(
+        RETRY_ON,
+        "Statuses worth another attempt, such as 429,503 or 520-524.",
+        why="Temporary by RFC 9110, 6585 and 8470; 520 to 524 are Cloudflare's for an origin that is away.",
+    )
     # None: see `longest_outage`.
-    patience: float | None = _setting(None, "Keep trying a server that is away for this many seconds.")
-    # A Retry-After of hours or days must not stall an unattended run.
-    max_wait: float = _setting(600.0, "Longest wait in seconds that a server may ask for; none for no bound.")
+    patience: float | None = _setting(
+        None,
+        "Keep trying a server that is away for this many seconds.",
+        why="Most servers and routers restart within a minute; another number of retries is meant as such.",
+    )
+    max_wait: float = _setting(
+        600.0,
+        "Longest wait in seconds that a server may ask for; none for no bound.",
+        why="A Retry-After of hours or days must not stall an unattended run.",
+    )
 
     @property
     def longest_outage(self) -> float:
@@ -126,18 +195,32 @@ class Disk:
     :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
     """
 
-    dir: Path = _setting(Path(), "Directory where files go; created when missing.")
+    dir: Path = _setting(
+        Path(), "Directory where files go; created when missing.", why="As with curl and wget."
+    )
     # None: a name that the user gave is meant; one that a server or a URL suggests overwrites nothing.
     if_exists: IfExists | None = _setting(
         None,
         "What to do about another file of that name; without it a name that you gave is replaced once the new"
         " file is complete, and a server's gets a number.",
+        why="You mean the name that you give; a name from a server or a URL is a suggestion.",
     )
-    xattr: bool = _setting(True, "Record on each file, in its extended attributes, where it came from.")
+    xattr: bool = _setting(
+        True,
+        "Record on each file, in its extended attributes, where it came from.",
+        why="A later run knows by it which file is whose, also where there is no store.",
+    )
     max_size: int | None = _setting(None, "Refuse resources larger than this.")
-    # None: what a machine needs to go on working, and not all of a small disk.
-    min_free: int | None = _setting(None, "Disk space to leave free.")
-    fsync: bool = _setting(False, "Survive power loss, not only a crash.")
+    min_free: int | None = _setting(
+        None,
+        "Disk space to leave free.",
+        why="What a machine needs to go on working, and not all of a small disk.",
+    )
+    fsync: bool = _setting(
+        False,
+        "Survive power loss, not only a crash.",
+        why="Waiting for the disk makes small files several times slower, and most can be fetched again.",
+    )
     # Measured: a call in another thread costs 150 to 180 us, under a tenth of writing 1 MiB.
     buffer: int = MIB
     # A killed process loses at most this many seconds of bytes; one write of the journal takes about 0.1 ms.
@@ -146,7 +229,9 @@ class Disk:
     # Measured on loopback: it takes a quarter of the time of a large file. The command line turns it off where
     # neither a store nor JSON events would show it.
     sha256: bool = True
-    require_checksum: bool = _setting(False, "Fail a file whose checksum is not known.")
+    require_checksum: bool = _setting(
+        False, "Fail a file whose checksum is not known.", why="Most servers publish no checksum."
+    )
     allow_unlisted: bool = _setting(False, "Take a file that the manifest does not list, unverified.")
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
@@ -159,11 +244,21 @@ class Queue:
     :param waiting: most jobs that may wait for another attempt; while there are so many, no other job starts.
     """
 
-    jobs: int = _setting(8, "Connections in all: jobs first, spare ones split large files.")
+    jobs: int = _setting(
+        8,
+        "Connections in all: jobs first, spare ones split large files.",
+        why="Browsers open 6 to a host, and servers that limit clients seldom allow fewer.",
+    )
     # None: see ``per_file``.
-    connections: int | None = _setting(None, "Connections per file.")
+    connections: int | None = _setting(
+        None,
+        "Connections per file.",
+        why="Other files can start while a large one is split, and mirrors accept 4 from one client.",
+    )
     # None: as many as ``jobs``, since most queues have a single host.
-    per_host: int | None = _setting(None, "Connections per host, over all jobs.")
+    per_host: int | None = _setting(
+        None, "Connections per host, over all jobs.", why="Most queues have a single host."
+    )
     limit_rate: float | None = _setting(None, "Bytes a second for the whole run: 500k, 2M.")
     # About 1 KiB each.
     lookahead: int = 1000
@@ -189,6 +284,11 @@ class Settings:
     retry: Retry = field(default_factory=Retry)
     disk: Disk = field(default_factory=Disk)
     queue: Queue = field(default_factory=Queue)
+
+
+def reason_of(group: type, name: str) -> str:
+    """Return why the default of the field *name* of a settings *group* is as it is; empty if that is plain."""
+    return next(str(item.metadata.get("why", "")) for item in fields(group) if item.name == name)
 
 
 def help_of(group: type, name: str) -> str:

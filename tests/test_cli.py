@@ -17,7 +17,7 @@ import pytest
 
 from fetchq import Disk, Job, Result, Settings
 from fetchq._cli import config as _config
-from fetchq._cli import get, main, topics
+from fetchq._cli import get, main, option_help, topics
 from fetchq._cli import options as _options
 from fetchq._cli import run as _run
 from fetchq._settings import help_of
@@ -225,7 +225,7 @@ def test_authorities_are_added_one_by_one(engine: Engine) -> None:
 
 
 def test_an_option_that_sets_a_field_shows_its_help(run_fetchq: RunFetchq) -> None:
-    text = " ".join(run_fetchq("-h").stdout.split())
+    text = " ".join(run_fetchq("help", "options").stdout.split())
     setting = [option for option in _options.OPTIONS if option.group is not None]
     assert len(setting) >= 30
     for option in setting:
@@ -519,14 +519,57 @@ def test_a_home_that_is_closed_or_unknown_holds_no_file(
 
 
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["get", "-h"], ["-h", "-j", "3"]])
-def test_the_help_of_the_program_is_that_of_get(run_fetchq: RunFetchq, words: list[str]) -> None:
+def test_the_help_of_the_program_is_that_of_get_and_fits_on_a_screen(
+    run_fetchq: RunFetchq, words: list[str]
+) -> None:
     done = run_fetchq(*words, env={"COLUMNS": "80"})
     assert done.returncode == 0
     assert done.stderr == ""
-    for heading in (*_options.HEADINGS, "Commands", "Examples", "Exit codes"):
-        assert f"\n{heading}:" in done.stdout or f"\n{heading}: 0" in done.stdout
+    lines = done.stdout.splitlines()
+    for heading in (*_options.HEADINGS, "Commands", "Examples", "More"):
+        assert f"{heading}:" in lines
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 60, "-h shows what most people use: leave brief= out of an option, or of two"
+
+
+def test_every_option_declares_its_group_and_is_in_the_whole_table(run_fetchq: RunFetchq) -> None:
+    table = run_fetchq("help", "options").stdout
+    assert "[default: 408,425,429,500,502-504,520-524]" in " ".join(table.split())
+    for option in get.params:
+        if isinstance(option, click.Option) and option.name != "version":
+            assert isinstance(option, _options.Option), option.name
+            assert option.heading in _options.HEADINGS, option.name
+            section = table.partition(f"\n{option.heading}:\n")[2].partition("\n\n")[0]
+            assert re.search(rf"^  {re.escape(option.usage)}(  |$)", section, re.MULTILINE), option.name
+            assert option.help, option.name
+
+
+def test_a_default_has_its_reason() -> None:
+    bare = [
+        option.name for option in _options.OPTIONS if option.group and option.default_text and not option.reason
+    ]
+    assert bare == [], "give the field's _setting a why="
+
+
+@pytest.mark.parametrize("name", ["--retry-on", "-d", "--no-fsync", "--header", "--jobs=3"])
+def test_an_option_has_a_page_of_its_own(run_fetchq: RunFetchq, name: str) -> None:
+    option = option_help.find(name.partition("=")[0], get.params)
+    assert option is not None
+    done = run_fetchq("help", name)
+    assert done.returncode == 0
+    page = " ".join(done.stdout.split())
+    for word in (option.usage, str(option.help), option.heading, option.reason, option.default_text):
+        assert word in page
+    assert f"Environment: FETCHQ_{option.name}".lower() in page.lower()
+    assert re.search(rf"fetchq.toml: {option.key} = .", page)
+    assert ("not in a folder's own file" in page) is (option.name not in _config.ALLOWED)
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "[default: 408,425,429,500,502-504,520-524]" in " ".join(done.stdout.split())
+
+
+def test_an_option_that_is_none_has_no_page(run_fetchq: RunFetchq) -> None:
+    done = run_fetchq("help", "--nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fetchq: There is no option --nonsense: fetchq help options lists them all.\n"
 
 
 @pytest.mark.parametrize("command", ["demo", "verify", "status", "help"])
@@ -539,7 +582,6 @@ def test_each_command_has_a_help_of_its_own(run_fetchq: RunFetchq, command: str)
 
 def test_help_shows_the_program_topics_and_commands(run_fetchq: RunFetchq) -> None:
     program = run_fetchq("-h").stdout
-    assert sum("fetchq help TOPIC" in line for line in program.splitlines()) == 1
     assert run_fetchq("help", "get").stdout == program
     contents = run_fetchq("help").stdout
     listed = re.findall(r"^  ([\w-]+)  ", contents, re.MULTILINE)

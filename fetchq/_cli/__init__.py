@@ -7,6 +7,7 @@
     types      the types of the options' values
     config     options from TOML files
     help       the help of commands and topics; "did you mean"
+    option_help  the options as tables, and each on a page of its own
     topics     the texts of ``fetchq help TOPIC``, and tables generated from the code
     jobs       URLs and queue files -> jobs
     run        get: one run with its reports, signals and exit code
@@ -113,11 +114,15 @@ def status(directory: Path, as_json: bool) -> int:
     return status(directory, as_json=as_json)
 
 
-@_commands.command("help", context_settings=CONTEXT, short_help="List topics; fetchq help TOPIC shows one.")
-@click.argument("topic", required=False, metavar="[TOPIC|COMMAND]")
+@_commands.command(
+    "help",
+    context_settings={**CONTEXT, "ignore_unknown_options": True},
+    short_help="List topics; fetchq help TOPIC shows one.",
+)
+@click.argument("topic", required=False, metavar="[TOPIC|COMMAND|--OPTION]")
 @click.pass_context
 def _help(context: click.Context, topic: str | None) -> int:
-    """Show a topic, or the help of a command; without an argument, list both."""
+    """Show a topic, or the help of a command or an option of get; without an argument, list the first two."""
     return show_help(topic, context.find_root())
 
 

@@ -147,7 +147,7 @@ def _read(path: Path, command: click.Command) -> dict[str, Any]:
 def _checked(where: str, value: Any, option: click.Option | None) -> Any:
     """Return *value* if *option* accepts it; the error message does not contain it, since it may be secret."""
     if option is None or not option.expose_value:
-        raise UsageError(f"{where} is not an option of fetchq; fetchq -h lists them.")
+        raise UsageError(f"{where} is not an option of fetchq; fetchq help options lists them.")
     if option.multiple and isinstance(value, str):
         value = [value]
     expected = _expected_type(option)

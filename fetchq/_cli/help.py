@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from .._errors import UsageError
-from .options import HEADINGS, Option
+from .option_help import brief_table, one_option
 
 __all__ = ["Get", "Verbs", "check_word", "show_help"]
 
@@ -22,21 +22,15 @@ Usage: fetchq [OPTIONS] URL...
 
 EXAMPLES = """\
 Examples:
-  fetchq https://example.com/a.iso
   fetchq -o b.iso --checksum sha256:HEX https://example.com/a.iso
   fetchq -i queue.txt -d data -j 16
-  fetchq --limit-rate 2M -H 'X-Key: value' https://example.com/a.iso
   fetchq -o - https://example.com/a.tar.gz | tar xz
 """
 
-NOTES = """\
-RATE and SIZE are bytes, 500k, 2M or 1.5GiB. Every option also reads
-FETCHQ_<NAME>, such as FETCHQ_JOBS, and ./fetchq.toml or the user's
-fetchq/config.toml: the command line wins, then the environment, then the file.
-
-Exit codes: 0 all done, 1 other, 2 usage, 3 disk, 4 network, 5 TLS,
-6 authentication, 7 protocol, 8 the server answered with an error, 9 checksum,
-130 and 143 stopped by a signal.
+MORE = """\
+More:
+  fetchq help options  All options.    fetchq help --NAME  One of them, and why.
+  fetchq help          All topics.     fetchq --version    The version.
 """
 
 # A URL without its scheme: a host with a dot, localhost or an IPv6 address, then port and path.
@@ -51,7 +45,7 @@ class Get(click.Command):
     """``fetchq get``, the default command; its help is that of the program."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write usage, commands, options under headings, examples and notes."""
+        """Write the first screen: usage, commands, what most people use, and where to read more."""
         formatter.write(USAGE)
         formatter.write_paragraph()
         formatter.write(f"{self.help}\n")
@@ -59,16 +53,8 @@ class Get(click.Command):
         if isinstance(verbs, click.Group):
             with formatter.section("Commands"):
                 formatter.write_dl([(name, verb.short_help or "") for name, verb in verbs.commands.items()])
-        options = [option for option in self.params if isinstance(option, Option)]
-        for heading in HEADINGS:
-            with formatter.section(heading):
-                formatter.write_dl([option.words() for option in options if option.heading == heading])
-        with formatter.section("Other"):
-            plain = [
-                option for option in self.get_params(ctx) if not isinstance(option, Option | click.Argument)
-            ]
-            formatter.write_dl([row for option in plain if (row := option.get_help_record(ctx))])
-        for text in (EXAMPLES, NOTES):
+        formatter.write(brief_table(self.params))
+        for text in (EXAMPLES, MORE):
             formatter.write_paragraph()
             formatter.write(text)
 
@@ -124,6 +110,8 @@ def show_help(word: str | None, context: click.Context) -> int:
         _page(command.get_help(inner))
     elif word in topics.names():
         _page(topics.page(word))
+    elif word.startswith("-"):
+        _page(one_option(word, commands["get"].params))
     else:
         from .._naming import printable
 

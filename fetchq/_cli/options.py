@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from .._settings import Disk, Network, ProgressKind, Queue, Retry, Settings, help_of
+from .._settings import Disk, Network, ProgressKind, Queue, Retry, Settings, help_of, reason_of
 from . import types
 from .config import load
 
@@ -27,7 +27,9 @@ HEADINGS = (FILES, NETWORK, REQUEST, SECRETS, TLS, INTEGRITY, OUTPUT)
 class Option(click.Option):
     """An option of the command line.
 
-    :param heading: section of the help.
+    :param heading: section of the help, one of HEADINGS.
+    :param brief: what ``fetchq -h`` says of it, on one line; empty: only ``fetchq help options`` lists it.
+    :param reason: why its default is as it is; default: from the field.
     :param group: class of the settings whose *field* the option sets; None if it sets none.
     :param field: default: the option's own name.
     :param default_text: the default in the help text; default: from the field.
@@ -37,6 +39,8 @@ class Option(click.Option):
         self,
         *names: str,
         heading: str,
+        brief: str = "",
+        reason: str = "",
         group: type | None = None,
         field: str = "",
         default_text: str = "",
@@ -44,19 +48,50 @@ class Option(click.Option):
     ) -> None:
         super().__init__(list(names), **rest)
         self.heading = heading
+        self.brief = brief
+        self.reason = reason
         self.group = group
         self.field = field or str(self.name)
         self.default_text = default_text
         if group is not None:
             self.help = self.help or help_of(group, self.field)
             self.default_text = default_text or _format_default(_default(group, self.field))
+            self.reason = reason or reason_of(group, self.field)
+
+    @property
+    def usage(self) -> str:
+        """The names and the value, as the help writes them."""
+        names = ", ".join([*self.opts, *self.secondary_opts])
+        return f"{names} {self.metavar}" if self.metavar else names
+
+    @property
+    def key(self) -> str:
+        """The key in a configuration file."""
+        return str(self.name).replace("_", "-")
+
+    @property
+    def toml_value(self) -> str:
+        """A value as a configuration file holds it."""
+        if self.is_flag:
+            return "true"
+        word = f'"{str(self.metavar).strip(chr(39))}"'
+        return f"[{word}, ...]" if self.multiple else word
 
     def words(self) -> tuple[str, str]:
         """Return the left and the right column of the help."""
-        names = ", ".join([*self.opts, *self.secondary_opts])
-        left = f"{names} {self.metavar}" if self.metavar else names
-        default = f" [default: {self.default_text}]" if self.default_text else ""
-        return left, f"{self.help}{default}"
+        return self.usage, f"{self.help}{self._default_note}"
+
+    def brief_words(self, width: int) -> tuple[str, str]:
+        """Return the columns of the first screen; the default is left out where the right one has no room.
+
+        :param width: of the right column.
+        """
+        noted = f"{self.brief}{self._default_note}"
+        return self.usage, noted if len(noted) <= width else self.brief
+
+    @property
+    def _default_note(self) -> str:
+        return f" [default: {self.default_text}]" if self.default_text else ""
 
 
 def _default(group: type, field: str) -> Any:
@@ -91,19 +126,22 @@ def _set(group: type, *names: str, heading: str, **rest: Any) -> Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("-i", "--input", heading=FILES, multiple=True, metavar="FILE", type=types.TARGET,
+    Option("-i", "--input", heading=FILES,
+           brief="Queue file, - for stdin; repeats.", multiple=True, metavar="FILE", type=types.TARGET,
            help="Queue file: URLs, aria2 list, JSON Lines or CSV, packed or not; - is stdin; repeats."),
-    Option("-o", "--output", heading=FILES, metavar="NAME", type=types.TARGET,
+    Option("-o", "--output", heading=FILES,
+           brief="Name of a single file; - is stdout.", metavar="NAME", type=types.TARGET,
            help="Target of a single job, relative to DIR or absolute; NAME/ is a folder, - is stdout.",
            default_text="from the response"),
-    _set(Disk, "-d", "--dir", heading=FILES, metavar="DIR", type=types.PATH),
+    _set(Disk, "-d", "--dir", heading=FILES, brief="Where files go.", metavar="DIR", type=types.PATH),
     Option("--allow-outside", heading=FILES, is_flag=True, help="Let targets of queue files lie outside DIR."),
-    _set(Queue, "-j", "--jobs", heading=FILES, metavar="N", type=types.COUNT),
+    _set(Queue, "-j", "--jobs", heading=FILES, brief="Connections in all.", metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT,
          default_text="4 less than --jobs, and 4 at least; 1 with --limit-rate"),
     _set(Queue, "--per-host", heading=FILES, metavar="N", type=types.COUNT,
          default_text="as many as --jobs"),
-    _set(Disk, "--if-exists", heading=FILES, metavar="WORD", type=types.IF_EXISTS,
+    _set(Disk, "--if-exists", heading=FILES,
+         brief="skip, rename, overwrite or error.", metavar="WORD", type=types.IF_EXISTS,
          help=f"{help_of(Disk, 'if_exists')} One of: {', '.join(types.IF_EXISTS.choices)}."),
     _set(Disk, "--max-size", heading=FILES, metavar="SIZE", type=types.SIZE),
     _set(Disk, "--min-free", heading=FILES, metavar="SIZE", type=types.SIZE,
@@ -113,32 +151,37 @@ OPTIONS: tuple[Option, ...] = (
     Option("--store", heading=FILES, metavar="FILE", type=types.FILE, default_text=f"DIR/{STORE} with -i",
            help="Where a queue run remembers its jobs."),
     Option("--no-store", heading=FILES, is_flag=True, help="Remember nothing."),
-    _set(Retry, "--retries", heading=NETWORK, metavar="N", type=types.RETRIES),
+    _set(Retry, "--retries", heading=NETWORK,
+         brief="Further attempts without progress.", metavar="N", type=types.RETRIES),
     _set(Retry, "--backoff", heading=NETWORK, metavar="SECONDS", type=types.PAUSE),
     _set(Retry, "--patience", heading=NETWORK, metavar="SECONDS", type=types.PAUSE,
          default_text="60; 0 with another number of --retries"),
     _set(Retry, "--max-wait", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Retry, "--retry-on", heading=NETWORK, metavar="CODES", type=types.CODES),
-    Option("--timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS,
+    Option("--timeout", heading=NETWORK,
+           brief="Longest wait for an answer. [default: 15, then 30]", metavar="SECONDS", type=types.SECONDS,
            help="All four waits below at once; none for no bound."),
     _set(Network, "--connect-timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Network, "--read-timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Network, "--write-timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Network, "--pool-timeout", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Network, "--min-speed", heading=NETWORK, metavar="RATE", type=types.SIZE),
-    _set(Queue, "--limit-rate", heading=NETWORK, metavar="RATE", type=types.RATE),
-    _set(Network, "--proxy", heading=NETWORK, metavar="URL", type=types.URL),
+    _set(Queue, "--limit-rate", heading=NETWORK,
+         brief="Bytes a second for the whole run: 500k, 2M.", metavar="RATE", type=types.RATE),
+    _set(Network, "--proxy", heading=NETWORK,
+         brief="http, https or socks5 proxy for all requests.", metavar="URL", type=types.URL),
     Option("--no-env", heading=NETWORK, is_flag=True,
            help="Do not read HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR, "
                 "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and NETRC."),
     _set(Network, "--http2", heading=NETWORK, is_flag=True),
-    _set(Network, "-H", "--header", heading=REQUEST, field="headers", metavar="'K: V'", multiple=True,
+    _set(Network, "-H", "--header", heading=REQUEST,
+         brief="Header for each URL's own server; repeats.", field="headers", metavar="'K: V'", multiple=True,
          type=types.HEADER),
     _set(Network, "-U", "--user-agent", heading=REQUEST, metavar="TEXT", default_text="fetchq and its version"),
     _set(Network, "-e", "--referer", heading=REQUEST, metavar="URL", type=types.URL),
-    Option("-X", "--request", heading=REQUEST, metavar="METHOD",
+    Option("-X", "--request", heading=REQUEST, brief="HTTP method.", metavar="METHOD",
            help="HTTP method.", default_text="GET, or POST with a body"),
-    Option("--data", heading=REQUEST, metavar="TEXT",
+    Option("--data", heading=REQUEST, brief="Request body: text, @FILE or @- for stdin.", metavar="TEXT",
            help="Request body, form-urlencoded unless -H says another type; @FILE, @- for stdin."),
     Option("--json", heading=REQUEST, metavar="TEXT", help="Request body in JSON; @FILE, @- for stdin."),
     Option("--form", heading=REQUEST, metavar="K=V", multiple=True, type=types.PAIR,
@@ -147,13 +190,16 @@ OPTIONS: tuple[Option, ...] = (
            help="Parameter to add to the URL's query; repeats."),
     Option("--base-url", heading=REQUEST, metavar="URL", type=types.URL,
            help="What relative URLs are relative to."),
-    Option("-u", "--user", heading=SECRETS, metavar="NAME[:PW]", multiple=True, type=types.URL,
+    Option("-u", "--user", heading=SECRETS,
+           brief="User and password for the URL's own server.", metavar="NAME[:PW]", multiple=True,
+           type=types.URL,
            help=f"{help_of(Network, 'user')} {help_of(Network, 'logins')} Asks for a missing password."),
     _set(Network, "--bearer", heading=SECRETS, metavar="TOKEN"),
     _set(Network, "--netrc", heading=SECRETS, is_flag=True),
-    _set(Network, "-b", "--cookie", heading=SECRETS, field="cookies", metavar="K=V", multiple=True,
+    _set(Network, "-b", "--cookie", heading=SECRETS,
+         brief="Cookie for the URL's own server; repeats.", field="cookies", metavar="K=V", multiple=True,
          type=types.COOKIE),
-    _set(Network, "-k", "--insecure", heading=TLS, is_flag=True),
+    _set(Network, "-k", "--insecure", heading=TLS, brief="Do not verify TLS certificates.", is_flag=True),
     _set(Network, "--cacert", heading=TLS, metavar="FILE", type=types.GIVEN_FILE),
     _set(Network, "--add-cacert", heading=TLS, metavar="FILE", multiple=True, type=types.GIVEN_FILE),
     _set(Network, "--ca-native", heading=TLS, is_flag=True),
@@ -161,9 +207,11 @@ OPTIONS: tuple[Option, ...] = (
     _set(Network, "--key", heading=TLS, metavar="FILE", type=types.GIVEN_FILE),
     _set(Network, "--tls-min", heading=TLS, metavar="VERSION",
          type=click.Choice(["1.0", "1.1", "1.2", "1.3"])),
-    Option("--checksum", heading=INTEGRITY, metavar="ALGO:HEX", type=types.CHECKSUM,
+    Option("--checksum", heading=INTEGRITY,
+           brief="Digest that the file must have.", metavar="ALGO:HEX", type=types.CHECKSUM,
            help="Digest that a single job's file must have; a manifest's whole line will do."),
-    Option("--checksums", heading=INTEGRITY, metavar="FILE|URL", type=types.TARGET,
+    Option("--checksums", heading=INTEGRITY,
+           brief="Manifest such as SHA256SUMS for all files.", metavar="FILE|URL", type=types.TARGET,
            help="Manifest such as SHA256SUMS, in any usual form; each file is looked up by its name."),
     _set(Disk, "--require-checksum", heading=INTEGRITY, is_flag=True),
     _set(Disk, "--allow-unlisted", heading=INTEGRITY, is_flag=True),
@@ -171,13 +219,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("--config", heading=OUTPUT, metavar="FILE", type=types.GIVEN_FILE, is_eager=True, callback=load,
            help="Take options from this file, all of them, and from no other.",
            default_text="./fetchq.toml, then the user's"),
-    Option("--progress", heading=OUTPUT, metavar="WORD", type=PROGRESS,
+    Option("--progress", heading=OUTPUT, brief="auto, bar, plain, json or none.", metavar="WORD", type=PROGRESS,
            help="auto, bar, plain (a line now and then), json (all events, on stdout) or none.",
            default="auto", default_text="auto"),
-    Option("-q", "--quiet", heading=OUTPUT, is_flag=True, help="Say nothing but errors."),
-    Option("-v", "--verbose", heading=OUTPUT, is_flag=True, help="Also say how each attempt goes on, and why."),
+    Option("-q", "--quiet", heading=OUTPUT, brief="Say nothing but errors.", is_flag=True,
+           help="Say nothing but errors."),
+    Option("-v", "--verbose", heading=OUTPUT, brief="Say how each attempt goes on, and why.", is_flag=True,
+           help="Also say how each attempt goes on, and why."),
     Option("--log", heading=OUTPUT, metavar="FILE", type=types.FILE, help="Append what happens to this file."),
-    Option("--dry-run", heading=OUTPUT, is_flag=True,
+    Option("--dry-run", heading=OUTPUT, brief="List what would be fetched, and fetch nothing.", is_flag=True,
            help="Fetch no bodies: list name, size and whether it can resume, on stdout."),
 )  # fmt: skip # one option a line or two reads as a table
 

@@ -10,7 +10,8 @@ import re
 import textwrap
 from importlib import resources
 
-from .tables import WIDTH, generated
+from ..option_help import WIDTH
+from .tables import generated
 
 __all__ = ["names", "page", "source", "title"]
 

@@ -6,7 +6,6 @@ Under ``python -OO`` there are no docstrings: the tables are then shorter, and n
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +20,10 @@ from ..._models import Job, Result
 from ..._report.json_lines import KINDS, json_fields
 from ..._settings import Settings
 from ..config import ALLOWED
-from ..options import OPTIONS, STORE, Option
+from ..option_help import WIDTH, all_options
+from ..options import OPTIONS, STORE
 
-__all__ = ["WIDTH", "generated"]
-
-WIDTH = 80
+__all__ = ["generated"]
 
 
 def generated(name: str) -> str:
@@ -71,24 +69,13 @@ def _result_fields() -> str:
 
 def _config() -> str:
     return _columns(
-        (f"{_key(option)} = {_value(option)}", f"FETCHQ_{option.name}".upper()) for option in OPTIONS
+        (f"{option.key} = {option.toml_value}", f"FETCHQ_{option.name}".upper()) for option in OPTIONS
     )
 
 
 def _folder_keys() -> str:
-    keys = ", ".join(_key(option) for option in OPTIONS if option.name in ALLOWED)
+    keys = ", ".join(option.key for option in OPTIONS if option.name in ALLOWED)
     return textwrap.fill(keys, WIDTH, break_on_hyphens=False)
-
-
-def _key(option: Option) -> str:
-    return str(option.name).replace("_", "-")
-
-
-def _value(option: Option) -> str:
-    if option.is_flag:
-        return "true"
-    word = json.dumps(str(option.metavar).strip("'"))
-    return f"[{word}, ...]" if option.multiple else word
 
 
 def _settings() -> str:
@@ -145,6 +132,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": _errors,
     "events": _events,
     "result-fields": _result_fields,
+    "options": all_options,
     "config": _config,
     "folder-keys": _folder_keys,
     "settings": _settings,
