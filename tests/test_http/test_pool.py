@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fetchq._http.http11 import connect as _connect
 from fetchq._http.http11 import pool as _pool
 from fetchq._http.http11.connect import dial
 from fetchq._http.http11.connection import Connection
@@ -462,7 +463,7 @@ def test_closing_ends_requests_that_have_no_connection_yet(
         await go_on.wait()
         return await dial(host, port)
 
-    monkeypatch.setattr(_pool, "dial", slow_dial)
+    monkeypatch.setattr(_connect, "dial", slow_dial)
 
     async def work() -> None:
         transport = ours(trusting, max_connections=1)

@@ -1,4 +1,4 @@
-"""Host and port -> a connected socket, by happy eyeballs (RFC 8305).
+"""Endpoint -> a connection, over a socket connected by happy eyeballs (RFC 8305).
 
 ``loop.create_connection(happy_eyeballs_delay=...)`` leaks a socket that has just been connected when it is
 cancelled at that moment, so the race is run here.
@@ -9,15 +9,42 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
-__all__ = ["dial"]
+import httpx
+
+from .idle import Endpoint
+
+__all__ = ["dial", "open_connection"]
+
+Made = TypeVar("Made")
 
 # Before the next address is tried beside one that has not answered: RFC 8305 section 8.
 _ATTEMPT_DELAY = 0.25
 
 SocketAddress = tuple[int, int, int, str, Any]
+
+
+async def open_connection(
+    endpoint: Endpoint, timeout: float | None, start: Callable[[socket.socket, Endpoint], Awaitable[Made]]
+) -> Made:
+    """Connect to *endpoint*, and return what *start* makes of the socket.
+
+    :param timeout: seconds for all of it; None is no bound.
+    :raises httpx.ConnectTimeout: they are over.
+    :raises httpx.ConnectError: no address accepts, or *start* failed.
+    """
+    where = f"{endpoint.host}:{endpoint.port}"
+    try:
+        async with asyncio.timeout(timeout):
+            return await start(await dial(endpoint.host, endpoint.port), endpoint)
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout(f"{where} did not answer in time") from error
+    # ValueError: a host name that IDNA, DNS or ssl cannot spell.
+    except (OSError, ValueError) as error:
+        words = str(error) or type(error).__name__
+        raise httpx.ConnectError(f"cannot connect to {where}: {words}") from error
 
 
 async def dial(host: str, port: int) -> socket.socket:

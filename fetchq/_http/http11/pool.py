@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from .buffers import Buffers
-from .connect import dial
+from .connect import open_connection
 from .connection import Connection, HeadLimits
 from .idle import Endpoint, IdleConnections
 
@@ -73,7 +73,7 @@ class ConnectionPool:
             if connection is not None:
                 return connection
         try:
-            connection = await self._connect(endpoint, connect)
+            connection = await open_connection(endpoint, connect, self._start)
         except BaseException:
             self._free_slot()
             raise
@@ -172,20 +172,6 @@ class ConnectionPool:
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._free_slot()
-
-    async def _connect(self, endpoint: Endpoint, timeout: float | None) -> Connection:
-        where = f"{endpoint.host}:{endpoint.port}"
-        try:
-            async with asyncio.timeout(timeout):
-                sock = await dial(endpoint.host, endpoint.port)
-                return await self._start(sock, endpoint)
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"{where} did not answer in time") from error
-        # ValueError: a host name that IDNA, DNS or ssl cannot spell.
-        except (OSError, ValueError) as error:
-            raise httpx.ConnectError(
-                f"cannot connect to {where}: {str(error) or type(error).__name__}"
-            ) from error
 
     async def _start(self, sock: Any, endpoint: Endpoint) -> Connection:
         """Make a connection of a connected socket, with the TLS handshake where it takes one."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import httpx
 
-from ..http11.connect import dial
+from ..http11.connect import open_connection
 from ..http11.connection import HeadLimits
 from ..http11.idle import Endpoint
 from .connection import Http2Connection
@@ -99,7 +99,7 @@ class Http2Transport(httpx.AsyncBaseTransport):
             return connection
         task = self._opening.get(endpoint)
         if task is None:
-            task = asyncio.create_task(self._open(endpoint, timeouts.get("connect")))
+            task = asyncio.create_task(open_connection(endpoint, timeouts.get("connect"), self._start))
             self._opening[endpoint] = task
             task.add_done_callback(lambda done: self._opened(endpoint, done))
         # Others wait for it too, so it goes on when one of them is cancelled.
@@ -109,19 +109,6 @@ class Http2Transport(httpx.AsyncBaseTransport):
         del self._opening[endpoint]
         if not task.cancelled():
             task.exception()  # seen, even if all who waited for it are gone
-
-    async def _open(self, endpoint: Endpoint, timeout: float | None) -> Http2Connection | None:
-        where = f"{endpoint.host}:{endpoint.port}"
-        try:
-            async with asyncio.timeout(timeout):
-                sock = await dial(endpoint.host, endpoint.port)
-                return await self._start(sock, endpoint)
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"{where} did not answer in time") from error
-        # ValueError: a host name that IDNA, DNS or ssl cannot spell.
-        except (OSError, ValueError) as error:
-            words = str(error) or type(error).__name__
-            raise httpx.ConnectError(f"cannot connect to {where}: {words}") from error
 
     async def _start(self, sock: Any, endpoint: Endpoint) -> Http2Connection | None:
         """Make a connection of a connected socket; None if the server chose HTTP/1.1."""
