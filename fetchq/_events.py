@@ -1,8 +1,8 @@
 """Events of a run as frozen records. An Observer is any callable that takes one.
 
-``number`` counts the jobs of a run from 1; ``name`` is the file's name, or a guess from the URL until the
-server has answered. Sizes are in bytes, times in seconds. Every record is safe to print: URLs are redacted, and
-names contain no control characters.
+``number`` counts the jobs of a Downloader from 1, over all its runs; ``name`` is the file's name, or a guess
+from the URL until the server has answered. Sizes are in bytes, times in seconds. Every record is safe to print:
+URLs are redacted, and names contain no control characters.
 """
 
 from __future__ import annotations

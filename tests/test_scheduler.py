@@ -5,27 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
 from fetchq._connections import Budget
 from fetchq._models import Again
-from fetchq._scheduler import ScheduledJob, Scheduler
+from fetchq._scheduler import ScheduledJob, ScheduledRun, Scheduler
 from fetchq._settings import Queue
 
 Fetch = Callable[[ScheduledJob[str]], Awaitable["str | Again"]]
 
 
-def scheduler(
-    fetch: Fetch,
-    *,
-    jobs: int = 3,
-    per_host: int = 3,
-    queue: Queue | None = None,
-    priority: Callable[[str], int] = len,
-) -> Scheduler[str, str]:
+Jobs = Iterator[str] | AsyncIterator[str]
+
+
+def shared(
+    *, jobs: int = 3, per_host: int = 3, queue: Queue | None = None, priority: Callable[[str], int] = len
+) -> Scheduler[str]:
     return Scheduler(
-        fetch,
         lambda job: (job.partition(":")[0], priority(job)),
         Budget(jobs, per_host),
         queue or Queue(),
@@ -33,9 +31,20 @@ def scheduler(
     )
 
 
-def collect(make: Callable[[], Scheduler[str, str]], jobs: Iterator[str] | AsyncIterator[str]) -> list[str]:
+def scheduler(fetch: Fetch, **how: Any) -> Callable[[Jobs], ScheduledRun[str, str]]:
+    return lambda jobs: shared(**how).run(jobs, fetch)
+
+
+async def rest(run: ScheduledRun[str, str]) -> list[str]:
+    results = []
+    while (result := await run.next()) is not None:
+        results.append(result)
+    return results
+
+
+def collect(make: Callable[[], Callable[[Jobs], ScheduledRun[str, str]]], jobs: Jobs) -> list[str]:
     async def main() -> list[str]:
-        return [result async for result in make().run(jobs)]
+        return await rest(make()(jobs))
 
     return asyncio.run(asyncio.wait_for(main(), 20))
 
@@ -179,8 +188,8 @@ def test_stop_breaks_off_what_runs_and_lets_it_save() -> None:
                 saved.append(item.job)
             return item.job
 
-        it = scheduler(fetch, jobs=2)
-        return [result async for result in it.run(iter(["a:1", "a:2", "a:3"]))], it.left
+        it = shared(jobs=2).run(iter(["a:1", "a:2", "a:3"]), fetch)
+        return await rest(it), it.left
 
     done, left = asyncio.run(main())
     assert done == []
@@ -217,11 +226,62 @@ def test_a_caller_who_takes_no_results_stops_the_workers() -> None:
             started.append(item.job)
             return item.job
 
-        results = scheduler(fetch).run(iter([f"a:{n}" for n in range(5000)]))
-        await anext(results)
+        run = scheduler(fetch)(iter([f"a:{n}" for n in range(5000)]))
+        await run.next()
         for _ in range(3000):
             await asyncio.sleep(0)
-        await results.aclose()
+        await run.cancel()
 
     asyncio.run(main())
     assert len(started) < 2500
+
+
+def test_runs_and_single_jobs_take_turns() -> None:
+    order: list[str] = []
+
+    begun = asyncio.Event()
+
+    async def fetch(item: ScheduledJob[str]) -> str:
+        order.append(item.job)
+        if len(order) == 10:
+            begun.set()
+        await asyncio.sleep(0)
+        return item.job
+
+    async def main() -> None:
+        it = shared(jobs=1, priority=lambda _: 0)
+        first = asyncio.create_task(rest(it.run(iter([f"a:{n}" for n in range(60)]), fetch)))
+        await begun.wait()
+        second = asyncio.create_task(rest(it.run(iter([f"b:{n}" for n in range(20)]), fetch)))
+        singles = [it.start(f"c:{n}", fetch) for n in range(20)]
+        await asyncio.gather(first, second, *singles)
+
+    asyncio.run(main())
+    # Each has a third of the turns while all three have jobs, whatever was read before.
+    assert set("abc") == {job[0] for job in order[11:14]}
+    assert [sum(job.startswith(name) for job in order[12:60]) for name in "abc"] == [16, 16, 16]
+
+
+def test_no_connection_is_lost_when_jobs_are_cancelled_at_any_step() -> None:
+    async def fetch(item: ScheduledJob[str]) -> str | Again:
+        await asyncio.sleep(0)
+        if item.again is None:
+            return Again(0.0, None)
+        return item.job
+
+    async def main() -> None:
+        for steps in range(12):
+            it = shared(jobs=2)
+            run = it.run(iter([f"a:{n}" for n in range(5)]), fetch)
+            tasks = [asyncio.ensure_future(run.next()), *(it.start(f"b:{n}", fetch) for n in range(5))]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await run.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)
+            assert it.budget.used == 0, steps
+            assert it.running == 0
+
+    asyncio.run(main())

@@ -8,7 +8,6 @@ import random
 import sys
 import time
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -18,28 +17,27 @@ from collections.abc import (
     Sequence,
     Sized,
 )
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
-from .. import _digests, _naming
+from .. import _naming
 from .._connections import Budget
 from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts
-from .._errors import DiskFullError, FetchError, UsageError
-from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
+from .._errors import FetchError, UsageError
+from .._events import Event, Observer, Warned
 from .._http import HttpClient
-from .._models import Again, Job, Preview, Result, redact
+from .._models import Job, Preview, Result
 from .._outages import Outages
-from .._scheduler import ScheduledJob, Scheduler
 from .._settings import Settings
 from .._throttle import Bucket
-from .._transfer import RangeRefusals, RunContext, Transfer, Warnings, place, preview
+from .._transfer import RangeRefusals, RunContext, Warnings, preview
 from .history import History
-from .observers import Observers
-from .totals import Totals
+from .observers import checked
+from .results import Results
+from .session import Session
 
 if TYPE_CHECKING:
     import httpx
@@ -60,9 +58,11 @@ class Downloader:
         async with fetchq.Downloader(jobs=8, dir="data") as downloader:
             async for result in downloader.run(urls):
                 print(result.path, result.error)
+            result = await downloader.fetch(url)
 
-    Two Downloaders share no state. A job that fails has a result with its ``error``; only misuse of this class
-    raises.
+    One Downloader can be shared by all coroutines of an event loop: its bounds on connections and its rate are
+    for all of them together. Two Downloaders share no state. A job of :meth:`run` that fails has a result with
+    its ``error``; :meth:`fetch` raises it.
 
     :param settings: all settings; the keywords after it replace single fields.
     :param dir: directory for the files; created if missing; ``~`` is the home folder.
@@ -114,20 +114,97 @@ class Downloader:
         self._client = client
         self._auth = auth
         self._hooks = event_hooks
-        self._observe = Observers(observers, self.stop)
+        self._observers = checked(observers)
         self._store_path = None if store is None else _expanded(store)
         self._base_url = base_url
         disk = self.settings.disk
         self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
         self._stdout = stdout
-        self._session: _Session | None = None
-        self._scheduler: Scheduler[Job | FetchError, Result] | None = None
-        self._warnings: tuple[str, ...] = ()
+        self._session: Session | None = None
+        self._depth = 0
 
     async def __aenter__(self) -> Self:
+        self._opened()
+        self._depth += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if self._depth <= 0:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop what runs, save it, and close connections, threads and files.
+
+        ``async with`` does so at its end, the outermost one where several are nested. May be called again, also
+        while it is under way. The Downloader can be used again afterwards.
+        """
+        session = self._session
+        if session is not None:
+            try:
+                await session.close()
+            finally:
+                if self._session is session:
+                    self._session, self._depth = None, 0
+
+    def run(self, jobs: QueueItems) -> Results:
+        """Download *jobs*, and return an async iterator over their results, in the order of ending.
+
+        The iterable is read lazily, a bounded number of jobs ahead. A :class:`FetchError` in it stands for a
+        line that could not be read, and becomes a failed result. Several runs may be under way at once, beside
+        any number of :meth:`fetch`: they take turns for the same connections.
+
+        :raises UsageError: the Downloader belongs to another event loop, or *jobs* is no iterable.
+        """
+        known = len(jobs) if isinstance(jobs, Sized) else None
+        return Results(self._opened().run(_items(jobs), known))
+
+    async def fetch(self, url: str | Job, out: str | Path | None = None) -> Result:
+        """Download one URL; any number of coroutines may call it at once, and share the connections.
+
+        Cancelling it, as ``asyncio.timeout`` does, saves what is there.
+
+        :param url: http or https, or a whole :class:`Job`.
+        :param out: target path; default: the job's, or a name from the response.
+        :returns: the result, with the file's path.
+        :raises FetchError: the download failed.
+        """
+        return (await self._opened().fetch(_job_of(url, out))).unwrap()
+
+    def stop(self) -> None:
+        """Stop everything under way: partial files and their journals are saved, and the iterators end.
+
+        :meth:`fetch` raises :class:`StoppedError`. The Downloader stays open.
+        """
+        if self._session is not None:
+            self._session.stop()
+
+    async def preview(self, jobs: QueueItems) -> AsyncIterator[Preview]:
+        """Yield what :meth:`run` would do about each job, in the order of the queue; nothing is written."""
+        context = self._opened().context
+        items = _items(jobs)
+        async for item in items if isinstance(items, AsyncIterator) else _async(items):
+            if isinstance(item, FetchError):
+                yield Preview(Job(""), "", "failed", error=item)
+            else:
+                yield await preview(item, context)
+
+    def _opened(self) -> Session:
+        """Return the session, which is opened when it is first asked for."""
         loop = _running_loop()
+        session = self._session
+        if session is None:
+            session = self._session = self._open(loop)
+        if session.loop is not loop:
+            raise UsageError("This Downloader was opened in another event loop: use one for each loop.")
+        if not session.is_open:
+            raise UsageError("This Downloader is being closed.")
+        return session
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Session:
         settings = self.settings
-        budget = Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs)
         http = HttpClient(
             settings.network,
             connections=settings.queue.jobs,
@@ -137,9 +214,12 @@ class Downloader:
             base_url=self._base_url,
         )
 
+        def observe(event: Event) -> None:
+            session.observe(event)
+
         def warn(message: str) -> None:
             """Announce it to the observers, in the loop's thread."""
-            loop.call_soon_threadsafe(self._observe, Warned(0, message))
+            loop.call_soon_threadsafe(observe, Warned(0, message))
 
         history = History(self._store_path, self._checksums)
         context = RunContext(
@@ -147,12 +227,12 @@ class Downloader:
             parts=Parts(settings.disk, threads=_threads(settings), warn=warn),
             settings=settings,
             checksums=self._checksums,
-            budget=budget,
+            budget=Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs),
             outages=Outages(),
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             owned=history.owned,
-            observe=self._observe,
-            warnings=Warnings(self._observe),
+            observe=observe,
+            warnings=Warnings(observe),
             refusals=RangeRefusals(),
             # sys.stdout may be None, or without a buffer, as in notebooks.
             stdout=self._stdout or getattr(sys.stdout, "buffer", None),
@@ -161,153 +241,8 @@ class Downloader:
             sleep=asyncio.sleep,
             random=random.random,
         )
-        self._warnings = http.warnings
-        self._session = _Session(http, context, history, set())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def run(self, jobs: QueueItems) -> AsyncGenerator[Result, None]:
-        """Download *jobs* and yield each result, in the order of ending.
-
-        The iterable is read lazily, a bounded number of jobs ahead. A :class:`FetchError` in it stands for a
-        line that could not be read, and becomes a failed result.
-
-        :raises UsageError: the Downloader was not entered, or another run of it has not ended.
-        """
-        session = self._entered()
-        if self._scheduler is not None:
-            raise UsageError("This Downloader is running already: use a second one for a second run.")
-        self._scheduler = scheduler = Scheduler(
-            self._fetch,
-            self._describe,
-            session.context.budget,
-            self.settings.queue,
-            clock=session.context.clock,
-        )
-        self._observe.begin()
-        totals = Totals(session.context.clock())
-        known = len(jobs) if isinstance(jobs, Sized) else None
-        self._observe(RunStarted(known, str(self.settings.disk.dir)))
-        for message in self._warnings:
-            self._observe(Warned(0, message))
-        try:
-            async with aclosing(scheduler.run(_items(jobs))) as results:
-                async for result in results:
-                    totals.add(result)
-                    yield result
-        finally:
-            self._scheduler = None
-            totals.received += sum(transfer.received for transfer in session.transfers)
-            try:
-                await session.save()
-            finally:
-                # The run has ended even if the store could not be written.
-                self._observe(
-                    totals.finished(session.context.clock(), left=scheduler.left, stopped=scheduler.stopped)
-                )
-                self._observe.end()
-
-    def stop(self) -> None:
-        """Stop the current run: partial files and their journals are saved, then the iterator ends."""
-        if self._scheduler is not None:
-            self._scheduler.stop()
-
-    async def preview(self, jobs: QueueItems) -> AsyncIterator[Preview]:
-        """Yield what :meth:`run` would do about each job, in the order of the queue; nothing is written."""
-        context = self._entered().context
-        items = _items(jobs)
-        async for item in items if isinstance(items, AsyncIterator) else _async(items):
-            if isinstance(item, FetchError):
-                yield Preview(Job(""), "", "failed", error=item)
-            else:
-                yield await preview(item, context)
-
-    # --- one job
-
-    async def _fetch(self, scheduled: ScheduledJob[Job | FetchError]) -> Result | Again:
-        session, job, number = self._entered(), scheduled.job, scheduled.number
-        if isinstance(job, FetchError):
-            return self._ended(number, Result(Job(""), "failed", error=job))
-        transfer = scheduled.again.state if scheduled.again is not None else None
-        key = ""
-        if not isinstance(transfer, Transfer):
-            key = job.key if session.history and session.is_valid(job) else ""
-            earlier = session.history.find(key, job) if key else None
-            if earlier is not None:
-                return self._ended(number, earlier)
-            transfer = Transfer(job, number, session.context)
-            session.transfers.add(transfer)
-            self._observe(JobStarted(number, job.id, redact(job.url), job.source))
-        outcome = await transfer.run(scheduled.received)
-        if isinstance(outcome, Again):
-            return outcome
-        session.transfers.discard(transfer)
-        if isinstance(outcome.error, DiskFullError):
-            session.context.parts.note_full()
-        session.history.record(outcome, key)
-        return self._ended(number, outcome, transfer.name)
-
-    def _ended(self, number: int, result: Result, name: str = "") -> Result:
-        shown = name if result.path is None else result.path.name
-        self._observe(JobFinished(number, _naming.printable(shown), result))
-        return result
-
-    def _describe(self, job: Job | FetchError) -> tuple[str, int]:
-        if isinstance(job, FetchError):
-            return "", 0
-        try:
-            return self._entered().http.host_of(job), job.priority
-        except UsageError:
-            # The job's attempt will raise the same error and report it.
-            return "", job.priority
-
-    def _entered(self) -> _Session:
-        if self._session is None:
-            raise UsageError("A Downloader works inside `async with Downloader(...) as downloader:` only.")
-        return self._session
-
-
-@dataclass(slots=True)
-class _Session:
-    """The resources of an entered Downloader.
-
-    :param transfers: the transfers of jobs that have not ended; each holds the lock on its part.
-    """
-
-    http: HttpClient
-    context: RunContext
-    history: History
-    transfers: set[Transfer]
-
-    def is_valid(self, job: Job) -> bool:
-        """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
-        try:
-            self.http.check(job)
-            place(job, self.context.settings.disk.dir)
-            if job.checksum is not None:
-                _digests.parse(job.checksum)
-        except UsageError:
-            return False
-        return True
-
-    async def save(self) -> None:
-        """Close the transfers of jobs that did not end, and write the records of those that did."""
-        for transfer in list(self.transfers):
-            await transfer.close()
-        self.transfers.clear()
-        await self.history.save()
-
-    async def close(self) -> None:
-        await self.save()
-        await self.http.aclose()
-        await self.context.parts.aclose()
-        await self.history.aclose()
+        session = Session(http, context, history, self._observers)
+        return session
 
 
 def _expanded(path: str | Path) -> Path:
@@ -341,8 +276,17 @@ def _threads(settings: Settings) -> int:
     return min(8, settings.queue.jobs + 1)
 
 
+def _job_of(url: str | Job, out: str | Path | None = None) -> Job:
+    job = url if isinstance(url, Job) else Job(url)
+    return job if out is None else replace(job, out=os.fspath(out))
+
+
 def _job(item: QueueItem) -> Job | FetchError:
-    return Job(item) if isinstance(item, str) else item
+    if isinstance(item, Job | FetchError):
+        return item
+    if not isinstance(item, str):
+        raise UsageError(f"A queue holds URLs and fetchq.Job, not {type(item).__name__}.")
+    return Job(item)
 
 
 def _items(jobs: QueueItems) -> AsyncIterator[Job | FetchError] | Iterator[Job | FetchError]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from .._errors import UsageError
 from .._events import Event, Observer
 
-__all__ = ["Observers"]
+__all__ = ["Observers", "checked"]
 
 
 class Observers:
@@ -18,13 +18,10 @@ class Observers:
     transfer, in another a callback of the event loop, so what came of it would depend on the file.
 
     :param stop: called when an observer raises.
-    :raises UsageError: an observer cannot be called, or is an ``async def``, which would only be created.
     """
 
-    def __init__(self, observers: Sequence[Observer], stop: Callable[[], None]) -> None:
-        for observer in observers:
-            _check(observer)
-        self._all = tuple(observers)
+    def __init__(self, observers: Sequence[Observer], stop: Callable[[], object]) -> None:
+        self._all = observers
         self._stop = stop
         self._failed: tuple[Observer, Exception] | None = None
 
@@ -46,6 +43,16 @@ class Observers:
         """Raise the first exception of the run."""
         if self._failed is not None:
             raise self._failed[1]
+
+
+def checked(observers: Sequence[Observer]) -> tuple[Observer, ...]:
+    """Return *observers* as they can be called.
+
+    :raises UsageError: one cannot be called, or is an ``async def``, which would only be created.
+    """
+    for observer in observers:
+        _check(observer)
+    return tuple(observers)
 
 
 def _check(observer: object) -> None:

@@ -1,0 +1,307 @@
+"""What an open Downloader shares among all its runs and single downloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from .. import _digests, _naming
+from .._errors import DiskFullError, FetchError, StoppedError, UsageError
+from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
+from .._http import HttpClient
+from .._models import Again, Job, Result, redact
+from .._scheduler import ScheduledJob, Scheduler
+from .._transfer import RunContext, Transfer, place
+from .history import History
+from .observers import Observers
+from .totals import Totals
+
+__all__ = ["QueueRun", "Session"]
+
+T = TypeVar("T")
+
+
+class Session:
+    """The resources of an open Downloader.
+
+    :param observers: the caller's; each run and each single download calls them for itself.
+    :param observe: calls them with what concerns no single run.
+    :ivar loop: the event loop that everything here belongs to.
+    """
+
+    def __init__(
+        self, http: HttpClient, context: RunContext, history: History, observers: Sequence[Observer]
+    ) -> None:
+        self.http = http
+        self.context = context
+        self.history = history
+        self.observers = observers
+        self.observe = Observers(observers, self.stop)
+        self.loop = asyncio.get_running_loop()
+        self.scheduler = Scheduler(self._describe, context.budget, context.settings.queue, clock=context.clock)
+        self._runs: set[QueueRun] = set()
+        self._workers: set[_Worker] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        self._warnings: Sequence[str] = http.warnings
+
+    def stop(self) -> None:
+        """Stop all runs and single downloads; partial files and their journals are saved."""
+        self.scheduler.stop()
+
+    def run(
+        self, items: AsyncIterator[Job | FetchError] | Iterator[Job | FetchError], known: int | None
+    ) -> QueueRun:
+        """Return a run of *items*, which begins when its first result is asked for.
+
+        :param known: their number, if it is known.
+        """
+        return QueueRun(self, items, known)
+
+    async def fetch(self, job: Job, context: Callable[[RunContext], RunContext] = lambda same: same) -> Result:
+        """Download one job.
+
+        :param context: what is different for it.
+        :raises StoppedError: :meth:`stop` was called.
+        """
+        await self.begin()
+
+        def stop() -> None:
+            task.cancel()
+
+        observe = Observers(self.observers, stop)
+        worker = _Worker(self, context(self.context._replace(observe=observe)))
+        task = self.scheduler.start(job, worker.attempt)
+        self._workers.add(worker)
+        self.announce(observe)
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            observe.end()
+            self.observe.end()
+            raise StoppedError("Stopped before the download ended; what is there is kept.") from None
+        finally:
+            await worker.close()
+            self._workers.discard(worker)
+        observe.end()
+        return result
+
+    async def begin(self) -> None:
+        """Wait until the runs that were abandoned have let go of their parts."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if not (self._runs or self._workers):
+            self.observe.begin()
+
+    def announce(self, observe: Observer) -> None:
+        """Announce once what is odd about the settings."""
+        messages, self._warnings = self._warnings, ()
+        for message in messages:
+            observe(Warned(0, message))
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin *work* as a task that :meth:`close` waits for."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def join(self, run: QueueRun) -> None:
+        """Note a run that has begun."""
+        self._runs.add(run)
+
+    def leave(self, run: QueueRun) -> None:
+        """Forget a run that has ended."""
+        self._runs.discard(run)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`close` has not been called."""
+        return self._closing is None
+
+    async def close(self) -> None:
+        """Stop what runs, save it, and let go of connections, threads and files; may be called again.
+
+        A caller that is cancelled only stops waiting.
+
+        :raises DiskError: the store could not be written.
+        """
+        if self._closing is None:
+            self._closing = self.loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        # Each step is made, whatever becomes of the others.
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.history.aclose)
+            closing.push_async_callback(self.context.parts.aclose)
+            closing.push_async_callback(self.http.aclose)
+            await self.scheduler.aclose()
+            await asyncio.gather(*(run.close() for run in list(self._runs)), return_exceptions=True)
+            for worker in list(self._workers):
+                await worker.close()
+            await self.begin()
+
+    def is_valid(self, job: Job) -> bool:
+        """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
+        try:
+            self.http.check(job)
+            place(job, self.context.settings.disk.dir)
+            if job.checksum is not None:
+                _digests.parse(job.checksum)
+        except UsageError:
+            return False
+        return True
+
+    def _describe(self, job: Job | FetchError) -> tuple[str, int]:
+        if isinstance(job, FetchError):
+            return "", 0
+        try:
+            return self.http.host_of(job), job.priority
+        except UsageError:
+            # The job's attempt will raise the same error and report it.
+            return "", job.priority
+
+
+class _Worker:
+    """Makes the attempts at the jobs of one run, or at a single one.
+
+    :ivar transfers: those of jobs that have not ended; each holds the lock on its part.
+    """
+
+    def __init__(self, session: Session, context: RunContext) -> None:
+        self._session = session
+        self._context = context
+        self.transfers: set[Transfer] = set()
+
+    async def attempt(self, scheduled: ScheduledJob[Job | FetchError]) -> Result | Again:
+        """Make one attempt at a job."""
+        session, job, number = self._session, scheduled.job, scheduled.number
+        if isinstance(job, FetchError):
+            return self._ended(number, Result(Job(""), "failed", error=job))
+        transfer = scheduled.again.state if scheduled.again is not None else None
+        key = ""
+        if not isinstance(transfer, Transfer):
+            key = job.key if session.history and session.is_valid(job) else ""
+            earlier = session.history.find(key, job) if key else None
+            if earlier is not None:
+                return self._ended(number, earlier)
+            transfer = Transfer(job, number, self._context)
+            self.transfers.add(transfer)
+            self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
+        outcome = await transfer.run(scheduled.received)
+        if isinstance(outcome, Again):
+            return outcome
+        self.transfers.discard(transfer)
+        if isinstance(outcome.error, DiskFullError):
+            session.context.parts.note_full()
+        session.history.record(outcome, key)
+        return self._ended(number, outcome, transfer.name)
+
+    def _ended(self, number: int, result: Result, name: str = "") -> Result:
+        shown = name if result.path is None else result.path.name
+        self._context.observe(JobFinished(number, _naming.printable(shown), result))
+        return result
+
+    @property
+    def received(self) -> int:
+        """Body bytes that came for jobs that have not ended."""
+        return sum(transfer.received for transfer in self.transfers)
+
+    async def close(self) -> None:
+        """Let go of the parts of jobs that did not end; what is in them stays."""
+        while self.transfers:
+            await self.transfers.pop().close()
+
+
+class QueueRun:
+    """One run of a queue."""
+
+    def __init__(
+        self,
+        session: Session,
+        items: AsyncIterator[Job | FetchError] | Iterator[Job | FetchError],
+        known: int | None,
+    ) -> None:
+        self._session = session
+        self._known = known
+        self._observe = Observers(session.observers, self.stop)
+        self._worker = _Worker(session, session.context._replace(observe=self._observe))
+        self._run = session.scheduler.run(items, self._worker.attempt)
+        self._totals = Totals(0.0)
+        self._begun = False
+        self._closing: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Start no more jobs, and end."""
+        self._run.stop()
+
+    async def next(self) -> Result | None:
+        """Return the next result; None after the last."""
+        try:
+            if not self._begun and self._closing is None:
+                await self._begin()
+            result = None if self._closing is not None else await self._run.next()
+        except BaseException:
+            await self.close()
+            raise
+        if result is None:
+            await self.close()
+        else:
+            self._totals.add(result)
+        return result
+
+    async def _begin(self) -> None:
+        session = self._session
+        await session.begin()
+        self._begun = True
+        session.join(self)
+        self._totals = Totals(session.context.clock())
+        self._observe(RunStarted(self._known, str(session.context.settings.disk.dir)))
+        session.announce(self._observe)
+
+    async def close(self) -> None:
+        """Stop the run if it has not ended, and save what is there.
+
+        :raises Exception: what an observer raised.
+        :raises DiskError: the store could not be written.
+        """
+        if self._closing is None:
+            self._closing = self._session.spawn(self._close())
+        await asyncio.shield(self._closing)
+
+    def abandon(self) -> None:
+        """Close a run whose results are not wanted any more; may be called in any thread."""
+        loop = self._session.loop
+        if not self._begun or self._closing is not None or loop.is_closed():
+            return
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._closing = self._session.spawn(self._close())
+        else:
+            loop.call_soon_threadsafe(self.abandon)
+
+    async def _close(self) -> None:
+        session = self._session
+        await self._run.cancel()
+        if not self._begun:
+            return
+        self._totals.received += self._worker.received
+        try:
+            await self._worker.close()
+            await session.history.save()
+        finally:
+            # The run has ended even if the store could not be written.
+            session.leave(self)
+            now = session.context.clock()
+            self._observe(self._totals.finished(now, left=self._run.left, stopped=self._run.stopped))
+            self._observe.end()
+            session.observe.end()

@@ -1,0 +1,16 @@
+"""Many jobs: read ahead, start within the budget, wait for retries, hand out results, stop.
+
+Generic over job and result: what an attempt does is the ``fetch`` that a run is given::
+
+    flow        jobs that can start, in their order
+    run         one queue: reads its jobs and hands out their results
+    scheduler   whose turn it is: connections for runs and single jobs
+"""
+
+from __future__ import annotations
+
+from .flow import ScheduledJob
+from .run import ScheduledRun
+from .scheduler import Scheduler
+
+__all__ = ["ScheduledJob", "ScheduledRun", "Scheduler"]

@@ -1,0 +1,205 @@
+"""One queue: its jobs are read ahead, worked on, and their results handed out."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from .._models import Again
+from .flow import Flow, ScheduledJob
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+__all__ = ["CANCEL_TIMEOUT", "ScheduledRun"]
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+# Jobs read from a plain iterator before other tasks of the event loop run.
+BATCH = 64
+# Maximum of results that the caller has not consumed; beyond it no job of the run is started.
+MAX_RESULTS = 1000
+# Seconds for cancelled jobs to save their state, which takes milliseconds unless the disk hangs.
+CANCEL_TIMEOUT = 3.0
+
+
+class ScheduledRun(Flow[J], Generic[J, R]):
+    """The jobs of one queue, and their results in the order of ending."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler[J],
+        jobs: AsyncIterator[J] | Iterator[J],
+        fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
+    ) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self._jobs = jobs
+        self._fetch = fetch
+        # Jobs that wait for their next attempt: a heap ordered by the time of that attempt.
+        self.waiting: list[tuple[float, int, ScheduledJob[J]]] = []
+        self._running = 0
+        self._cancelled = 0
+        self._results: deque[R] = deque()
+        self._read_all = False
+        self._stopped = False
+        self._read_count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._state: Literal["new", "begun", "ended"] = "new"
+
+    @property
+    def left(self) -> int:
+        """Number of jobs that were read and have no result."""
+        return self.count + len(self.waiting) + self._running + self._cancelled
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ended before all its jobs did."""
+        return self._stopped or self._error is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether too many jobs wait for their next attempt, or too many results for the caller."""
+        return (
+            self._stopped
+            or len(self.waiting) >= self._scheduler.queue.waiting
+            or len(self._results) >= MAX_RESULTS
+        )
+
+    def stop(self) -> None:
+        """Start no more jobs; those that run are cancelled when the next result is asked for."""
+        self._stopped = True
+        self._changed.set()
+
+    async def next(self) -> R | None:
+        """Return the next result; None after the last.
+
+        An exception of ``fetch`` or of the iterator of jobs is a bug: it ends the run and is raised here.
+        """
+        if self._state == "new":
+            self._state = "begun"
+            self._scheduler.join(self)
+            self._spawn(self._read())
+        while self._busy and not self._results:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._busy:
+            await self.cancel()
+            if self._error is not None:
+                raise self._error
+        if not self._results:
+            return None
+        was_full = self.full
+        result = self._results.popleft()
+        if was_full:
+            self._scheduler.wake()
+        return result
+
+    @property
+    def _busy(self) -> bool:
+        """Whether more results are to come."""
+        return self._error is None and not self._stopped and not (self._read_all and not self.left)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._error = self._error or task.exception()
+        self._changed.set()
+
+    async def cancel(self) -> None:
+        """Cancel all jobs and wait until they have saved their state, at most ``CANCEL_TIMEOUT``."""
+        if self._state == "begun" and self._busy:
+            self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT)
+        if self._state == "begun":
+            self._scheduler.leave(self)
+        self._state = "ended"
+
+    # --- reading
+
+    async def _read(self) -> None:
+        """Read the jobs, as far ahead as the setting ``lookahead`` allows."""
+        try:
+            if isinstance(self._jobs, AsyncIterator):
+                async for job in self._jobs:
+                    self._add(job)
+                    await self._wait_for_room()
+            else:
+                for job in self._jobs:
+                    self._add(job)
+                    if not self._read_count % BATCH:
+                        await asyncio.sleep(0)
+                    await self._wait_for_room()
+        finally:
+            self._read_all = True
+            self._changed.set()
+
+    async def _wait_for_room(self) -> None:
+        while self.count >= self._scheduler.queue.lookahead:
+            self._room.clear()
+            await self._room.wait()
+
+    def _add(self, job: J) -> None:
+        self._read_count += 1
+        scheduler = self._scheduler
+        host, priority = scheduler.describe(job)
+        scheduler.push(self, ScheduledJob(-priority, next(scheduler.numbers), job, host, self.start))
+        if scheduler.running < scheduler.budget.total:
+            scheduler.wake()
+
+    def _removed(self, host: str) -> None:
+        super()._removed(host)
+        self._room.set()
+
+    # --- working
+
+    def start(self, job: ScheduledJob[J]) -> None:
+        """Begin a task with *job*, which has its connection."""
+        self._running += 1
+        # A task that is cancelled before its first step never gives anything back.
+        self._spawn(self._work(job)).add_done_callback(lambda _: self._scheduler.disconnect(job))
+
+    async def _work(self, job: ScheduledJob[J]) -> None:
+        """Make one attempt at *job*, then at the next ready jobs of the run as long as it is its turn."""
+        current: ScheduledJob[J] | None = job
+        while current is not None:
+            try:
+                self._ended(current, await self._scheduler.attempt(current, self._fetch))
+            except asyncio.CancelledError:
+                self._cancelled += 1
+                raise
+            finally:
+                self._running -= 1
+            current = None if self._stopped else self._scheduler.next_of(self)
+            if current is not None:
+                self._running += 1
+
+    def _ended(self, job: ScheduledJob[J], outcome: R | Again) -> None:
+        if isinstance(outcome, Again):
+            job.again = outcome
+            heapq.heappush(self.waiting, (self._scheduler.clock() + outcome.wait, job.number, job))
+            self._scheduler.wake()
+            return
+        self._results.append(outcome)
+        self._changed.set()
+
+    def end_waits(self, now: float) -> None:
+        """Move the jobs whose next attempt is due from the waiting to the ready ones."""
+        while self.waiting and self.waiting[0][0] <= now:
+            self._scheduler.push(self, heapq.heappop(self.waiting)[2])
