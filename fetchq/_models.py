@@ -62,6 +62,7 @@ class Job:
     :param priority: jobs with a larger number start first, among ``Queue.lookahead`` jobs.
     :param retries: attempts in a row without progress before giving up; default: the run's.
     :param timeout: limit in seconds of every single wait; default: the run's.
+    :param redirects: whether redirects are followed; default: as for the run.
     :param proxy: URL of the proxy for this job; default: the run's.
     :param if_exists: what to do about another file of that name; default: the run's.
     :param id: the caller's name for the job, repeated in results and events.
@@ -84,6 +85,7 @@ class Job:
     priority: int = field(default=0, kw_only=True)
     retries: float | None = field(default=None, kw_only=True)
     timeout: float | None = field(default=None, kw_only=True)
+    redirects: bool | None = field(default=None, kw_only=True)
     proxy: str | None = field(default=None, kw_only=True, repr=False)
     if_exists: IfExists | None = field(default=None, kw_only=True)
     id: str | None = field(default=None, kw_only=True)

@@ -46,6 +46,7 @@ class Network:
     Every timeout is in seconds; None means no limit.
 
     :param min_speed_window: seconds over which ``min_speed`` is measured.
+    :param redirects: redirects are followed; otherwise each is an error, and the result of a HEAD.
     :param max_redirects: redirects followed for one request.
     :param max_head: bytes of a response's head, 1xx responses included.
     :param max_headers: header fields of a response.
@@ -95,6 +96,7 @@ class Network:
         "Take users and passwords from the netrc file.",
         why="A file of passwords is read when it is asked for.",
     )
+    netrc_file: Path | None = _setting(None, "Take users and passwords from this file, written as a netrc.")
     cookies: tuple[tuple[str, str], ...] = _setting(
         (), "Cookie to send to each job's own origin; repeats.", secret=True
     )
@@ -103,8 +105,10 @@ class Network:
         "Do not verify TLS certificates.",
         why="Without verification anybody on the way can read and change what is sent.",
     )
-    cacert: Path | None = _setting(None, "PEM file of the certificate authorities to trust.")
-    add_cacert: tuple[Path, ...] = _setting((), "PEM file of authorities to trust beside the others; repeats.")
+    cacert: Path | None = _setting(None, "PEM file or folder of the certificate authorities to trust.")
+    add_cacert: tuple[Path, ...] = _setting(
+        (), "PEM file or folder of authorities to trust beside the others; repeats."
+    )
     ca_native: bool = _setting(
         False,
         "Trust the authorities of the system; needs fetchq[native].",
@@ -112,6 +116,7 @@ class Network:
     )
     cert: Path | None = _setting(None, "PEM file of a client certificate.")
     key: Path | None = _setting(None, "PEM file of the client certificate's key.")
+    key_password: str | None = _setting(None, "Password of that key.", secret=True)
     tls_min: Literal["1.0", "1.1", "1.2", "1.3"] = _setting(
         "1.2",
         "Oldest TLS version to accept; 1.0 and 1.1, for old devices, can be broken.",
@@ -126,6 +131,7 @@ class Network:
         "Offer HTTP/2 to servers, unless through a proxy; needs fetchq[http2].",
         why="One HTTP/2 connection is slower than several of HTTP/1.1 for large files.",
     )
+    redirects: bool = True
     # As in browsers; curl follows 50.
     max_redirects: int = 20
     # nginx and Apache limit request heads to 8 KiB a line and 32 KiB in all; responses are seldom larger.

@@ -9,6 +9,7 @@
     help       the help of commands and topics; "did you mean"
     option_help  the options as tables, and each on a page of its own
     topics     the texts of ``fetchq help TOPIC``, and tables generated from the code
+    credentials  users, tokens and passwords, from files and the terminal too
     jobs       URLs and queue files -> jobs
     run        get: one run with its reports, signals and exit code
     verify     verify: files against a manifest or the store

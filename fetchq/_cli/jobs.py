@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._api import Downloader
@@ -22,6 +20,7 @@ from .._models import Job, Pairs, redact
 from .._naming import printable
 from .._settings import Settings
 from .._units import size
+from .credentials import contents
 
 __all__ = ["RunRequest", "from_files", "manifest", "read_in_thread", "request"]
 
@@ -75,7 +74,7 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
         method=(given["request"] or ("POST" if bodies else "GET")).upper(),
         headers=(FORM_TYPE,) if given["data"] is not None and not typed else (),
         params=given["param"],
-        content=None if given["data"] is None else _body("--data", given["data"]),
+        content=None if given["data"] is None else contents("--data", given["data"]),
         json=None if given["json"] is None else _json(given["json"]),
         form=given["form"],
         warn=warn,
@@ -83,19 +82,9 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
     )
 
 
-def _body(option: str, text: str) -> bytes:
-    """Return the body as curl's ``--data-binary`` does: the text itself, or the file behind ``@``."""
-    if not text.startswith("@"):
-        return text.encode("utf-8", "surrogateescape")
-    try:
-        return sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{option} {printable(text)}: {error.strerror}.") from error
-
-
 def _json(text: str) -> Any:
     try:
-        return json.loads(_body("--json", text))
+        return json.loads(contents("--json", text))
     except ValueError as error:
         raise UsageError(f"--json is not JSON: {error}.") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import stat
 import sys
@@ -34,9 +33,10 @@ from .._report import (
     format_failure,
     is_broken_pipe,
 )
-from .._settings import Network, Settings
+from .._settings import Settings
 from .._transfer import place
 from .._units import size
+from .credentials import with_credentials
 from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
 
@@ -46,6 +46,8 @@ Jobs: TypeAlias = "list[Job] | Iterator[Job | FetchError] | AsyncIterator[Job | 
 
 # Added to a signal's number for the exit code, as a shell does.
 SIGNAL_CODE = 128
+# Options that read it where they are given as @-.
+_FROM_STDIN = ("data", "json", "bearer", "key_password")
 STOPPING = "Stopping: what is there is being saved; once more to stop at once."
 
 
@@ -58,7 +60,7 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
     """
     _check(urls, given)
     chosen = settings(given)
-    chosen = replace(chosen, network=_with_users(chosen.network, given["user"]))
+    chosen = replace(chosen, network=with_credentials(chosen.network, given["user"]))
     place(Job("", given["output"]), chosen.disk.dir)
     run = Run(chosen, given)
     with ExitStack() as closing:
@@ -84,37 +86,15 @@ def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
         raise UsageError("-q and -v contradict each other.")
     if given["require_checksum"] and given["allow_unlisted"]:
         raise UsageError("--require-checksum and --allow-unlisted contradict each other.")
-    if given["input"].count("-") > 1:
-        raise UsageError("stdin can be read once: give -i - once.")
+    _check_stdin(given)
 
 
-# A name before the sign is a host where no user is called so; a password comes after a colon.
-_NAMED = re.compile(r"([^:=@/\s]+\.[^:=@/\s]+|localhost|\[[0-9A-Fa-f:.]+\])=(.*)", re.DOTALL)
-
-
-def _with_users(network: Network, texts: Sequence[str]) -> Network:
-    """Return *network* with the users of ``-u``, of which several may be for hosts of their own."""
-    user: tuple[str, str] | None = None
-    logins: list[tuple[str, str, str]] = []
-    for text in texts:
-        named = _NAMED.fullmatch(text)
-        if named is not None:
-            logins.append((named[1].strip("[]"), *_user(named[2])))
-        elif user is not None:
-            raise UsageError("-u NAME:PASSWORD is given twice: write HOST=NAME:PASSWORD for other hosts.")
-        else:
-            user = _user(text)
-    return replace(network, user=user, logins=tuple(logins))
-
-
-def _user(text: str) -> tuple[str, str]:
-    """Return name and password; a missing password is asked for on a terminal."""
-    name, colon, password = text.partition(":")
-    if colon:
-        return name, password
-    if not sys.stdin.isatty():
-        raise UsageError("-u without a password needs a terminal to ask on: write NAME:PASSWORD.")
-    return name, click.prompt(f"Password for {printable(name)}", hide_input=True, err=True)
+def _check_stdin(given: Mapping[str, Any]) -> None:
+    """Raise UsageError if more than one option wants standard input."""
+    readers = ["-i -"] * given["input"].count("-")
+    readers += [f"--{name.replace('_', '-')} @-" for name in _FROM_STDIN if given[name] == "@-"]
+    if len(readers) > 1:
+        raise UsageError(f"stdin can be read once: {' and '.join(readers)} both want it.")
 
 
 class Run:

@@ -21,6 +21,7 @@ __all__ = [
     "COUNT",
     "FILE",
     "GIVEN_FILE",
+    "GIVEN_PATH",
     "HEADER",
     "IF_EXISTS",
     "PAIR",
@@ -266,4 +267,5 @@ PAIR, PAUSE, RATE, RETRIES, SECONDS = PairType(), PauseType(), RateType(), Retri
 SIZE, TARGET, URL = SizeType(), TargetType(), UrlType()
 PATH, FILE = PathType(path_type=Path), PathType(dir_okay=False, path_type=Path)
 GIVEN_FILE = PathType(exists=True, dir_okay=False, path_type=Path)
+GIVEN_PATH = PathType(exists=True, path_type=Path)
 IF_EXISTS = click.Choice(get_args(IfExists))

@@ -21,5 +21,6 @@ from __future__ import annotations
 from .client import HttpClient
 from .http11.transport import Transport
 from .response import Response
+from .tls import wants_password
 
-__all__ = ["HttpClient", "Response", "Transport"]
+__all__ = ["HttpClient", "Response", "Transport", "wants_password"]

@@ -114,11 +114,12 @@ class Credentials:
         self._user = network.user
         self._named = {host.lower(): (user, password) for host, user, password in network.logins}
         self._bearer = Bearer(network.bearer) if network.bearer is not None else None
-        self._netrc = netrc.read(network.env) if network.netrc else netrc.Netrc()
+        wanted = network.netrc or network.netrc_file is not None
+        self._netrc = netrc.read(network.env, network.netrc_file) if wanted else netrc.Netrc()
         self._auth = auth
         self._logins: dict[tuple[Origin, str, str], Login] = {}
         self.warnings = tuple(self._netrc.warnings)
-        self._given = bool(self._user or self._named or self._bearer or network.netrc or auth is not None)
+        self._given = bool(self._user or self._named or self._bearer or wanted or auth is not None)
 
     def __bool__(self) -> bool:
         """Whether credentials were given apart from those in URLs."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from .._errors import ProtocolError, UsageError
-from .._models import Job
+from .._errors import ProtocolError, StatusError, UsageError
+from .._models import Job, redact
 from .._settings import Network
 from .auth import Credentials, authenticate, refusal
 from .cookies import CookieJar, renew_cookies, stored_by
@@ -67,7 +67,7 @@ class HttpClient:
     ) -> None:
         _check_client(client, auth)
         _check_hooks(event_hooks, client)
-        self._most_redirects = network.max_redirects
+        self._follows, self._most_redirects = network.redirects, network.max_redirects
         self._credentials = Credentials(network, auth)
         # None: no auth. With the caller's client, that client's own auth.
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
@@ -130,11 +130,12 @@ class HttpClient:
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer)
         method, with_body, hops = job.method, True, 0
+        follows = self._follows if job.redirects is None else job.redirects
         linked: Mapping[str, str] = {}
         referrer: ParsedURL | None = None  # whose redirect led to the origin that is asked
         while True:
             response = await self._send(context, method, current, referrer, with_body=with_body)
-            if response.status not in REDIRECTS:
+            if response.status not in REDIRECTS or (method.upper() == "HEAD" and not follows):
                 response.hops = hops
                 if linked:
                     response.headers = {**linked, **response.headers}
@@ -149,8 +150,12 @@ class HttpClient:
             before, method = method, next_method(method, response.status)
             with_body = with_body and method == before and response.status != 303
             following = next_url(current, response.values(b"location"))
+            if not follows:
+                raise _not_followed(response, following)
             if with_body and context.body is not None:
                 _keep_body_at_home(current, following, context)
+            if current.origin[0] == "https" != following.origin[0] and self._tells_secrets(context, current):
+                raise _downgrade(current, following)
             if following.origin != current.origin:
                 referrer = current
             current = following
@@ -231,6 +236,14 @@ class HttpClient:
             return None
         return self._credentials.at_home(url, context.home) or self._default_auth
 
+    def _tells_secrets(self, context: RequestContext, url: ParsedURL) -> bool:
+        """Whether requests to *url* carry what was given for it: a user, a token, a header or a cookie."""
+        theirs = self._theirs is not None and self._theirs.auth is not None
+        auth = self._auth_for(context, url)
+        if auth is not None and (auth is not httpx.USE_CLIENT_DEFAULT or theirs):
+            return True
+        return url.origin == context.home.origin and self._requests.has_secrets(context)
+
     def _refusal(self, context: RequestContext, url: ParsedURL, response: httpx.Response) -> str:
         home = context.home
         given = self._requests.names_authorization(context) or self._credentials.at_home(home, home) is not None
@@ -249,6 +262,25 @@ def _keep_body_at_home(current: ParsedURL, following: ParsedURL, context: Reques
             f"{current.host} redirects the request's body to {following.host}, which it was not given"
             " for: name that URL yourself if it is right."
         )
+
+
+def _not_followed(response: Response, following: ParsedURL) -> StatusError:
+    to = redact(following.text)
+    return StatusError(
+        f"{response.host} answered {response.status} and redirects to {to}, which was not to be followed.",
+        status=response.status,
+    )
+
+
+def _downgrade(current: ParsedURL, following: ParsedURL) -> ProtocolError:
+    """Return the error for a redirect from https to http, of a request with secrets.
+
+    They would not be sent, but whoever answers there may be anyone on the way, and the answer is for the user.
+    """
+    return ProtocolError(
+        f"{current.host} was told a secret over https, and redirects to {following.host} over http, where the"
+        " answer could be read and replaced on the way: name that URL yourself if it is right."
+    )
 
 
 def _warnings(network: Network) -> list[str]:

@@ -59,20 +59,20 @@ class Netrc:
         return None
 
 
-def read(environ: bool) -> Netrc:
-    """Read the file that NETRC names, else ``~/.netrc``; one that is missing has no entries.
+def read(environ: bool, file: Path | None = None) -> Netrc:
+    """Read *file*, else the one that NETRC names, else ``~/.netrc``; of these two, one may be missing.
 
     :param environ: the environment counts.
-    :raises UsageError: it is there and cannot be read.
+    :raises UsageError: it is there and cannot be read, or *file* is missing.
     """
     named = os.environ.get("NETRC") if environ else None
-    path = Path(named) if named else Path("~/.netrc").expanduser()
+    path = file or (Path(named) if named else Path("~/.netrc").expanduser())
     try:
         text = path.read_text("utf-8", "surrogateescape")
         mode = path.stat().st_mode
-    except FileNotFoundError:
-        return Netrc()
     except OSError as error:
+        if file is None and isinstance(error, FileNotFoundError):
+            return Netrc()
         raise UsageError(f"Cannot read the netrc file {path}: {error.strerror}.") from error
     found = _parse(text, str(path))
     if stat.S_ISREG(mode) and mode & _SHARED and any(entry.password for entry in found.entries):

@@ -131,6 +131,11 @@ class RequestBuilder:
         """Whether the user wrote an Authorization header, which is then sent as it is."""
         return any(values(fields, b"authorization") for fields in (self._secret, context.secret))
 
+    def has_secrets(self, context: RequestContext) -> bool:
+        """Whether the job's own origin is told a header or a cookie that no other is told."""
+        own = self._own_fields(context._replace(fields=[]), [])
+        return bool(self._cookies) or len(portable(own)) < len(own)
+
     def _own_fields(self, context: RequestContext, kind: Fields) -> Fields:
         own = self._own
         if self._theirs is not None:

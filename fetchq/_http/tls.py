@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import ssl
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from .._errors import UsageError
 from .._settings import Network
 
-__all__ = ["OLD_VERSIONS", "bare", "context"]
+__all__ = ["OLD_VERSIONS", "bare", "context", "wants_password"]
 
 _VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -23,6 +25,12 @@ _VERSIONS = {
 OLD_VERSIONS = frozenset({"1.0", "1.1"})
 # Where requests and curl look for authorities; the first that is set counts, a file or a folder.
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# What "openssl rehash" names the files of a folder, which OpenSSL then looks up one by one as it needs them.
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+# Files of a folder without such names; the authorities of a system are some 150.
+_MOST_FILES = 1000
+# OpenSSL's bound for the password of a key.
+_LONGEST_PASSWORD = 1024
 
 
 def context(network: Network) -> ssl.SSLContext:
@@ -39,10 +47,25 @@ def context(network: Network) -> ssl.SSLContext:
     # A server that is told nothing may choose what we do not speak; httpx's transport says h2 too, where asked.
     made.set_alpn_protocols(["http/1.1"])
     if network.cert is not None:
-        _present(made, network.cert, network.key)
-    elif network.key is not None:
+        _present(made, network.cert, network.key, network.key_password)
+    elif network.key is not None or network.key_password is not None:
         raise UsageError("A client key needs its certificate: give --cert FILE too.")
     return made
+
+
+def wants_password(network: Network) -> bool:
+    """Whether the client key is encrypted, and its password is not among the settings."""
+    if network.cert is None or network.key_password is not None:
+        return False
+    asked: list[bool] = []
+
+    def answer() -> bytes:
+        asked.append(True)
+        return b""
+
+    with suppress(OSError):
+        bare().load_cert_chain(network.cert, network.key, password=answer)
+    return bool(asked)
 
 
 def bare() -> ssl.SSLContext:
@@ -65,17 +88,50 @@ def _verifying(network: Network) -> ssl.SSLContext:
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         return trusting
     made = _trusting(network)
-    for file in network.add_cacert:
-        try:
-            made.load_verify_locations(str(file))
-        except OSError as error:
-            raise UsageError(_unusable(str(file), "certificate authorities", error)) from error
+    for path in network.add_cacert:
+        _trust(made, path)
     return made
+
+
+def _trust(made: ssl.SSLContext, path: Path) -> None:
+    """Let *made* trust the authorities of a PEM file, or of a folder of such.
+
+    :raises UsageError: it cannot be read, or holds no authority.
+    """
+    try:
+        if not path.is_dir():
+            made.load_verify_locations(path)
+        elif any(_HASHED.fullmatch(name) for name in os.listdir(path)):
+            made.load_verify_locations(capath=path)
+        elif not sum(_trusts(made, file) for file in _files(path)):
+            raise UsageError(f"{path}: no file of this folder holds certificate authorities in PEM form.")
+    except OSError as error:
+        raise UsageError(_unusable(str(path), "certificate authorities", error)) from error
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(file for file in folder.iterdir() if file.is_file())
+    if len(found) > _MOST_FILES:
+        raise UsageError(f"{folder} holds more than {_MOST_FILES} files: run openssl rehash on it first.")
+    return found
+
+
+def _trusts(made: ssl.SSLContext, file: Path) -> bool:
+    """Trust the authorities of *file*; a folder may hold a note or a key beside them."""
+    try:
+        made.load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    return True
 
 
 def _trusting(network: Network) -> ssl.SSLContext:
     if network.cacert is not None:
-        return _default(str(network.cacert), cafile=str(network.cacert))
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # As in curl: an intermediate authority that the user trusts needs no root above it.
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        _trust(made, network.cacert)
+        return made
     if network.ca_native:
         return _native()
     file, folder, name = _bundle() if network.env else (None, None, "")
@@ -114,14 +170,24 @@ def _native() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _present(made: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+def _present(made: ssl.SSLContext, cert: Path, key: Path | None, password: str | None) -> None:
+    asked: list[bool] = []
+
+    def answer() -> bytes:
+        # Without a callback OpenSSL asks on the terminal, and an unattended run would wait for ever.
+        asked.append(True)
+        return (password or "").encode("utf-8", "surrogateescape")[:_LONGEST_PASSWORD]
+
     try:
-        # Without a password callback OpenSSL asks on the terminal, and an unattended run would wait for ever.
-        made.load_cert_chain(str(cert), str(key) if key else None, password=lambda: "")
+        made.load_cert_chain(cert, key, password=answer)
     except ssl.SSLError as error:
         files = f"{cert} and {key}" if key else str(cert)
+        if asked and password is None:
+            raise UsageError(f"{key or cert}: the key is encrypted: give --key-password PASSWORD.") from error
+        if asked and (error.reason or "") != "KEY_VALUES_MISMATCH":
+            raise UsageError(f"{key or cert}: --key-password is not the password of this key.") from error
         raise UsageError(
-            f"{files}: no matching client certificate and unencrypted key in PEM form ({_word(error)})."
+            f"{files}: no matching client certificate and key in PEM form ({_word(error)})."
         ) from error
     except OSError as error:
         missing = key if key and cert.is_file() else cert

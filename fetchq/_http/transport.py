@@ -64,7 +64,8 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
         if network.proxy is not None and self._proxies is not None:
             _proxy(self._proxies.urls["all"], None, "--proxy")
-        if network.cacert or network.add_cacert or network.ca_native or network.cert or network.key:
+        named = (network.cacert, network.add_cacert, network.ca_native, network.cert, network.key)
+        if any(named) or network.key_password is not None:
             # A file that was named and cannot be used is an error at once, even if no https URL comes.
             self.verifying()
 

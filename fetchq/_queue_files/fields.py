@@ -128,6 +128,12 @@ def _integer(value: object) -> int:
     return value
 
 
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("it must be true or false")
+    return value
+
+
 def _size(value: object) -> int:
     size = _integer(value)
     if size < 0:
@@ -184,6 +190,7 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "priority": ("priority", _integer),
     "retries": ("retries", lambda value: check_retries(math.inf if value == "inf" else _number(value))),
     "timeout": ("timeout", lambda value: check_timeout(_number(value))),
+    "redirects": ("redirects", _boolean),
     "proxy": ("proxy", _text),
     "id": ("id", _id),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fetchq._errors import UsageError
+from fetchq._errors import ProtocolError, UsageError
 from fetchq._http import HttpClient, digest, netrc
 from fetchq._models import Job
 from fetchq._retry import error_for
@@ -227,11 +227,13 @@ async def test_credentials_of_a_name_do_not_leave_tls(tmp_path: Path, monkeypatc
         return httpx.Response(302, headers={"Location": location}) if location else httpx.Response(200)
 
     async with mocked(handle) as theirs, opened(Network(netrc=True), client=theirs) as client:
-        first = ("https://h.example/", "http://other.example/1", "http://h.example/9", "http://h.example/u")
+        with pytest.raises(ProtocolError, match="over http"):
+            await client.open(Job("https://h.example/"))
+        first = ("http://other.example/1", "http://h.example/9", "http://h.example/u")
         for url in (*first, "https://other.example/y"):
             await (await client.open(Job(url))).aclose()
     assert ["authorization" in request.headers for request in requests] == [
-        *(True, False, False, True),
+        True,
         *(False, False, True),
         True,
         # To TLS at its own port, and not to another one.

@@ -165,7 +165,8 @@ def sealed(leaf: trustme.LeafCert, folder: Path) -> Path:
     [
         ({"cacert": "missing"}, "missing"),
         ({"cacert": "garbled"}, "garbled"),
-        ({"cacert": "."}, "."),
+        ({"cacert": "empty"}, "empty"),
+        ({"add_cacert": "empty"}, "empty"),
         ({"add_cacert": "missing"}, "missing"),
         ({"add_cacert": "garbled"}, "garbled"),
         ({"cert": "missing"}, "missing"),
@@ -173,7 +174,10 @@ def sealed(leaf: trustme.LeafCert, folder: Path) -> Path:
         ({"cert": "good", "key": "garbled"}, "garbled"),
         ({"cert": "good", "key": "missing"}, "missing"),
         ({"cert": "good", "key": "other"}, "other"),
-        ({"cert": "good", "key": "encrypted"}, "encrypted"),
+        ({"cert": "good", "key": "encrypted"}, "encrypted: the key is encrypted: give --key-password"),
+        ({"cert": "encrypted", "key_password": "no"}, "encrypted: --key-password is not the password"),
+        ({"cert": "good", "key_password": "no"}, "no matching client certificate"),
+        ({"key_password": "no"}, "--cert"),
         ({"key": "good"}, "--cert"),
     ],
     ids=str,
@@ -181,12 +185,16 @@ def sealed(leaf: trustme.LeafCert, folder: Path) -> Path:
 def test_a_file_that_cannot_be_used_is_named_at_once(
     settings: dict[str, str], named: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "note.txt").write_text("no certificate")
     (tmp_path / "garbled").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n")
     mine, other = authority.issue_cert("a.example"), authority.issue_cert("b.example")
     mine.cert_chain_pems[0].write_to_path(str(tmp_path / "good"))
     other.private_key_pem.write_to_path(str(tmp_path / "other"))
     sealed(mine, tmp_path)
-    paths: dict[str, Any] = {name: tmp_path / value for name, value in settings.items()}
+    paths: dict[str, Any] = {
+        name: value if name == "key_password" else tmp_path / value for name, value in settings.items()
+    }
     if "add_cacert" in paths:
         paths["add_cacert"] = (paths["add_cacert"],)
     with pytest.raises(UsageError) as caught:

@@ -1,0 +1,261 @@
+"""What a request can be, through the doors: the command line, a line of a queue file, Python."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pexpect  # type: ignore[import-untyped] # it has no types
+import pytest
+import trustme
+
+import fetchq
+from fetchq._cli import main
+from fetchq._settings import Network
+
+from .conftest import RunFetchq, clean_env
+from .origin import Origin, basic_auth, redirect
+from .test_http.test_tls import hash_into, sealed
+
+FILE = b"the file\n"
+
+
+def on_disk(folder: Path, line: dict[str, Any]) -> str:
+    """Write a queue of one line; return its path."""
+    path = folder / "queue.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    return str(path)
+
+
+def fetched(url: str | fetchq.Job, **network: Any) -> fetchq.Result:
+    """Fetch *url* from Python to the target that it names, and return how it ended."""
+
+    async def work() -> fetchq.Result:
+        settings = fetchq.Settings(network=Network(env=False, **network))
+        async with fetchq.Downloader(settings) as downloader:
+            (result,) = [each async for each in downloader.run([url])]
+            return result
+
+    return asyncio.run(work())
+
+
+# --- redirects
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_redirects_are_followed_unless_they_are_not_to_be(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, code: int
+) -> None:
+    to = origin.serve("/to", FILE)
+    url = origin.serve("/from", FILE, redirect("to?sig=hunter2", code), repeat=True)
+    assert run_fetchq("-o", "a", url).returncode == 0
+    assert (tmp_path / "a").read_bytes() == FILE
+    refused = [
+        run_fetchq("--no-redirects", "-o", "b", url),
+        run_fetchq("-i", on_disk(tmp_path, {"url": url, "out": "b", "redirects": False})),
+    ]
+    for done in refused:
+        assert done.returncode == 8
+        assert f"answered {code} and redirects to {to}?***, which was not to be followed" in done.stderr
+        assert "hunter2" not in done.stderr
+    followed = on_disk(tmp_path, {"url": url, "out": "c", "redirects": True})
+    assert run_fetchq("--no-redirects", "-i", followed, "--no-store").returncode == 0
+    assert not (tmp_path / "b").exists()
+    error = fetched(fetchq.Job(url, str(tmp_path / "d"), redirects=False)).error
+    assert isinstance(error, fetchq.StatusError)
+    assert error.status == code
+    assert not error.transient
+
+
+@pytest.fixture
+def secure(authority: Path) -> Iterator[Origin]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    with Origin(context) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--bearer", "t"],
+        ["-u", "me:pw"],
+        ["-H", "X-Api-Key: k"],
+        ["-b", "session=1"],
+        ["-e", "https://r/"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_request_with_secrets_does_not_leave_tls(
+    run_fetchq: RunFetchq, origin: Origin, secure: Origin, authority: Path, tmp_path: Path, words: Sequence[str]
+) -> None:
+    url = secure.serve("/from", FILE, redirect(origin.serve("/to", FILE)), repeat=True)
+    trust = ["--cacert", str(authority / "ca.pem")]
+    done = run_fetchq(*trust, *words, "-o", "a", url)
+    assert done.returncode == 7
+    assert "over http" in done.stderr
+    assert not origin.requests
+    harmless = run_fetchq(*trust, "-H", "Accept: */*", "-U", "me", "-o", "b", url)
+    assert harmless.returncode == 0
+    assert (tmp_path / "b").read_bytes() == FILE
+
+
+# --- who we say we are
+
+
+def test_a_netrc_file_is_named(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a", FILE, basic_auth("me", "pw"), repeat=True)
+    (tmp_path / ".netrc").write_text("default login other password no\n")
+    mine = tmp_path / "mine"
+    mine.write_text("machine 127.0.0.1 login me password pw\n")
+    mine.chmod(0o600)
+    assert run_fetchq("--netrc", "-o", "a", url).returncode == 6
+    assert run_fetchq("--netrc-file", mine, "-o", "a", url).returncode == 0
+    assert run_fetchq("-o", "b", url, env={"FETCHQ_NETRC_FILE": str(mine)}).returncode == 0
+    assert fetched(fetchq.Job(url, str(tmp_path / "c")), netrc_file=mine).ok
+    with pytest.raises(fetchq.UsageError, match=r"netrc file .*missing"):
+        fetched(url, netrc_file=tmp_path / "missing")
+
+
+@pytest.mark.parametrize("way", ["literal", "file", "stdin", "environment", "environment file", "config"])
+def test_where_a_token_comes_from(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, way: str) -> None:
+    url = origin.serve("/a", FILE)
+    (tmp_path / "token").write_text("t0ken\r\n")
+    config = tmp_path / "config" / "fetchq" / "config.toml"
+    if way == "config":
+        config.parent.mkdir(parents=True)
+        config.write_text('bearer = "@token"\n')
+    words: dict[str, list[str]] = {
+        "literal": ["--bearer", "t0ken"],
+        "file": ["--bearer", "@token"],
+        "stdin": ["--bearer", "@-"],
+    }
+    env = {"environment": {"FETCHQ_BEARER": "t0ken"}, "environment file": {"FETCHQ_BEARER": "@token"}}
+    done = run_fetchq(*words.get(way, []), "-o", "a", url, env=env.get(way), input="t0ken\n")
+    assert done.returncode == 0
+    assert origin.requests[-1].headers["authorization"] == "Bearer t0ken"
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "one line"), ("a\nb\n", "one line"), (None, "No such file")])
+def test_a_file_that_holds_no_token(
+    run_fetchq: RunFetchq, tmp_path: Path, text: str | None, reason: str
+) -> None:
+    if text is not None:
+        (tmp_path / "token").write_text(text)
+    done = run_fetchq("--bearer", "@token", "http://127.0.0.1:1/")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"--bearer @token: {reason}" in done.stderr
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server that wants a client certificate; its URL and a folder with ``ca.pem`` and ``encrypted``."""
+    folder = tmp_path_factory.mktemp("demanding")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    sealed(authority.issue_cert("me@example.com"), folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with Origin(context) as started:
+        yield started.serve("/a", FILE), folder
+
+
+@pytest.mark.parametrize("way", ["option", "file", "environment", "python"])
+def test_the_password_of_a_client_key(
+    run_fetchq: RunFetchq, demanding: tuple[str, Path], tmp_path: Path, way: str
+) -> None:
+    url, folder = demanding
+    (tmp_path / "pw").write_text("pw\n")
+    if way == "python":
+        names = {"cacert": folder / "ca.pem", "cert": folder / "encrypted", "key_password": "pw"}
+        assert fetched(fetchq.Job(url, str(tmp_path / "a")), **names).ok
+        assert "pw" not in repr(Network(key_password="pw"))
+        return
+    words = {"option": ["--key-password", "pw"], "file": ["--key-password", "@pw"]}.get(way, [])
+    env = {"FETCHQ_KEY_PASSWORD": "pw"} if way == "environment" else {}
+    trust = ["--cacert", str(folder / "ca.pem"), "--cert", str(folder / "encrypted")]
+    done = run_fetchq(*trust, *words, "-o", "a", url, env=env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a").read_bytes() == FILE
+
+
+def test_the_password_of_a_client_key_is_asked_for_on_a_terminal(
+    run_fetchq: RunFetchq, demanding: tuple[str, Path], tmp_path: Path
+) -> None:
+    url, folder = demanding
+    words = ["--cacert", str(folder / "ca.pem"), "--cert", str(folder / "encrypted"), "-o", "a", url]
+    env = clean_env({"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})
+    child = pexpect.spawn(sys.executable, ["-m", "fetchq", *words], env=env, cwd=str(tmp_path), timeout=20)
+    child.expect("Password of the key .*encrypted: ")
+    child.sendline("pw")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert b"pw" not in child.before.replace(str(tmp_path).encode(), b"")
+    unattended = run_fetchq(*words)
+    assert unattended.returncode == 2
+    assert "the key is encrypted: give --key-password" in unattended.stderr
+
+
+@pytest.mark.parametrize("layout", ["plain", "hashed"])
+def test_a_folder_of_authorities(
+    run_fetchq: RunFetchq, secure: Origin, authority: Path, tmp_path: Path, layout: str
+) -> None:
+    folder = tmp_path / "authorities"
+    if layout == "hashed":
+        hash_into(folder, authority / "ca.pem")
+    else:
+        folder.mkdir()
+        (folder / "mine.crt").write_bytes((authority / "ca.pem").read_bytes())
+        trustme.CA().cert_pem.write_to_path(folder / "another.pem")
+        (folder / "README").write_text("what these are for")
+    url = secure.serve("/a", FILE)
+    assert run_fetchq("-o", "a", url).returncode == 5
+    assert run_fetchq("--cacert", folder, "-o", "a", url).returncode == 0
+    assert run_fetchq("--add-cacert", folder, "-o", "b", url).returncode == 0
+    assert fetched(fetchq.Job(url, str(tmp_path / "c")), cacert=folder).ok
+
+
+# --- bad input
+
+URL = "http://127.0.0.1:1/a"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--key", "key"], "A client key needs its certificate: give --cert FILE too."),
+        (["--key-password", "x"], "A client key needs its certificate: give --cert FILE too."),
+        (["--cacert", "empty"], "empty: no file of this folder holds certificate authorities"),
+        (["--netrc-file", "missing"], "'missing' does not exist"),
+        (["--data", "@-", "--bearer", "@-"], "stdin can be read once: --data @- and --bearer @- both want it."),
+        (["-i", "-", "--key-password", "@-"], "stdin can be read once: -i - and --key-password @- both"),
+        (["--data", "@\0"], "it is no file's name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence_and_exit_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "key").write_text("a key")
+    (tmp_path / "empty").mkdir()
+    assert main([*words, URL]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert told in said.err
