@@ -55,6 +55,7 @@ OWNERS = {
     "aiofiles": "_disk",
     "sqlite3": "_store",
     "tqdm": "_progress",
+    "wcwidth": "_progress",
     "click": "_cli",
 }
 # Each of these waits, reads a clock, rolls dice or talks to something: an edge's or a worker's business.

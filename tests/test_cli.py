@@ -591,7 +591,7 @@ def test_help_shows_the_program_topics_and_commands(run_fetchq: RunFetchq) -> No
 
 
 def test_the_version_costs_no_heavy_import() -> None:
-    heavy = {"httpx", "asyncio", "tqdm", "aiofiles", "sqlite3", "ssl", "fetchq._api", "tomllib"}
+    heavy = {"httpx", "asyncio", "tqdm", "aiofiles", "sqlite3", "ssl", "fetchq._api", "tomllib", "wcwidth"}
     script = (
         "import sys; from fetchq._cli import main; code = main(['--version']);"
         f"print(sorted({heavy!r} & set(sys.modules)), code)"

@@ -13,7 +13,7 @@ import fetchq
 from .conftest import clean_env
 
 # Each costs 10 to 100 ms at import, which `fetchq --version` and a caller who only wants a name need not pay.
-HEAVY = ("aiofiles", "asyncio", "click", "httpx", "sqlite3", "ssl", "tqdm")
+HEAVY = ("aiofiles", "asyncio", "click", "httpx", "sqlite3", "ssl", "tqdm", "wcwidth")
 
 
 def python(code: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-import unicodedata
 from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wcwidth import wcswidth
 
 from fetchq._errors import NetworkError
 from fetchq._events import (
@@ -24,9 +24,12 @@ from fetchq._events import (
 )
 from fetchq._models import Job, PlanKind, Result
 from fetchq._progress import Bars, StatusLine
+from fetchq._progress.rows import fit
 from fetchq._progress.totals import RunProgress, SpeedMeter
 
 MIB = 1 << 20
+# Without a glyph of their own, and needed within Persian and joined emoji.
+JOINERS = "\u200c\u200d"
 
 
 class Terminal:
@@ -60,7 +63,7 @@ class Terminal:
             del line[self._column :]
             del self._cells[self._row + 1 :]
         else:
-            assert token.isprintable(), f"{token!r} reached the terminal"
+            assert token.isprintable() or token in JOINERS, f"{token!r} reached the terminal"
             line.extend(" " * (self._column + 1 - len(line)))
             line[self._column] = token
             self._column += 1
@@ -77,7 +80,7 @@ class Terminal:
 
 
 def width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    return wcswidth(text)
 
 
 class Clock:
@@ -237,6 +240,48 @@ def test_no_row_is_wider_than_the_terminal(columns: int, name: str) -> None:
     stage.show(RunStarted(12345, "."), *begun(1, name), *begun(2, name, size=None), *begun(3, name), waits)
     stage.show(Progressed(1, MIB, MIB, 1), Progressed(2, MIB, MIB, 1), failed(4))
     assert 0 < stage.terminal.widest() < columns
+
+
+FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+SCRIPTS = {
+    "ASCII": "a.iso",
+    "Thai": "ที่นี่มีน้ำผึ้ง.iso",
+    "Hindi": "हिन्दी की फ़ाइल.iso",
+    "pointed Hebrew": "שָׁלוֹם־עֲלֵיכֶם.iso",
+    "joined emoji": f"{FAMILY}{FAMILY}.iso",
+    "emoji by selector": "\u2764\ufe0f\u2764\ufe0f.iso",
+    "CJK": "日本語のファイル.iso",
+    "decomposed": "cafe\u0301 e\u0301te\u0301.iso",
+}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("name", SCRIPTS.values(), ids=SCRIPTS)
+def test_bars_of_every_script_begin_and_end_together(columns: int, name: str) -> None:
+    stage = Stage(columns=columns)
+    stage.show(RunStarted(3, "."), *begun(1, "n" * 100), *begun(2, name), *begun(3, name * 8))
+    rows = stage.show(Progressed(2, MIB, MIB, 1))
+    edges = {tuple(width(row[:at]) for at, char in enumerate(row) if char == "|") for row in rows}
+    assert len(edges) == 1, rows
+    assert stage.terminal.widest() < columns
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "shown"),
+    [
+        ("น้ำน้ำน้ำน้ำ", 5, "น้ำ~น้ำ"),
+        (FAMILY * 3, 5, f"{FAMILY}~{FAMILY}"),
+        (FAMILY * 3, 4, f"~{FAMILY} "),
+        ("e\u0301" * 4, 3, "e\u0301~e\u0301"),
+        ("\u2764\ufe0f" * 3, 5, "\u2764\ufe0f~\u2764\ufe0f"),
+        ("日本語の", 5, "日~の"),
+        ("日本語の", 4, "~の "),
+        ("שָׁ" * 4, 3, "שָׁ~שָׁ"),
+    ],
+)
+def test_a_name_is_cut_between_whole_characters(text: str, columns: int, shown: str) -> None:
+    assert fit(text, columns) == shown
+    assert width(shown) == columns
 
 
 def test_a_narrow_terminal_still_tells_name_and_percentage() -> None:

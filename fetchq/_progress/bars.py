@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from .._events import Event
 from .._naming import guess, printable
 from .._units import size
-from .rows import Row, fit, lay_out, name_width
+from .rows import Row, bar_width, fit, lay_out, name_width
 from .totals import JobProgress, RunProgress, SpeedMeter, time_left
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ class Bars:
         now = self._clock()
         rows = self._rows(now, shape.columns - 1)  # some terminals wrap after a character in the last column
         for bar, row in zip(self._bars, rows, strict=True):
-            _show(bar, row)
+            _show(bar, row, shape.columns - 1)
         if self._lines:
-            # tqdm pads with spaces, which would wrap when the terminal shrinks: CSI K erases them.
             bar.write("\x1b[K\n".join(self._lines), end="\x1b[K\n", file=self._frame)
             self._lines.clear()
         else:
@@ -135,7 +134,6 @@ class Bars:
         self._frame.write("\r\x1b[J")
         for bar in self._bars:
             bar.ncols, bar.nrows = shape.columns - 1, shape.lines
-            bar.sp = bar.status_printer(self._frame)  # the old one would pad to the old width
 
     def _send(self) -> None:
         text = self._frame.getvalue()
@@ -189,6 +187,16 @@ def _isolated_tqdm() -> type[tqdm[Any]]:
         monitor_interval = 0
         _instances: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
 
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            """Without a width: tqdm would cut by its own count, which takes every mark for a column."""
+            return {**super().format_dict, "ncols": None}
+
+        @staticmethod
+        def status_printer(file: Any) -> Callable[[str], None]:
+            """Return what draws a row: tqdm's own pads with spaces by that same count, which would wrap."""
+            return lambda row: file.write(f"\r{row}\x1b[K")
+
         def __del__(self) -> None:
             """Do nothing: tqdm's own draws, and the frame may be deleted before the bars."""
 
@@ -196,9 +204,13 @@ def _isolated_tqdm() -> type[tqdm[Any]]:
     return Bar
 
 
-def _show(bar: tqdm[Any], row: Row) -> None:
+def _show(bar: tqdm[Any], row: Row, columns: int) -> None:
     bar.desc = row.left
     if row.fraction is None:
         bar.n, bar.total, bar.bar_format = 0, None, "{desc}" + row.right
     else:
-        bar.n, bar.total, bar.bar_format = row.fraction, 1, "{desc}|{bar}|" + row.right
+        bar.n, bar.total, bar.bar_format = (
+            row.fraction,
+            1,
+            f"{{desc}}|{{bar:{bar_width(row, columns)}}}|{row.right}",
+        )

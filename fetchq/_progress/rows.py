@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 from .._units import rate
 
-__all__ = ["Row", "fit", "lay_out", "name_width"]
+__all__ = ["Row", "bar_width", "fit", "lay_out", "name_width"]
 
 
 class Row(NamedTuple):
@@ -41,25 +41,45 @@ def lay_out(name: str, fraction: float | None, amount: str, speed: float, eta: s
     return Row(left if fraction is not None else fit(left, columns - len(right)), fraction, right)
 
 
-def _width(text: str) -> int:
-    """Return the columns of *text*: two for a wide character (Unicode Standard Annex 11)."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+def bar_width(row: Row, columns: int) -> int:
+    """Return the columns that are left for the bar of *row*, its two edges aside; at least 1."""
+    return max(columns - _width(row.left) - _width(row.right) - 2, 1)
 
 
+@lru_cache(64)  # the names on the screen: 1 us for each pair of characters, at each frame
 def fit(text: str, width: int) -> str:
     """Pad *text* to *width* columns, or cut its middle: names often differ at the end only."""
     if _width(text) > width:
-        head = _take(text, (width - 1) // 2)
-        tail = _take(text[::-1], width - 1 - _width(head))[::-1]
+        head = _head(text, (width - 1) // 2)
+        tail = _tail(text, width - 1 - _width(head))
         text = f"{head}~{tail}"
     return text + " " * (width - _width(text))
 
 
-def _take(text: str, width: int) -> str:
-    taken = ""
-    for char in text:
-        width -= _width(char)
-        if width < 0:
-            break
-        taken += char
-    return taken
+def _width(text: str) -> int:
+    """Return the columns of *text* on a terminal: 2 for a wide character, 0 for a mark on the one before it.
+
+    Of a whole text, for joined emoji and vowel signs are narrower together than alone.
+    """
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth  # here, so that a run that draws no bars does not pay for it
+
+    return max(wcswidth(text), 0)
+
+
+def _head(text: str, width: int) -> str:
+    """Return the longest beginning of *text* of at most *width* columns; it ends between two characters."""
+    return text[: max(end for end in _boundaries(text) if _width(text[:end]) <= width)]
+
+
+def _tail(text: str, width: int) -> str:
+    """Return the longest end of *text* of at most *width* columns; it begins with a whole character."""
+    return text[min(begin for begin in _boundaries(text) if _width(text[begin:]) <= width) :]
+
+
+def _boundaries(text: str) -> list[int]:
+    """Return where *text* may be cut: not before a mark, nor within what is drawn as one character."""
+    before = [_width(text[:end]) for end in range(len(text) + 1)]
+    inner = (at for at in range(1, len(text)) if _width(text[at]) and before[at + 1] > before[at])
+    return [0, *inner, len(text)]
