@@ -21,6 +21,7 @@ __all__ = [
     "candidate",
     "candidate_number",
     "candidates",
+    "decoded",
     "guess",
     "home_expanded",
     "name_from",
@@ -28,6 +29,7 @@ __all__ = [
     "printable",
     "sanitise",
     "shorten",
+    "split_name",
 ]
 
 Headers = Mapping[str, str]
@@ -161,14 +163,14 @@ def candidate(name: str, number: int) -> str:
     """Return the name to try after *number* others: ``a.iso`` for 0, ``a.1.iso`` for 1."""
     if not number:
         # Splitting is avoided for most names: a character takes up to four bytes.
-        return name if len(name) * 4 <= MAX_BYTES else _fit(*_split(name))
-    stem, suffix = _split(name)
+        return name if len(name) * 4 <= MAX_BYTES else _fit(*split_name(name))
+    stem, suffix = split_name(name)
     return _fit(stem, f".{number}{suffix}")
 
 
 def candidate_number(name: str, found: str) -> int | None:
     """Return which candidate for *name* the name *found* is, 1 and up; None if it is none."""
-    stem, suffix = _split(name)
+    stem, suffix = split_name(name)
     middle = found[len(stem) + 1 : len(found) - len(suffix)]
     if not (middle.isascii() and middle.isdigit()) or len(middle) > 9:
         return None
@@ -177,7 +179,7 @@ def candidate_number(name: str, found: str) -> int | None:
 
 def shorten(name: str, limit: int) -> str:
     """Return *name* cut before its suffix to at most *limit* bytes of UTF-8, 24 or more."""
-    return _fit(*_split(name), limit)
+    return _fit(*split_name(name), limit)
 
 
 def printable(text: str) -> str:
@@ -208,10 +210,10 @@ def _cleaned_once(raw: str, dotfiles: bool) -> str:
         name = f"_{name}"
     if _RESERVED.fullmatch(name):
         name = f"{name}_"
-    return _fit(*_split(name))
+    return _fit(*split_name(name))
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """Return stem and suffix of *name*; a double suffix such as ``.tar.gz`` counts as one."""
     found = _SUFFIX.search(name)
     return (name[: found.start()], found[0]) if found else (name, "")
@@ -280,10 +282,10 @@ def _last_of_path(url: str) -> str:
     """Return the last non-empty segment of the URL's path, percent-decoded."""
     path = _PATH.match(url)
     encoded = path[1].rstrip("/").rpartition("/")[2].encode("utf-8", "replace") if path else b""
-    return _decoded(unquote_to_bytes(encoded))
+    return decoded(unquote_to_bytes(encoded))
 
 
-def _decoded(raw: bytes) -> str:
+def decoded(raw: bytes) -> str:
     """Return *raw* decoded as UTF-8, else as :func:`_western`."""
     try:
         return raw.decode("utf-8")
@@ -344,7 +346,7 @@ def _joined_pieces(offers: Mapping[str, str]) -> str:
 def _wire_text(field: str) -> str:
     """Return *field* decoded as UTF-8 where its bytes allow that, as browsers do, instead of Latin-1."""
     try:
-        return _decoded(field.encode("latin-1"))
+        return decoded(field.encode("latin-1"))
     except UnicodeError:
         return field
 

@@ -239,6 +239,10 @@ class Disk:
         False, "Fail a file whose checksum is not known.", why="Most servers publish no checksum."
     )
     allow_unlisted: bool = _setting(False, "Take a file that the manifest does not list, unverified.")
+    name_template: str | None = _setting(
+        None, "Names for files without one of their own: {host} {path} {stem} {suffix} {index} {id} {sha256}."
+    )
+    tree: bool = _setting(False, "Make a folder for each host, and the URL's folders below it.")
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
 
@@ -266,6 +270,7 @@ class Queue:
         None, "Connections per host, over all jobs.", why="Most queues have a single host."
     )
     limit_rate: float | None = _setting(None, "Bytes a second for the whole run: 500k, 2M.")
+    allow_duplicates: bool = _setting(False, "Fetch equal lines once each, into files of their own.")
     # About 1 KiB each.
     lookahead: int = 1000
     # Each holds the lock of its part, an open file.

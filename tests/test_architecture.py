@@ -19,6 +19,7 @@ BANDS = {
     "words": ["_version", "_units", "_errors", "_models", "_settings", "_events"],
     "decisions": [
         "_naming",
+        "_templates",
         "_digests",
         "_ranges",
         "_retry",

@@ -31,10 +31,12 @@ from .._events import Event, Observer, Warned
 from .._http import HttpClient
 from .._models import Job, Preview, Result
 from .._outages import Outages
-from .._settings import Settings
+from .._settings import Disk, Settings
+from .._templates import TREE, NameTemplate
 from .._throttle import Bucket
 from .._transfer import RangeRefusals, RunContext, Warnings, preview
 from .history import History
+from .intake import Intake, QueuedJob, intake
 from .observers import checked
 from .results import Results
 from .session import Session
@@ -120,6 +122,7 @@ class Downloader:
         disk = self.settings.disk
         self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
         self._stdout = stdout
+        self._template = _template(disk)
         self._session: Session | None = None
         self._depth = 0
 
@@ -159,7 +162,7 @@ class Downloader:
         :raises UsageError: the Downloader belongs to another event loop, or *jobs* is no iterable.
         """
         known = len(jobs) if isinstance(jobs, Sized) else None
-        return Results(self._opened().run(_items(jobs), known))
+        return Results(self._opened().run(self._intake(jobs), known))
 
     async def fetch(self, url: str | Job, out: str | Path | None = None) -> Result:
         """Download one URL; any number of coroutines may call it at once, and share the connections.
@@ -184,12 +187,15 @@ class Downloader:
     async def preview(self, jobs: QueueItems) -> AsyncIterator[Preview]:
         """Yield what :meth:`run` would do about each job, in the order of the queue; nothing is written."""
         context = self._opened().context
-        items = _items(jobs)
+        items = self._intake(jobs)
         async for item in items if isinstance(items, AsyncIterator) else _async(items):
             if isinstance(item, FetchError):
                 yield Preview(Job(""), "", "failed", error=item)
             else:
-                yield await preview(item, context)
+                yield await preview(item.job, context, item.placement)
+
+    def _intake(self, jobs: QueueItems) -> Intake:
+        return intake(_items(jobs), self._template, allow_duplicates=self.settings.queue.allow_duplicates)
 
     def _opened(self) -> Session:
         """Return the session, which is opened when it is first asked for."""
@@ -262,6 +268,13 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"{settings.disk.dir} is a file: give a directory.")
 
 
+def _template(disk: Disk) -> NameTemplate | None:
+    if disk.tree and disk.name_template is not None:
+        raise UsageError("tree is a name template of its own: give it or name_template.")
+    text = TREE if disk.tree else disk.name_template
+    return None if text is None else NameTemplate(text)
+
+
 def _running_loop() -> asyncio.AbstractEventLoop:
     try:
         return asyncio.get_running_loop()
@@ -297,6 +310,6 @@ def _items(jobs: QueueItems) -> AsyncIterator[Job | FetchError] | Iterator[Job |
     return (_job(item) for item in jobs)
 
 
-async def _async(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
+async def _async(items: Iterator[QueuedJob | FetchError]) -> AsyncIterator[QueuedJob | FetchError]:
     for item in items:
         yield item

@@ -53,8 +53,10 @@ class History:
             self._skipped.popitem(last=False)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
 
-    def owned(self, path: Path, job: Job) -> bool | None:
-        """Whether *path* was finished for *job*, or for another job; None where that is not on record.
+    def owned(self, path: Path, key: str, url: str) -> bool | None:
+        """Whether *path* was finished for the job of this *key* and *url*, or for another job.
+
+        None where that is not on record.
 
         A row of the same URL with another query says nothing: signed URLs differ each time that they are made.
         Called from any thread.
@@ -63,14 +65,14 @@ class History:
             return None
         skipped = self._skipped.get(os.path.abspath(path))
         if skipped is not None:
-            return skipped == job.key
+            return skipped == key
         row = self._store.owner(path)
         if row is None:
             return None
-        key, url = row
-        if key != job.key and url.partition("?")[0] == redact(job.url).partition("?")[0]:
+        owner, finished = row
+        if key != owner and finished.partition("?")[0] == redact(url).partition("?")[0]:
             return None
-        return key == job.key
+        return key == owner
 
     def record(self, result: Result, key: str = "") -> None:
         """Record how a job ended. Usage errors are not recorded: they concern no file.

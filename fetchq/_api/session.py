@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -14,13 +14,18 @@ from .._http import HttpClient
 from .._models import Again, Job, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
 from .._transfer import RunContext, Transfer, place
+from .equals import EqualJobs
 from .history import History
+from .intake import Intake, QueuedJob, alone
 from .observers import Observers
 from .totals import Totals
 
 __all__ = ["QueueRun", "Session"]
 
 T = TypeVar("T")
+
+# Seconds after which a job looks again whether the one that it is equal to has ended.
+EQUAL_WAIT = 0.1
 
 
 class Session:
@@ -51,9 +56,7 @@ class Session:
         """Stop all runs and single downloads; partial files and their journals are saved."""
         self.scheduler.stop()
 
-    def run(
-        self, items: AsyncIterator[Job | FetchError] | Iterator[Job | FetchError], known: int | None
-    ) -> QueueRun:
+    def run(self, items: Intake, known: int | None) -> QueueRun:
         """Return a run of *items*, which begins when its first result is asked for.
 
         :param known: their number, if it is known.
@@ -73,7 +76,7 @@ class Session:
 
         observe = Observers(self.observers, stop)
         worker = _Worker(self, context(self.context._replace(observe=observe)))
-        task = self.scheduler.start(job, worker.attempt)
+        task = self.scheduler.start(alone(job), worker.attempt)
         self._workers.add(worker)
         self.announce(observe)
         try:
@@ -158,9 +161,10 @@ class Session:
             return False
         return True
 
-    def _describe(self, job: Job | FetchError) -> tuple[str, int]:
-        if isinstance(job, FetchError):
+    def _describe(self, queued: QueuedJob | FetchError) -> tuple[str, int]:
+        if isinstance(queued, FetchError):
             return "", 0
+        job = queued.job
         try:
             return self.http.host_of(job), job.priority
         except UsageError:
@@ -177,31 +181,51 @@ class _Worker:
     def __init__(self, session: Session, context: RunContext) -> None:
         self._session = session
         self._context = context
+        self._equals = EqualJobs()
         self.transfers: set[Transfer] = set()
 
-    async def attempt(self, scheduled: ScheduledJob[Job | FetchError]) -> Result | Again:
+    async def attempt(self, scheduled: ScheduledJob[QueuedJob | FetchError]) -> Result | Again:
         """Make one attempt at a job."""
-        session, job, number = self._session, scheduled.job, scheduled.number
-        if isinstance(job, FetchError):
-            return self._ended(number, Result(Job(""), "failed", error=job))
+        session, queued, number = self._session, scheduled.job, scheduled.number
+        if isinstance(queued, FetchError):
+            return self._ended(number, Result(Job(""), "failed", error=queued))
         transfer = scheduled.again.state if scheduled.again is not None else None
-        key = ""
         if not isinstance(transfer, Transfer):
-            key = job.key if session.history and session.is_valid(job) else ""
-            earlier = session.history.find(key, job) if key else None
-            if earlier is not None:
-                return self._ended(number, earlier)
-            transfer = Transfer(job, number, self._context)
-            self.transfers.add(transfer)
-            self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
+            found = self._found(queued, number)
+            if found is not None:
+                return found
+            transfer = self._started(queued, number)
         outcome = await transfer.run(scheduled.received)
         if isinstance(outcome, Again):
             return outcome
         self.transfers.discard(transfer)
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
-        session.history.record(outcome, key)
+        session.history.record(outcome, queued.key)
+        self._equals.end(queued.equal, outcome)
         return self._ended(number, outcome, transfer.name)
+
+    def _found(self, queued: QueuedJob, number: int) -> Result | Again | None:
+        """Return what is known of a job without asking for it: of an equal one, or from an earlier run."""
+        session, job = self._session, queued.job
+        state = self._equals.begin("" if job.out == "-" else queued.equal, number)
+        if state == "runs":
+            return Again(EQUAL_WAIT, None)
+        if state == "ended":
+            return self._ended(number, self._equals.result(queued.equal, job))
+        known = bool(session.history) and session.is_valid(job)
+        earlier = session.history.find(queued.key, job) if known else None
+        if earlier is None:
+            return None
+        self._equals.end(queued.equal, earlier)
+        return self._ended(number, earlier)
+
+    def _started(self, queued: QueuedJob, number: int) -> Transfer:
+        job = queued.job
+        transfer = Transfer(job, number, self._context, queued.key, queued.placement)
+        self.transfers.add(transfer)
+        self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
+        return transfer
 
     def _ended(self, number: int, result: Result, name: str = "") -> Result:
         shown = name if result.path is None else result.path.name
@@ -225,7 +249,7 @@ class QueueRun:
     def __init__(
         self,
         session: Session,
-        items: AsyncIterator[Job | FetchError] | Iterator[Job | FetchError],
+        items: Intake,
         known: int | None,
     ) -> None:
         self._session = session

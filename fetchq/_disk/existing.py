@@ -79,6 +79,7 @@ class ExistingPolicy(NamedTuple):
     :param proven: whether the bytes of an :class:`Unproven` path were found to be the server's.
     :param holds: compares the open file with a body that is at hand, instead of that.
     :param head: first bytes of the server's answer, where they are at hand.
+    :param ordinal: which candidate for the name is the job's, as far as it is free.
     :param waits: for a name that another job is looking at, instead of raising :class:`BusyNameError`.
     """
 
@@ -94,6 +95,7 @@ class ExistingPolicy(NamedTuple):
     head: bytes | None = None
     waits: bool = True
     confined: bool = False
+    ordinal: int = 0
 
 
 @dataclass(slots=True)

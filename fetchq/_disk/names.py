@@ -158,8 +158,8 @@ class NameRegistry:
         return found
 
     def _candidates(self, wanted: Entry, folder: os.stat_result, policy: ExistingPolicy) -> Iterator[str]:
-        """Yield the names to try: the wanted one, those that may be the download already, and free ones."""
-        first = candidate(wanted.name, 0)
+        """Yield the names to try: the job's candidate, those that may be the download, and free ones."""
+        first = candidate(wanted.name, policy.ordinal)
         known = self._folders.numbers(wanted.directory, wanted.name) != []
         if known and wanted.renamed(first).stat() is None:
             # It is free, but the download may be there under another one.
@@ -167,7 +167,7 @@ class NameRegistry:
         yield first
         numbered = self._numbers(wanted, folder)
         yield from numbered.known(wanted, policy)
-        yield from numbered.free()
+        yield from numbered.free(policy.ordinal)
 
     def _numbers(self, wanted: Entry, folder: os.stat_result) -> NumberedNames:
         """Look the folder's numbered names up once: a queue may hold thousands of jobs of one name."""

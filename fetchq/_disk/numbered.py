@@ -81,9 +81,12 @@ class NumberedNames:
                     self._heads.setdefault((size, _head(wanted.renamed(name))), []).append(name)
         return self._heads.get((size, policy.head[:HEAD]), []) if size else names
 
-    def free(self) -> Iterator[str]:
-        """Yield the names that no file has, as far as is known; other jobs may have reserved some of them."""
-        for number in range(self._next, MAX_NUMBER):
+    def free(self, above: int = 0) -> Iterator[str]:
+        """Yield the names that no file has, as far as is known; other jobs may have reserved some of them.
+
+        :param above: numbers up to this one are left to other jobs.
+        """
+        for number in range(max(self._next, above + 1), MAX_NUMBER):
             if number not in self._taken:
                 yield candidate(self._wanted, number)
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
 from .._digests import Checksum
-from .._naming import candidates
+from .._naming import candidate, candidates
 from .._ranges import total
 from .._settings import Disk
 from .complete import CompleteBody
@@ -78,12 +78,14 @@ class Parts:
         """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
         return self._folders.left_behind(directory)
 
-    def peek(self, directory: Path, name: str, identity: Identity) -> str | None:
+    def peek(self, directory: Path, name: str, identity: Identity, ordinal: int = 0) -> str | None:
         """Return the candidate for *name* whose journal is this download's; None when there is none.
+
+        :param ordinal: the candidate to look at first.
 
         Fit for the event loop: five failing system calls where nothing is there.
         """
-        found = self._find_journal(directory, self._folders.fit(directory, name), identity)
+        found = self._find_journal(directory, self._folders.fit(directory, name), identity, ordinal)
         return None if found is None else found[0]
 
     async def holds(
@@ -105,19 +107,22 @@ class Parts:
         found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         if found is None:
             return 0
-        candidate, side, journal = found
-        part = self._files.stat(directory / part_of(candidate, side))
+        name, side, journal = found
+        part = self._files.stat(directory / part_of(name, side))
         return 0 if part is None else total(journal.within(part.st_size).spans)
 
-    def _find_journal(self, directory: Path, name: str, identity: Identity) -> tuple[str, int, Journal] | None:
+    def _find_journal(
+        self, directory: Path, name: str, identity: Identity, ordinal: int = 0
+    ) -> tuple[str, int, Journal] | None:
         """Return the candidate for *name* with this download's journal, and which of its side files that is."""
-        for candidate in islice(candidates(name), MAX_PEEKS):
-            found, empty = self._own_journal(directory, candidate, identity)
+        own = [candidate(name, ordinal)] if ordinal else []
+        for tried in chain(own, islice(candidates(name), MAX_PEEKS)):
+            found, empty = self._own_journal(directory, tried, identity)
             if found is not None:
                 # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
-                paths = (directory / part_of(candidate, found[0]), directory / candidate)
-                return (candidate, *found) if any(map(self._exists, paths)) else None
-            if empty and not self._exists(directory / candidate):
+                paths = (directory / part_of(tried, found[0]), directory / tried)
+                return (tried, *found) if any(map(self._exists, paths)) else None
+            if empty and tried not in own and not self._exists(directory / tried):
                 return None
         return None
 

@@ -13,7 +13,7 @@ from .._errors import ProtocolError, TooLargeError
 from .._models import Job, Resource, Span
 from .._ranges import Ask
 from .._settings import IfExists, Queue
-from .context import Reply
+from .context import Placement, Reply
 from .segments import UNKNOWN_END
 
 __all__ = [
@@ -37,19 +37,26 @@ __all__ = [
 LEAST_OVERLAP = 1024
 
 
-def place(job: Job, base: Path, name: str = "") -> tuple[Path, str]:
+def place(job: Job, base: Path, name: str = "", placement: Placement | None = None) -> tuple[Path, str]:
     """Return folder and name of a job's target; *name* is the server's, for a job that has none of its own.
 
+    :param placement: its template's folder and name go before the server's.
     :raises UsageError: the job's own path cannot be used.
     """
     out = None if job.out == "-" else job.out
-    return _naming.place(base, out, dir=job.dir, name=name, confined=job.confined)
+    if placement is None or job.out is not None:
+        return _naming.place(base, out, dir=job.dir, name=name, confined=job.confined)
+    folder, name = _naming.place(base, out, dir=job.dir, name=placement.name or name, confined=job.confined)
+    return (folder if placement.folder is None else folder / placement.folder), name
 
 
-def identity(job: Job) -> Identity:
-    """Return which download a job's files belong to: all that chooses the bytes that are asked for."""
-    more = (job.method.upper(), job.params, job.content, job.form, job.json)
-    plain = resumable_method(job) and not job.params
+def identity(job: Job, copy: int = 0) -> Identity:
+    """Return which download a job's files belong to: all that chooses the bytes that are asked for.
+
+    :param copy: of equal jobs, which are to have files of their own.
+    """
+    more = (job.method.upper(), job.params, job.content, job.form, job.json, *([copy] if copy else []))
+    plain = resumable_method(job) and not job.params and not copy
     return Identity(job.url if plain else f"{job.url}\0{more!r}", job.url)
 
 

@@ -18,7 +18,7 @@ from .._ranges import Action
 from .._settings import Settings
 from .._throttle import Bucket
 
-__all__ = ["Fetcher", "RangeRefusals", "Reply", "RunContext", "Warnings"]
+__all__ = ["ALONE", "Fetcher", "Placement", "RangeRefusals", "Reply", "RunContext", "Warnings"]
 
 # Beyond so many warnings of a run the next says nothing that helps.
 MOST_WARNINGS = 200
@@ -137,10 +137,30 @@ class RangeRefusals:
         return self._hosts.get(host)
 
 
+class Placement(NamedTuple):
+    """Where the file of a job goes among those of other jobs of the queue.
+
+    :param folder: below that of the job, from the name template.
+    :param name: from the name template; empty where URL or server name the file.
+    :param ordinal: how many earlier jobs of the queue suggest the same name; it gets that candidate.
+    :param copy: how many earlier jobs of the queue are equal, and are to have files of their own.
+    """
+
+    folder: Path | None = None
+    name: str = ""
+    ordinal: int = 0
+    copy: int = 0
+
+
+# Most jobs suggest a name that no job before them does.
+ALONE = Placement()
+
+
 class RunContext(NamedTuple):
     """The surroundings of a transfer.
 
-    :param owned: whether the store has a path as a job's (True), another's (False) or not at all (None).
+    :param owned: whether the store has a path as the job's of this key and URL (True), another's (False) or not
+        at all (None).
     :param observe: is called with every event.
     :param warnings: what is odd about servers is told there.
     :param refusals: which hosts are asked without Range or If-Range.
@@ -159,7 +179,7 @@ class RunContext(NamedTuple):
     budget: Budget
     outages: Outages
     bucket: Bucket | None
-    owned: Callable[[Path, Job], bool | None]
+    owned: Callable[[Path, str, str], bool | None]
     observe: Observer
     warnings: Warnings
     refusals: RangeRefusals

@@ -9,23 +9,23 @@ from .._errors import FetchError
 from .._models import Job, Preview
 from .._ranges import Ask
 from .checks import check_length, identity, place, resumable_method, same_file
-from .context import RunContext
+from .context import ALONE, Placement, RunContext
 from .mirrors import judge
 
 __all__ = ["preview"]
 
 
-async def preview(job: Job, context: RunContext) -> Preview:
+async def preview(job: Job, context: RunContext, placement: Placement = ALONE) -> Preview:
     """Ask the server about *job* and look at the disk; nothing is written."""
     try:
         context.fetcher.check(job)
-        return await _look(job, context)
+        return await _look(job, context, placement)
     except FetchError as error:
         name = job.out or _naming.guess(job.url)
         return Preview(job, name, "failed", error=error)
 
 
-async def _look(job: Job, context: RunContext) -> Preview:
+async def _look(job: Job, context: RunContext, placement: Placement) -> Preview:
     reply = await context.fetcher.open(job)
     try:
         _, seen = judge(Ask(), None, reply, context)
@@ -40,7 +40,9 @@ async def _look(job: Job, context: RunContext) -> Preview:
     if job.out == "-":
         return Preview(job, job.out, "fresh", seen.length, 0, resumable)
     base = context.settings.disk.dir
-    folder, name = place(job, base, name)
+    folder, name = place(job, base, name, placement)
+    if job.out is None and name == (placement.name or _naming.guess(job.url)):
+        name = _naming.candidate(name, placement.ordinal)
     shown = _shown(folder / name, base)
     final = folder / name
     if final.is_file() and same_file(final.stat(), seen):

@@ -13,7 +13,7 @@ from .._disk import CompleteBody, Existing, ExistingPolicy, Finished, Sink, Unpr
 from .._events import Warned
 from .._models import Buffer, Job, Resource
 from . import checks
-from .context import Reply, RunContext
+from .context import Placement, Reply, RunContext
 from .states import Begun, Empty, Kept, State
 
 __all__ = ["Target"]
@@ -22,10 +22,12 @@ __all__ = ["Target"]
 class Target:
     """Finds, locks and finishes what a job's bytes are written to.
 
+    :param key: the job's identity in the store.
+    :param placement: where its file goes among those of other jobs.
     :ivar piped: the bytes go to standard output.
     """
 
-    def __init__(self, job: Job, number: int, context: RunContext) -> None:
+    def __init__(self, job: Job, number: int, context: RunContext, key: str, placement: Placement) -> None:
         self._job = job
         self._number = number
         self._observe = context.observe
@@ -37,7 +39,9 @@ class Target:
         self._pipe = context.pipe
         self._settings = context.settings.disk
         self._owned = context.owned
-        self._identity = checks.identity(job)
+        self._key = key
+        self._placement = placement
+        self._identity = checks.identity(job, placement.copy)
         self._name = ""
         self.piped = job.out == "-"
 
@@ -57,7 +61,7 @@ class Target:
             return Empty(self._pipe())
         if not checks.resumable_method(self._job):
             return None
-        directory, name = checks.place(self._job, self._settings.dir)
+        directory, name = self._placed("")
         name = name or _naming.guess(self._job.url)
         found: State | Existing | Kept | None = await self._held(directory, name)
         if found is None and self._parts.left_behind(directory):
@@ -72,7 +76,7 @@ class Target:
 
     async def _begun(self, directory: Path, name: str) -> State | Existing | None:
         """Lock the part that an earlier run has left."""
-        found = self._parts.peek(directory, name, self._identity)
+        found = self._parts.peek(directory, name, self._identity, self._ordinal(name))
         if found is None:
             return None
         if not self._settled:
@@ -116,8 +120,17 @@ class Target:
         :raises UsageError: the job's own path cannot be used.
         """
         named = _naming.name_from(reply.headers, reply.url, dotfiles=self._settings.dotfiles)
-        directory, self._name = checks.place(self._job, self._settings.dir, named)
+        directory, self._name = self._placed(named)
         return directory, self._name
+
+    def _placed(self, named: str) -> tuple[Path, str]:
+        return checks.place(self._job, self._settings.dir, named, self._placement)
+
+    def _ordinal(self, name: str) -> int:
+        """Return which candidate for *name* is the job's: where the URL names it, the list's order decides."""
+        if self._job.out is None and name == (self._placement.name or _naming.guess(self._job.url)):
+            return self._placement.ordinal
+        return 0
 
     async def claim(
         self,
@@ -136,7 +149,7 @@ class Target:
         part = await self._parts.claim(
             directory,
             name,
-            self._policy(seen, proven, head),
+            self._policy(name, seen, proven, head),
             length=seen.length if seen is not None and not seen.encoding else None,
         )
         if isinstance(part, Existing | Unproven):
@@ -148,7 +161,7 @@ class Target:
         return Begun(part, Resource(journal.url, journal.length, journal.etag, journal.last_modified))
 
     def _policy(
-        self, seen: Resource | None, proven: Mapping[Path, bool], head: bytes | None = None
+        self, name: str, seen: Resource | None, proven: Mapping[Path, bool], head: bytes | None = None
     ) -> ExistingPolicy:
         return ExistingPolicy(
             self._identity,
@@ -157,10 +170,11 @@ class Target:
             seen=seen,
             same=partial(checks.same_file, seen=seen),
             checksums=self.checksums(seen),
-            owned=lambda path: self._owned(path, self._job),
+            owned=lambda path: self._owned(path, self._key, self._job.url),
             proven=proven,
             head=head,
-            confined=self._job.confined,
+            confined=self._job.confined or self._placement.folder is not None,
+            ordinal=self._ordinal(name),
         )
 
     async def put(
@@ -173,7 +187,7 @@ class Target:
         return await self._parts.put(
             directory,
             name,
-            self._policy(seen, {}),
+            self._policy(name, seen, {}),
             CompleteBody(
                 chunks,
                 self._algorithms(seen),

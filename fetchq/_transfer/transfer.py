@@ -17,7 +17,7 @@ from .._outages import LONG_WAIT
 from .._ranges import Ask
 from . import checks
 from .body import Body, Chunks, DecodedBody, TrimmedBody
-from .context import Reply, RunContext
+from .context import ALONE, Placement, Reply, RunContext
 from .counters import Counters
 from .decoder import Decoder
 from .forms import CodedForm
@@ -46,15 +46,25 @@ class Transfer:
         receive   the whole in one piece, or a stream, or several connections   -> Begun, complete
         finish    length, digests, final name                                   -> Result
 
+    :param key: the job's identity in the store.
+    :param placement: where its file goes among those of other jobs.
+
     :meth:`run` is the one runner that turns an error into the attempt's end.
     """
 
-    def __init__(self, job: Job, number: int, context: RunContext) -> None:
+    def __init__(
+        self,
+        job: Job,
+        number: int,
+        context: RunContext,
+        key: str = "",
+        placement: Placement = ALONE,
+    ) -> None:
         self.job = job
         self.number = number
         self._context = context
         self._settings = context.settings
-        self._target = Target(job, number, context)
+        self._target = Target(job, number, context, key, placement)
         self._mirrors = Mirrors(job, context)
         self._form = CodedForm(job, context.warnings)
         self._counters = Counters(number, context.observe)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -37,7 +38,7 @@ REAL = [
 ]
 
 
-def settings(authority: Path, **queue: int) -> fetchq.Settings:
+def settings(authority: Path, **queue: Any) -> fetchq.Settings:
     return fetchq.Settings(
         # A timeout that passed would show as a failed attempt.
         network=fetchq.Network(http2=True, cacert=authority / "ca.pem", env=False, read_timeout=10),

@@ -105,7 +105,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         budget=Budget(8, 8),
         outages=Outages(),
         bucket=None,
-        owned=lambda path, job: None,
+        owned=lambda path, key, url: None,
         observe=lambda event: None,
         warnings=Warnings(lambda event: None),
         refusals=RangeRefusals(),

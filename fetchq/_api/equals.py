@@ -1,0 +1,51 @@
+"""Equal jobs of one run: the first is transferred, and its result is that of the others."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+from .._models import Job, Result
+
+__all__ = ["EqualJobs"]
+
+# Ended jobs that are remembered, about 10 MB; beyond them the store and the files know what is done.
+MOST_ENDED = 10_000
+
+
+class EqualJobs:
+    """Which jobs run or have ended, by their keys."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, int] = {}
+        self._ended: OrderedDict[str, Result] = OrderedDict()
+
+    def begin(self, key: str, number: int) -> Literal["first", "runs", "ended"]:
+        """Return whether the job *number* is the first of its key, or what became of the one that was.
+
+        :param key: empty for a job that has a transfer of its own.
+        :param number: position in the queue.
+        """
+        if not key:
+            return "first"
+        if key in self._ended:
+            return "ended"
+        return "first" if self._running.setdefault(key, number) == number else "runs"
+
+    def end(self, key: str, result: Result) -> None:
+        """Note how the first job of *key* ended."""
+        if not key:
+            return
+        self._running.pop(key, None)
+        self._ended[key] = result
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+
+    def result(self, key: str, job: Job) -> Result:
+        """Return the result of *job*, which is equal to one that has ended."""
+        first = self._ended[key]
+        if first.error is not None:
+            return Result(job, "failed", error=first.error)
+        other = first.job.source or "another job"
+        reason = f"the same as {other}"
+        return Result(job, "skipped", first.path, first.size, digests=first.digests, reason=reason)

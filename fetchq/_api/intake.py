@@ -1,0 +1,139 @@
+"""A queue as it is read: each job with what the list's order decides about it, whatever the timing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterable, AsyncIterator, Hashable, Iterator
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from .. import _naming
+from .._errors import FetchError, UsageError
+from .._models import Job
+from .._templates import NameTemplate
+from .._transfer import ALONE, Placement
+
+__all__ = ["Intake", "QueuedJob", "alone", "intake"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+# Jobs and names that are remembered, about 10 MB: equal ones stand near each other in a queue.
+MOST_REMEMBERED = 20_000
+
+
+class QueuedJob(NamedTuple):
+    """A job of the queue.
+
+    :param key: its identity in the store.
+    :param equal: the same for jobs that are to have one transfer: all but ``id`` and ``source`` agree. Empty
+        for one that has a transfer of its own.
+    """
+
+    job: Job
+    key: str
+    equal: str
+    placement: Placement
+
+
+Intake: TypeAlias = "AsyncIterator[QueuedJob | FetchError] | Iterator[QueuedJob | FetchError]"
+
+
+def intake(
+    items: AsyncIterator[Job | FetchError] | Iterator[Job | FetchError],
+    template: NameTemplate | None,
+    *,
+    allow_duplicates: bool,
+) -> Intake:
+    """Return *items* in their order, read one by one.
+
+    :param template: names the files of jobs that have no name of their own.
+    :param allow_duplicates: jobs that are equal are different jobs.
+    """
+    order = _Order(template, allow_duplicates=allow_duplicates)
+    if isinstance(items, AsyncIterable):
+        return (order.queued(item) async for item in items)
+    return map(order.queued, items)
+
+
+def alone(job: Job) -> QueuedJob:
+    """Return *job* as one beside which there is no other."""
+    try:
+        return QueuedJob(job, job.key, "", ALONE)
+    except (TypeError, ValueError):  # a body that is no JSON: its attempt says so
+        return QueuedJob(job, "", "", ALONE)
+
+
+class _Order:
+    """Counts, over one run, the jobs that are equal and those that suggest the same name.
+
+    :param template: names the files of jobs that have no name of their own.
+    :param allow_duplicates: jobs that are equal are different jobs.
+    """
+
+    def __init__(self, template: NameTemplate | None, *, allow_duplicates: bool) -> None:
+        self._template = template
+        self._allow_duplicates = allow_duplicates
+        self._index = 0
+        # Jobs that suggested a name so far, by folder and name.
+        self._names: OrderedDict[tuple[str, str], int] = OrderedDict()
+        # Placement of a job, and how often it came, by its key.
+        self._jobs: OrderedDict[str, tuple[Placement, int]] = OrderedDict()
+
+    def queued(self, item: Job | FetchError) -> QueuedJob | FetchError:
+        """Return the next item of the queue with its place."""
+        self._index += 1
+        if isinstance(item, FetchError):
+            return item
+        try:
+            key, equal = item.key, _equality(item)
+        except (TypeError, ValueError):
+            return alone(item)
+        earlier = self._jobs.get(equal)
+        if earlier is None:
+            copies = 0
+        elif self._allow_duplicates:
+            copies = earlier[1] + 1
+        else:
+            return QueuedJob(item, key, equal, earlier[0])
+        try:
+            placement = self._placed(item, copies)
+        except UsageError as error:
+            return error
+        _remember(self._jobs, equal, (placement, copies))
+        if copies:
+            key, equal = (_hashed(f"{text}\0{copies}") for text in (key, equal))
+        return QueuedJob(item, key, equal, placement)
+
+    def _placed(self, job: Job, copies: int) -> Placement:
+        """Return where the file of *job* goes among those of the other jobs.
+
+        :raises UsageError: the template cannot name it.
+        """
+        if job.out is not None:
+            return Placement(copy=copies) if copies else ALONE
+        folder, name = None, ""
+        if self._template is not None:
+            folder, name = self._template.render(job, self._index)
+        named = (f"{job.dir or ''}\0{folder or ''}", name or _naming.guess(job.url))
+        ordinal = self._names.get(named, -1) + 1
+        _remember(self._names, named, ordinal)
+        return Placement(folder, name, ordinal, copies) if folder or ordinal or copies else ALONE
+
+
+def _equality(job: Job) -> str:
+    key = job.key if job.id is None else replace(job, id=None).key
+    more = (job.checksum, job.size, job.headers)
+    return _hashed(f"{key}\0{more!r}") if any(more) else key
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > MOST_REMEMBERED:
+        known.popitem(last=False)
