@@ -183,7 +183,7 @@ def test_more_proxies_than_a_run_holds_pools_for_fail_their_jobs(tmp_path: Path)
     async def work() -> list[Result]:
         async with serving(lambda _: answer(200, BODY)) as proxy:
             lines = [
-                {"url": "http://h.invalid/a", "proxy": proxy.url.replace("//", f"//u{number}@")}
+                {"url": f"http://h.invalid/{number}", "proxy": proxy.url.replace("//", f"//u{number}@")}
                 for number in range(70)
             ]
             return await fetched(tmp_path, "\n".join(map(json.dumps, lines)))
