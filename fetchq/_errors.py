@@ -60,6 +60,7 @@ class FetchError(Exception):
     :param message: what happened, to what, and what to do next; without secrets.
     :param transient: another attempt may succeed; default: as for the class.
     :param retry_after: seconds to wait first, if the server sent Retry-After (RFC 9110 section 10.2.3).
+    :ivar url: what was asked when a job failed, without secrets; empty where nothing was.
     """
 
     exit_code: ClassVar[int] = 1
@@ -71,6 +72,7 @@ class FetchError(Exception):
         super().__init__(message)
         self.transient = self._transient if transient is None else transient
         self.retry_after = retry_after
+        self.url = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own calls the class with the message alone, which a required keyword refuses; one such
@@ -137,13 +139,18 @@ class TLSError(FetchError):
 
 
 class AuthenticationError(FetchError):
-    """401 or 407: the server or proxy does not accept the credentials; ``status`` says which."""
+    """401 or 407: the server or proxy does not accept the credentials; ``status`` says which.
+
+    :ivar body: see :class:`StatusError`.
+    :ivar said: see :class:`StatusError`.
+    """
 
     exit_code = 6
 
     def __init__(self, message: str, *, status: int = 401, transient: bool = False) -> None:
         super().__init__(message, transient=transient)
         self.status = status
+        self.body = self.said = ""
 
 
 class ProtocolError(FetchError):
@@ -163,7 +170,12 @@ class TooLargeError(ProtocolError):
 
 
 class StatusError(FetchError):
-    """The server answered with an error status; ``status`` holds it."""
+    """The server answered with an error status; ``status`` holds it.
+
+    :ivar body: the first 2 KiB of what it sent with that, as text; control characters are replaced, and so is
+        what the request carried in confidence.
+    :ivar said: the message in there, on one line: S3's code and message, or an API's; else empty.
+    """
 
     exit_code = 8
 
@@ -177,6 +189,7 @@ class StatusError(FetchError):
     ) -> None:
         super().__init__(message, transient=transient, retry_after=retry_after)
         self.status = status
+        self.body = self.said = ""
 
 
 class ChecksumError(FetchError):

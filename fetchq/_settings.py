@@ -132,6 +132,10 @@ class Network:
         why="One HTTP/2 connection is slower than several of HTTP/1.1 for large files.",
     )
     redirects: bool = True
+    expect_type: str | None = _setting(
+        None, "Refuse an answer of another media type than this one: application/zip, or image/*."
+    )
+    no_html: bool = _setting(False, "Refuse a web page in a file's place.", why="A page may be what is wanted.")
     # As in browsers; curl follows 50.
     max_redirects: int = 20
     # nginx and Apache limit request heads to 8 KiB a line and 32 KiB in all; responses are seldom larger.

@@ -218,7 +218,15 @@ def test_a_finished_job_is_flat() -> None:
 
 
 def test_an_error_is_an_object_of_its_own() -> None:
-    expected = {"kind": "network", "message": str(BROKE), "exit_code": 4, "transient": True}
+    expected = {
+        "kind": "network",
+        "message": str(BROKE),
+        "exit_code": 4,
+        "transient": True,
+        "url": "",
+        "status": None,
+        "said": "",
+    }
     assert event_to_dict(EVENTS[4])["error"] == expected
     assert event_to_dict(failed(BROKE))["error"] == expected
 

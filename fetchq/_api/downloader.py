@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import (
@@ -264,6 +265,9 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"{name} must be at least 1, not {number}.")
     if queue.limit_rate is not None and queue.limit_rate <= 0:
         raise UsageError("limit_rate must be more than 0; leave it out for no limit.")
+    expected = settings.network.expect_type
+    if expected is not None and not re.fullmatch(r"(?a)[\w.+-]+/([\w.+-]+|\*)", expected):
+        raise UsageError("expect_type must be a media type such as application/zip or image/*.")
     if settings.disk.dir.exists() and not settings.disk.dir.is_dir():
         raise UsageError(f"{settings.disk.dir} is a file: give a directory.")
 

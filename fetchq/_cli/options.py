@@ -224,6 +224,8 @@ OPTIONS: tuple[Option, ...] = (
            help="Manifest such as SHA256SUMS, in any usual form; each file is looked up by its name."),
     _set(Disk, "--require-checksum", heading=INTEGRITY, is_flag=True),
     _set(Disk, "--allow-unlisted", heading=INTEGRITY, is_flag=True),
+    _set(Network, "--expect-type", heading=INTEGRITY, metavar="TYPE"),
+    _set(Network, "--no-html", heading=INTEGRITY, is_flag=True),
     Option("--no-config", heading=OUTPUT, is_flag=True, is_eager=True, help="Read no configuration file."),
     Option("--config", heading=OUTPUT, metavar="FILE", type=types.GIVEN_FILE, is_eager=True, callback=load,
            help="Take options from this file, all of them, and from no other.",

@@ -16,7 +16,7 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 # What describes the message or the program rather than the user. Everything else that the user gave may be
 # a secret, whatever its name is, and stays with the origin that it was given for.
-_PORTABLE = frozenset(
+PORTABLE = frozenset(
     {b"accept", b"accept-encoding", b"accept-language", b"connection", b"content-type", b"user-agent"}
 )
 
@@ -67,7 +67,7 @@ def layered(*layers: Sequence[tuple[bytes, bytes]]) -> Fields:
 
 def portable(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     """Keep the fields that any origin may see."""
-    return [field for field in fields if field[0].lower() in _PORTABLE]
+    return [field for field in fields if field[0].lower() in PORTABLE]
 
 
 def without(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> Fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, suppress
 from typing import cast
 
@@ -11,6 +11,7 @@ import httpx
 
 from .._errors import FetchError
 from .._models import Buffer
+from .confidential import confidential
 from .errors import failures, translate
 from .headers import values
 
@@ -56,6 +57,11 @@ class Response:
         """The first line of the head that is no field and was left out; else empty."""
         ours = self._response.extensions.get("fetchq")
         return ours.get("skipped", b"") if ours else b""
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """What the request carried that may be secret; an error's body may repeat it."""
+        return confidential(self._response.request)
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all fields called *name*, given in lower case, each as it came."""

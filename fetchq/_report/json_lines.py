@@ -76,6 +76,9 @@ def _plain(value: Any) -> Any:
             "message": str(value),
             "exit_code": value.exit_code,
             "transient": value.transient,
+            "url": value.url,
+            "status": getattr(value, "status", None),
+            "said": getattr(value, "said", ""),
         }
     if isinstance(value, Path):
         return str(value)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from .._errors import FetchError
+from .._errors import AuthenticationError, FetchError, StatusError
 from .._events import AttemptFailed, Event, JobFinished, Planned, Progressed, Waiting, Warned
 from .._models import Job, Result, redact
 from .._naming import printable
@@ -43,7 +43,7 @@ def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
         case JobFinished() if event.result.error is not None and is_broken_pipe(event.result.error):
             return None
         case JobFinished() if verbosity >= NORMAL or not event.result.ok:
-            text = _finished(event)
+            text = _finished(event, said=verbosity >= VERBOSE)
         case Waiting() if verbosity >= NORMAL:
             text = f"waiting  {_until(event.until)}: {event.error}"
         case Warned() if verbosity >= NORMAL:
@@ -52,6 +52,7 @@ def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
             text = f"{event.kind:<8} {event.name}{_range(event)}{_in_parentheses(event.reason)}"
         case AttemptFailed() if verbosity >= VERBOSE:
             text = f"retry    {event.name} {_delay(event.wait)}, failure {event.failures}: {event.error}"
+            text += _said(event.error)
         case _:
             return None
     return printable(text)
@@ -79,10 +80,17 @@ def _in_parentheses(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
 
-def _finished(event: JobFinished) -> str:
+def _said(error: FetchError) -> str:
+    """Return what the server said about *error*, to be put behind its message."""
+    said = error.said if isinstance(error, StatusError | AuthenticationError) else ""
+    return f" It said: {said}" if said else ""
+
+
+def _finished(event: JobFinished, *, said: bool) -> str:
     result = event.result
     if result.error is not None:
-        return f"failed   {format_failure(result.job, result.error)}"
+        failure = format_failure(result.job, result.error)
+        return f"failed   {failure}{_said(result.error) if said else ''}"
     name = "stdout" if result.job.out == "-" else event.name or _path(result)
     if result.status == "skipped":
         return f"skipped  {name}{_in_parentheses(result.reason)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -60,6 +60,10 @@ class Reply(Protocol):
     @property
     def skipped(self) -> bytes:
         """The first line of the head that is no field and was left out; else empty."""
+
+    @property
+    def secrets(self) -> Iterable[str]:
+        """What the request carried that must not be shown, though the body may repeat it."""
 
     @property
     def received(self) -> int:

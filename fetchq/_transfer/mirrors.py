@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from .. import _digests, _naming, _ranges, _retry
-from .._models import Job, Resource
+from .._errors import ProtocolError
+from .._models import Job, Resource, redact
+from .._naming import printable
 from .._ranges import Action, Answer, Ask
+from .._settings import Network
 from .._throttle import buffer_for
 from .context import Reply, RunContext, Warnings
 
 __all__ = ["Mirrors", "judge"]
 
 # What a web page is called.
+_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _PAGES = frozenset({"html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "cgi", "do"})
+
+# What an Accept field that would take a page has in it.
+_ANY = re.compile(r"(?i)html|\*/\*")
 
 
 class Mirrors:
@@ -43,6 +51,11 @@ class Mirrors:
             return urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
         except ValueError:
             return "the server"
+
+    @property
+    def shown(self) -> str:
+        """The URL that is asked now, without secrets."""
+        return redact(self._url)
 
     @property
     def _authority(self) -> str:
@@ -89,7 +102,7 @@ class Mirrors:
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
         self._context.outages.answered(self.host)
-        if reply.headers.get("content-type", "")[:9].lower() == "text/html":
+        if _media_type(reply) in _PAGE_TYPES:
             self._tell_of_page(reply)
         if self._refused is not None:
             self._context.refusals.note(self._authority, self._refused)
@@ -102,7 +115,8 @@ class Mirrors:
         """Warn of a web page in place of a file: a login, a notice, a download that must be confirmed."""
         name = self._job.out or _naming.guess(self._job.url)
         dot, suffix = name.rpartition(".")[1:]
-        if dot and suffix.lower() not in _PAGES:
+        accept = next((value for name, value in self._job.headers if name.lower() == "accept"), "")
+        if (dot and suffix.lower() not in _PAGES) or (accept and not _ANY.search(accept)):
             told = f"sent a web page in place of {name}: look into it, it may be a login or a notice"
             self._context.warnings.tell(reply.host, "page", told)
 
@@ -124,11 +138,32 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
         return Answer("complete", "not modified on the server"), Resource(reply.url)
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
         policy, now = context.settings.retry, context.now()
-        raise _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)
+        error = _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)
+        error.url = redact(reply.url)
+        raise error
+    _check_type(reply, context.settings.network)
     _tell_what_is_odd(reply, context.warnings)
     promised = _digests.promised(reply.headers, reply.status)
     seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
     return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen
+
+
+def _media_type(reply: Reply) -> str:
+    """Return type and subtype of the body, in lower case; empty where the server names none."""
+    return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _check_type(reply: Reply, network: Network) -> None:
+    """Refuse a body of a type that the caller has ruled out.
+
+    :raises ProtocolError: a page in place of a file, or not the type that was asked for.
+    """
+    kind, wanted = _media_type(reply), (network.expect_type or "").lower()
+    if network.no_html and kind in _PAGE_TYPES:
+        raise ProtocolError(f"{reply.host} sent a web page, which --no-html refuses: a login or a notice.")
+    if wanted and kind != wanted and not (wanted.endswith("/*") and kind.startswith(wanted[:-1])):
+        sent = printable(kind[:80]) or "no type"
+        raise ProtocolError(f"{reply.host} sent {sent}, not the {wanted} of --expect-type.")
 
 
 def _tell_what_is_odd(reply: Reply, warnings: Warnings) -> None:

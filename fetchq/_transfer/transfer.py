@@ -10,12 +10,19 @@ from typing import Any
 
 from .. import _ranges, _retry
 from .._disk import Existing, Finished, Unproven
-from .._errors import ChangedError, ChecksumError, FetchError, ProtocolError
+from .._errors import (
+    AuthenticationError,
+    ChangedError,
+    ChecksumError,
+    FetchError,
+    ProtocolError,
+    StatusError,
+)
 from .._events import AttemptFailed, Planned, Waiting
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
 from .._outages import LONG_WAIT
-from .._ranges import Ask
-from . import checks
+from .._ranges import Answer, Ask
+from . import checks, refusal
 from .body import Body, Chunks, DecodedBody, TrimmedBody
 from .context import ALONE, Placement, Reply, RunContext
 from .counters import Counters
@@ -93,6 +100,7 @@ class Transfer:
                 return await self._failed(error)
         except FetchError as error:
             await self.close()
+            error.url = error.url or self._mirrors.shown
             return self._result("failed", error=error)
         except BaseException:
             await self.close()
@@ -172,8 +180,7 @@ class Transfer:
         """Act on the answer to *ask*; *existing* is the result where the file is not modified."""
         body = Body(reply)
         try:
-            known = state.known if isinstance(state, Begun) else None
-            answer, seen = self._mirrors.judge(ask, known, reply)
+            answer, seen = await self._judge(ask, state, reply, body)
             answered = Answered(reply, body, seen, answer)
             if answer.action == "complete" and existing is not None:
                 return self._kept(existing)
@@ -186,6 +193,14 @@ class Transfer:
             return None
         finally:
             await body.aclose()
+
+    async def _judge(self, ask: Ask, state: State | None, reply: Reply, body: Body) -> tuple[Answer, Resource]:
+        """Decide what *reply* means; an error has what the server said with it."""
+        try:
+            return self._mirrors.judge(ask, state.known if isinstance(state, Begun) else None, reply)
+        except (StatusError, AuthenticationError) as error:
+            await refusal.attach(error, body, reply)
+            raise
 
     async def _next_ask(self, state: Begun) -> tuple[State, Ask]:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
@@ -362,6 +377,7 @@ class Transfer:
 
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
+        error.url = error.url or self._mirrors.shown
         failures = self._counters.failed()
         failure = _retry.Failure(
             failures,

@@ -38,6 +38,7 @@ class MemoryReply:
     hops: int = 0
     version: str = "memory"
     skipped: bytes = b""
+    secrets: Sequence[str] = ()
     received: int = 0
     closed: bool = False
 
