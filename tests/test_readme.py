@@ -33,15 +33,16 @@ from fetchq._report.json_lines import KINDS, event_to_dict, json_fields
 
 from .bench.peers import PEERS
 from .bench.works import works
+from .beside.programs import Verdict
 from .conftest import RunFetchq, clean_env
 from .faults_table.faults import FAULTS
 from .faults_table.tools import TOOLS
 from .origin import Origin, Request, basic_auth, generated
 from .servers import ROOT
 
-README, BENCH, FAULTS_TABLE = (
+README, BENCH, FAULTS_TABLE, BESIDE = (
     (ROOT / folder / "README.md").read_text(encoding="utf-8")
-    for folder in (".", "tests/bench", "tests/faults_table")
+    for folder in (".", "tests/bench", "tests/faults_table", "tests/beside")
 )
 TOPICS = {name: topics.source(name) for name in topics.names()}
 PAGES = {name: topics.page(name) for name in topics.names()}
@@ -273,10 +274,17 @@ def test_a_file_that_is_printed_twice_is_the_same_in_both_places() -> None:
     assert len(named) == len({name for name, _ in named})
 
 
-@pytest.mark.parametrize("text", [README, BENCH, FAULTS_TABLE], ids=["README", "bench", "faults"])
-def test_links_lead_somewhere(text: str) -> None:
-    folder = {README: ROOT, BENCH: ROOT / "tests/bench", FAULTS_TABLE: ROOT / "tests/faults_table"}[text]
-    assert [link for link in re.findall(r"\]\(([^)]+)\)", text) if not (folder / link).is_file()] == []
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        pytest.param(README, ".", id="README"),
+        pytest.param(BENCH, "tests/bench", id="bench"),
+        pytest.param(FAULTS_TABLE, "tests/faults_table", id="faults"),
+        pytest.param(BESIDE, "tests/beside", id="beside"),
+    ],
+)
+def test_links_lead_somewhere(text: str, folder: str) -> None:
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", text) if not (ROOT / folder / link).is_file()] == []
 
 
 def test_the_readme_lists_all_topics() -> None:
@@ -431,3 +439,9 @@ def test_the_faults_are_those_of_the_table() -> None:
     assert [title for title in titles[1:] if not title.startswith("**") and title != "---"] == [
         fault.title for fault in FAULTS
     ]
+
+
+def test_the_verdicts_of_the_comparison_are_explained() -> None:
+    assert dict(re.findall(r"^\| ([A-Z]+) \| (.*) \|$", BESIDE, re.MULTILINE)) == {
+        verdict.name: verdict.value for verdict in Verdict
+    }
