@@ -182,6 +182,9 @@ class Result:
     :param elapsed: seconds from the first attempt to the end, waits included.
     :param attempts: requests made.
     :param reason: why the job was skipped or resumed; else empty.
+    :param final_url: URL that answered last, after redirects, without secrets; None where none was asked.
+    :param etag: entity tag of that answer as sent, and
+    :param last_modified: its date as sent; None where the server names none.
     :param error: why the job failed; else None.
     """
 
@@ -195,6 +198,9 @@ class Result:
     elapsed: float = 0.0
     attempts: int = 0
     reason: str = ""
+    final_url: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
     error: FetchError | None = None
 
     @property

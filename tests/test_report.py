@@ -213,6 +213,9 @@ def test_a_finished_job_is_flat() -> None:
         "elapsed": 2.0,
         "attempts": 0,
         "reason": "",
+        "final_url": None,
+        "etag": None,
+        "last_modified": None,
         "error": None,
     }
 

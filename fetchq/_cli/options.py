@@ -238,6 +238,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("-v", "--verbose", heading=OUTPUT, brief="Say how each attempt goes on, and why.", is_flag=True,
            help="Also say how each attempt goes on, and why."),
     Option("--log", heading=OUTPUT, metavar="FILE", type=types.FILE, help="Append what happens to this file."),
+    Option("--report", heading=OUTPUT, metavar="FILE", type=types.FILE,
+           help="Write a row for each job to this file: JSON lines to .jsonl, CSV to .csv."),
     Option("--dry-run", heading=OUTPUT, brief="List what would be fetched, and fetch nothing.", is_flag=True,
            help="Fetch no bodies: list name, size and whether it can resume, on stdout."),
 )  # fmt: skip # one option a line or two reads as a table

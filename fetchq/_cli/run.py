@@ -19,7 +19,7 @@ import click
 from .._api import Downloader
 from .._digests import Manifest
 from .._errors import DiskError, FetchError, UsageError
-from .._events import Warned
+from .._events import Observer, Warned
 from .._models import Job, Preview
 from .._naming import printable
 from .._report import (
@@ -113,6 +113,7 @@ class Run:
         self._signal = 0
         self._broken_pipe = False
         self._error: FetchError | None = None
+        self._report: Observer | None = None
 
     def open(self, closing: ExitStack) -> None:
         """Open log and reports until *closing* ends, and read request bodies and manifests."""
@@ -133,7 +134,21 @@ class Run:
         streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=stream)
         self._reporter = Reporter(options, streams, on_closed=self._pipe_closed, on_error=self._events_failed)
         closing.callback(self._reporter.close)
+        if given["report"] is not None:
+            self._report = self._open_report(given["report"], closing)
         self._request = request(given, self._warn)
+
+    def _open_report(self, path: Path, closing: ExitStack) -> Observer:
+        from .._report.records import report_rows  # not needed for most runs
+
+        if path.suffix.lower() not in {".jsonl", ".csv"}:
+            raise UsageError(f"--report {printable(str(path))}: the name must end in .jsonl or .csv.")
+        try:
+            stream = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except OSError as error:
+            raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}.") from error
+        closing.callback(_close, stream)
+        return report_rows(stream, on_error=self._report_failed)
 
     def jobs(self, urls: Sequence[str]) -> Jobs:
         """Read the manifest; return the jobs, a list if there are no queue files, else an iterator."""
@@ -177,11 +192,11 @@ class Run:
     def _entered(self, store: Path | None) -> Downloader:
         """Return the downloader; the first signal will stop it, the second will end the process."""
         # The digest costs a quarter of a fast download: it is computed only if the store or a program reads it.
-        sha256 = store is not None or self._given["progress"] == "json"
+        sha256 = store is not None or self._report is not None or self._given["progress"] == "json"
         settings = replace(self._settings, disk=replace(self._settings.disk, sha256=sha256))
         self._downloader = Downloader(
             settings,
-            observers=self._reporter.observers,
+            observers=[*self._reporter.observers, *([self._report] if self._report else [])],
             store=store,
             base_url=self._given["base_url"],
             manifest=self._manifest,
@@ -224,6 +239,12 @@ class Run:
         self._error = self._error or DiskError(reason)
         self._reporter.write_line(f"failed   {reason}")
         self._downloader.stop()
+
+    def _report_failed(self, error: OSError) -> None:
+        """Go on: the files matter more than the report."""
+        reason = f"The report {printable(str(self._given['report']))} cannot be written: {error.strerror}."
+        self._error = self._error or DiskError(reason)
+        self._reporter.write_line(f"failed   {reason}")
 
     def _pipe_closed(self) -> None:
         self._broken_pipe = True

@@ -1,6 +1,6 @@
 """Events -> lines for people, JSON lines for programs, and the summary at the end of a run.
 
-``json_lines`` is imported only when JSON was asked for.
+``json_lines`` and ``records`` are imported only when JSON or a report was asked for.
 """
 
 from .lines import LineWriter

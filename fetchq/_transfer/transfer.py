@@ -82,6 +82,8 @@ class Transfer:
         # What the next request, or the next attempt, starts from; None: it is not known where the bytes go.
         self._state: State | None = None
         self._received: Callable[[], None] = lambda: None
+        # What the server has said last of the resource.
+        self._seen: Resource | None = None
         # Kinds of errors that have restarted the job: each does so once without a pause.
         self._restarted: set[str] = set()
 
@@ -180,7 +182,11 @@ class Transfer:
         """Act on the answer to *ask*; *existing* is the result where the file is not modified."""
         body = Body(reply)
         try:
+            self._seen = Resource(reply.url)
             answer, seen = await self._judge(ask, state, reply, body)
+            self._seen = (
+                seen if ask.unless is None or reply.status != 304 else Resource(reply.url, None, *ask.unless)
+            )
             answered = Answered(reply, body, seen, answer)
             if answer.action == "complete" and existing is not None:
                 return self._kept(existing)
@@ -348,6 +354,7 @@ class Transfer:
         """Verify, and give the file its name."""
         checks.check_length(self.job, state.known, self._settings.disk.max_size)
         self._received()
+        self._seen = self._seen or state.known
         finished = await self._target.finish(state)
         self._state = None
         return self._kept(finished, state.known, framed=state.framed)
@@ -364,12 +371,16 @@ class Transfer:
         return self._result("done", **facts)
 
     def _result(self, status: ResultStatus, **facts: Any) -> Result:
+        seen = self._seen or Resource("")
         return Result(
             self.job,
             status,
             received=self._counters.received,
             attempts=self._mirrors.asked,
             elapsed=self._context.clock() - self._began,
+            final_url=seen.url or None,
+            etag=seen.etag,
+            last_modified=seen.last_modified,
             **facts,
         )
 
