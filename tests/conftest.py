@@ -60,7 +60,9 @@ def clean_env(more: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("FETCHQ_") and not name.lower().endswith("_proxy") and name != "NO_COLOR"
+        if not name.startswith("FETCHQ_")
+        and not name.lower().endswith(("_proxy", "_ca_bundle"))
+        and name not in {"NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"}
     }
     return {**kept, "PYTHONPATH": str(servers.ROOT), **(more or {})}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ from .http11.parser import joined
 from .redirects import REDIRECTS, next_method, next_url
 from .request import RequestBuilder, RequestContext, Timeouts, body_of
 from .response import Response, drain
-from .tls import OLD_VERSIONS
+from .tls import BUNDLE_VARIABLES, OLD_VERSIONS
 from .transport import RoutingTransport
 from .url import ParsedURL, parse
 
@@ -29,6 +30,7 @@ __all__ = ["HttpClient"]
 # A job's URL is parsed when it is checked, queued by host and sent: twice the scheduler's look-ahead of 1000.
 _PARSED_URLS = 2048
 _UNAUTHORIZED = 401
+_PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _LINKED = ("x-linked-etag", "x-linked-size")
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
@@ -71,7 +73,7 @@ class HttpClient:
         self._credentials = Credentials(network, auth)
         # None: no auth. With the caller's client, that client's own auth.
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
-        self.warnings = (*self._credentials.warnings, *_warnings(network))
+        self.warnings = (*self._credentials.warnings, *_warnings(network, client))
         self._theirs = client
         self._hooks = event_hooks or {}
         self._jar = CookieJar()
@@ -283,12 +285,24 @@ def _downgrade(current: ParsedURL, following: ParsedURL) -> ProtocolError:
     )
 
 
-def _warnings(network: Network) -> list[str]:
-    if network.tls_min not in OLD_VERSIONS:
-        return []
-    return [
-        f"TLS {network.tls_min} is accepted, which can be broken: use it for devices that speak nothing newer."
-    ]
+def _warnings(network: Network, client: httpx.AsyncClient | None) -> Iterator[str]:
+    if network.tls_min in OLD_VERSIONS:
+        version = network.tls_min
+        yield f"TLS {version} is accepted, which can be broken: use it for devices that speak nothing newer."
+    unused = [] if network.env or client is not None else [*_of_environment(network)]
+    if unused:
+        yield f"Not used because of --no-env: {', '.join(unused)} of the environment."
+
+
+def _of_environment(network: Network) -> Iterator[str]:
+    """Yield the variables that are set, and would be used with ``env``."""
+    if network.proxy is None:
+        proxies = (name for name, value in os.environ.items() if value and name.lower() in _PROXY_VARIABLES)
+        yield from sorted(proxies)
+    if not (network.cacert or network.ca_native or network.insecure):
+        yield from (name for name in BUNDLE_VARIABLES if os.environ.get(name))
+    if network.netrc and network.netrc_file is None and os.environ.get("NETRC"):
+        yield "NETRC"
 
 
 def _headers_of(response: httpx.Response) -> Mapping[str, str]:

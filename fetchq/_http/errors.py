@@ -21,6 +21,7 @@ from .._errors import (
     TooLargeError,
     UsageError,
 )
+from .._naming import printable
 from .._settings import RETRY_ON
 
 __all__ = ["FAILURES", "failures", "refused_by_proxy", "translate"]
@@ -190,10 +191,14 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Exception, str], FetchError]], ..
 )
 
 
+# Its codes for a host name and for an IP address that the certificate does not have.
+_MISMATCH = (62, 64)
+# Names of a certificate to list; a CDN's has a hundred.
+_MOST_NAMES = 5
 # OpenSSL's X509_V_ERR_ codes -> what helps.
 _DISTRUST = {
     **dict.fromkeys((9, 10), "check this computer's clock, else its owner must renew it"),
-    **dict.fromkeys((62, 64), "check the host in the URL, or ask for the name that the certificate is for"),
+    **dict.fromkeys(_MISMATCH, "check the host in the URL, or ask for the name that the certificate is for"),
     **dict.fromkeys(
         (2, 18, 19, 20, 21),
         "name its authority with --cacert FILE or --add-cacert FILE, or trust anything with -k",
@@ -204,7 +209,12 @@ _DISTRUST = {
 def _distrust(cause: ssl.SSLCertVerificationError) -> str:
     # truststore's errors, on systems other than Linux, may lack both.
     words = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
-    hint = _DISTRUST.get(getattr(cause, "verify_code", 0))
+    code = getattr(cause, "verify_code", 0)
+    hint = _DISTRUST.get(code)
+    names = [printable(name) for name in getattr(cause, "names", ())]
+    if code in _MISMATCH and names:
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        hint = f"it is for {', '.join(names[:_MOST_NAMES])}{more}: check the host in the URL"
     return f"{words}; {hint}" if hint else words
 
 

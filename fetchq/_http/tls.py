@@ -13,7 +13,7 @@ from pathlib import Path
 from .._errors import UsageError
 from .._settings import Network
 
-__all__ = ["OLD_VERSIONS", "bare", "context", "wants_password"]
+__all__ = ["BUNDLE_VARIABLES", "OLD_VERSIONS", "bare", "context", "wants_password"]
 
 _VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -25,6 +25,7 @@ _VERSIONS = {
 OLD_VERSIONS = frozenset({"1.0", "1.1"})
 # Where requests and curl look for authorities; the first that is set counts, a file or a folder.
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+BUNDLE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", *_BUNDLES)
 # What "openssl rehash" names the files of a folder, which OpenSSL then looks up one by one as it needs them.
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 # Files of a folder without such names; the authorities of a system are some 150.
@@ -46,11 +47,28 @@ def context(network: Network) -> ssl.SSLContext:
     _accept_from(made, network.tls_min)
     # A server that is told nothing may choose what we do not speak; httpx's transport says h2 too, where asked.
     made.set_alpn_protocols(["http/1.1"])
+    if not network.ca_native:  # truststore's context makes its own
+        made.sslobject_class = _NamingSSLObject
     if network.cert is not None:
         _present(made, network.cert, network.key, network.key_password)
     elif network.key is not None or network.key_password is not None:
         raise UsageError("A client key needs its certificate: give --cert FILE too.")
     return made
+
+
+class _NamingSSLObject(ssl.SSLObject):
+    """Notes whom a refused certificate is for: behind the failed handshake nothing knows."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            # The standard library has a public name for the chain from 3.13 on.
+            with suppress(AttributeError, IndexError, TypeError, KeyError):
+                info = self._sslobj.get_unverified_chain()[0].get_info()  # type: ignore[attr-defined]
+                names = [name for kind, name in info["subjectAltName"] if kind in {"DNS", "IP Address"}]
+                error.names = names  # type: ignore[attr-defined]
+            raise
 
 
 def wants_password(network: Network) -> bool:
@@ -145,7 +163,7 @@ def _trusting(network: Network) -> ssl.SSLContext:
 def _bundle() -> tuple[str | None, str | None, str]:
     """Return the file and the folder of authorities that the environment names, and the variable that does."""
     # Python would take these two by itself, and pass over a file that is not there.
-    file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    file, folder = (os.environ.get(name) or None for name in BUNDLE_VARIABLES[:2])
     if file or folder:
         return file, folder, "SSL_CERT_FILE" if file else "SSL_CERT_DIR"
     for name in _BUNDLES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import ssl
@@ -46,9 +47,9 @@ def cacert(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> P
     return file
 
 
-def server_side(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+def server_side(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(name).configure_cert(made)
+    authority.issue_cert(*(names or ("127.0.0.1",))).configure_cert(made)
     return made
 
 
@@ -80,6 +81,46 @@ async def test_a_certificate_of_another_name_is_refused(authority: trustme.CA, c
     ):
         with pytest.raises(TLSError, match=r"not trusted: .*(mismatch|not valid)"):
             await client.open(Job(server.url))
+
+
+@runs
+async def test_a_certificate_of_another_name_says_whose_it_is(authority: trustme.CA, cacert: Path) -> None:
+    names = [*(f"{n}.example" for n in range(6)), "10.0.0.1"]
+    async with (
+        serving(lambda _: answer(), tls=server_side(authority, *names)) as server,
+        opened(Network(env=False, cacert=cacert)) as client,
+    ):
+        with pytest.raises(TLSError) as caught:
+            await client.open(Job(server.url))
+    assert "; it is for 0.example, 1.example, 2.example, 3.example, 4.example and 2 more: check" in str(
+        caught.value
+    )
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("network", "unused"),
+    [
+        (Network(env=False), "HTTPS_PROXY, SSL_CERT_FILE"),
+        (Network(env=False, proxy="http://127.0.0.1:1"), "SSL_CERT_FILE"),
+        (Network(env=False, insecure=True, netrc=True), "HTTPS_PROXY, NETRC"),
+        (Network(env=False, insecure=True, proxy="http://127.0.0.1:1"), ""),
+        (Network(), ""),
+    ],
+)
+def test_what_the_environment_would_have_set_is_told(
+    network: Network, unused: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in list(os.environ):
+        if name in _tls.BUNDLE_VARIABLES or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    (tmp_path / "netrc").touch()
+    for name, value in {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a", "SSL_CERT_FILE": "ca.pem"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    told = [f"Not used because of --no-env: {unused} of the environment."]
+    assert [*HttpClient(network, connections=1).warnings] == (told if unused else [])
 
 
 @contextmanager
@@ -326,7 +367,8 @@ async def test_an_old_device(authority: trustme.CA, cacert: Path) -> None:
     ):
         assert await body_of(await client.open(Job(server.url))) == b"x"
         assert "can be broken" in client.warnings[0]
-    assert HttpClient(Network(env=False), connections=1).warnings == ()
+    modern = HttpClient(Network(env=False), connections=1)
+    assert not [told for told in modern.warnings if "TLS" in told]
 
 
 @pytest.mark.parametrize(
@@ -334,8 +376,14 @@ async def test_an_old_device(authority: trustme.CA, cacert: Path) -> None:
     [
         ("127.0.0.1", (-9, -2), True, "expired; check this computer's clock", "--cacert"),
         ("127.0.0.1", (2, 9), True, "not yet valid; check this computer's clock", "--cacert"),
-        ("other.example", (-9, 9), True, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
-        ("127.0.0.2", (-9, 9), True, "not valid for '127.0.0.1'; check the host in the URL", "--cacert"),
+        (
+            "other.example",
+            (-9, 9),
+            True,
+            "; it is for other.example: check the host",
+            "--cacert",
+        ),
+        ("127.0.0.2", (-9, 9), True, "not valid for '127.0.0.1'; it is for 127.0.0.2: check", "--cacert"),
         ("127.0.0.1", (-9, 9), False, "name its authority with --cacert FILE", "clock"),
     ],
 )
