@@ -60,7 +60,7 @@ class Job:
     :param checksum: ``ALGO:HEX``; a file with another digest is refused.
     :param size: expected size in bytes; a file of another size is refused.
     :param priority: jobs with a larger number start first, among ``Queue.lookahead`` jobs.
-    :param retries: attempts in a row without progress before giving up; default: the run's.
+    :param retries: further attempts, without progress, after one that failed; default: the run's.
     :param timeout: limit in seconds of every single wait; default: the run's.
     :param redirects: whether redirects are followed; default: as for the run.
     :param proxy: URL of the proxy for this job; default: the run's.

@@ -214,7 +214,7 @@ def decide(error: FetchError, failure: Failure, policy: Retry, random: Callable[
     if isinstance(error, ChangedError) and not failure.repeated:
         return Decision("restart", 0.0, "the file changed on the server")
     left = policy.longest_outage - failure.away if is_outage(error) else 0.0
-    if failure.failures >= policy.retries and left <= 0:
+    if failure.failures > policy.retries and left <= 0:
         return Decision("give_up", 0.0, f"{failure.failures} attempts in a row brought nothing")
     wait = _backoff(failure.failures, left, error, policy, random)
     lasts = math.inf if policy.retries == math.inf else max(wait, left)
@@ -264,7 +264,7 @@ def _backoff(
     # 2**32 seconds is past every bound; the exponent is capped so that `inf` retries cannot overflow.
     bound = min(policy.backoff_max, (least or policy.backoff) * 2.0 ** min(max(failures - 1, 0), 32))
     wait = least + (bound - least) * random()
-    if failures >= policy.retries:
+    if failures > policy.retries:
         bound = min(policy.backoff_max, policy.longest_outage / OUTAGE_ATTEMPTS)
         wait = min(left, bound * (1 + random()) / 2)
     return wait if asked is None or asked > policy.max_wait else max(wait, asked)

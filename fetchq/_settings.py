@@ -154,7 +154,7 @@ class Retry:
 
     retries: float = _setting(
         RETRIES,
-        "Attempts in a row without progress before giving up; inf for no end.",
+        "Further attempts, without progress, after one that failed; inf for no end.",
         why="Their waits come to about 8 s, enough for a dropped connection; an outage has --patience.",
     )
     backoff: float = _setting(

@@ -98,7 +98,7 @@ QUICK = fetchq.Settings(
     network=fetchq.Network(
         connect_timeout=2, read_timeout=0.3, write_timeout=2, min_speed=50_000, min_speed_window=0.3, env=False
     ),
-    retry=fetchq.Retry(retries=3, backoff=0.0),
+    retry=fetchq.Retry(retries=2, backoff=0.0),
     queue=fetchq.Queue(jobs=2, connections=1),
 )
 
@@ -634,7 +634,7 @@ def test_wrong_bytes_are_put_aside_by_name(origin: Origin, tmp_path: Path) -> No
 
 def test_an_earlier_run_is_resumed_and_the_same_again_is_skipped(origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/f.bin", FILE, drop(after=CUT))
-    once = replace(QUICK, retry=fetchq.Retry(retries=1))
+    once = replace(QUICK, retry=fetchq.Retry(retries=0))
     assert fetch(fetchq.Job(url), tmp_path, once).error is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.bin.part", "f.bin.part.json"]
     assert fetch(fetchq.Job(url), tmp_path, once).status == "resumed"
@@ -645,7 +645,7 @@ def test_an_earlier_run_is_resumed_and_the_same_again_is_skipped(origin: Origin,
 def test_a_part_under_the_servers_own_name_is_found_too(origin: Origin, tmp_path: Path) -> None:
     named = replace(FILE, headers=(("Content-Disposition", 'attachment; filename="real name.bin"'),))
     url = origin.serve("/get", named, drop(after=CUT))
-    once = replace(QUICK, retry=fetchq.Retry(retries=1), disk=fetchq.Disk(buffer=65_536))
+    once = replace(QUICK, retry=fetchq.Retry(retries=0), disk=fetchq.Disk(buffer=65_536))
     assert fetch(fetchq.Job(url), tmp_path, once).error is not None
     result = fetch(fetchq.Job(url), tmp_path, once)
     assert result.status == "resumed"

@@ -210,7 +210,7 @@ WAITS: dict[str, Behaviour] = {
 def test_no_wait_is_without_a_bound(origin: Origin, tmp_path: Path) -> None:
     """Nor is one for a connection that nobody takes, or for a handshake that never comes."""
     urls = [origin.serve(f"/{n}/f.bin", FILE, wait, repeat=True) for n, wait in enumerate(WAITS.values())]
-    words = ["--no-env", "--progress", "json", "--retries", "1", "--timeout", "0.5"]
+    words = ["--no-env", "--progress", "json", "--retries", "0", "--timeout", "0.5"]
     with black_hole() as port, socket.create_server(("127.0.0.1", 0)) as silent:
         urls += [f"http://127.0.0.1:{port}/dropped/", f"https://127.0.0.1:{silent.getsockname()[1]}/silent/"]
         done = ended(*words, *urls, cwd=tmp_path)
@@ -225,7 +225,7 @@ def test_no_wait_is_without_a_bound(origin: Origin, tmp_path: Path) -> None:
 def fetch(url: str, folder: Path, **changes: object) -> tuple[fetchq.Result, list[fetchq.Event]]:
     settings = fetchq.Settings(
         network=fetchq.Network(env=False, read_timeout=2, min_speed=1000, min_speed_window=0.3),
-        retry=replace(fetchq.Retry(retries=2, backoff=0), **changes),  # type: ignore[arg-type]  # a Retry's fields
+        retry=replace(fetchq.Retry(retries=1, backoff=0), **changes),  # type: ignore[arg-type]  # a Retry's fields
         queue=fetchq.Queue(connections=1),
     )
     events: list[fetchq.Event] = []
@@ -243,7 +243,7 @@ def fetch(url: str, folder: Path, **changes: object) -> tuple[fetchq.Result, lis
 )
 def test_a_byte_now_and_then_is_too_slow(origin: Origin, tmp_path: Path, how: Behaviour) -> None:
     """Every read succeeds, so that no read timeout ever ends it."""
-    result, _ = fetch(origin.serve("/f.bin", generated(5 * MIB), how, repeat=True), tmp_path, retries=1)
+    result, _ = fetch(origin.serve("/f.bin", generated(5 * MIB), how, repeat=True), tmp_path, retries=0)
     assert isinstance(result.error, fetchq.TooSlowError)
     assert result.error.exit_code == NETWORK
     assert result.error.transient

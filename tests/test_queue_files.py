@@ -94,7 +94,7 @@ def test_an_aria2_list() -> None:
             timeout=7.5,
             source=f"{path}:2",
         ),
-        Queued("https://one.example/b.iso", retries=3, source=f"{path}:14"),
+        Queued("https://one.example/b.iso", retries=2, source=f"{path}:14"),
         Queued("https://one.example/c.iso", source=f"{path}:18"),
     ]
     assert warnings == [

@@ -197,7 +197,7 @@ FORBIDDEN = StatusError("no", status=403)
 CHANGED = ChangedError("new")
 STUCK = ChangedError("out already", transient=False)
 WRONG = ChecksumError("wrong")
-LAST: dict[str, Any] = {"failures": 5}
+LAST: dict[str, Any] = {"failures": 6}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ LAST: dict[str, Any] = {"failures": 5}
     [
         # Transient: from where it broke off, as long as that brings something.
         (GONE, {}, "again"),
-        (GONE, {"failures": 4}, "again"),
+        (GONE, {"failures": 5}, "again"),
         (GONE, LAST, "give_up"),
         (GONE, {"mirrors": True}, "next_mirror"),
         (GONE, {**LAST, "mirrors": True}, "give_up"),
@@ -277,7 +277,7 @@ def test_what_is_worth_a_pause(error: FetchError, facts: dict[str, Any], waits: 
 
 
 def test_a_reason_is_fit_to_be_shown() -> None:
-    assert decided(GONE, **LAST).reason == "5 attempts in a row brought nothing"
+    assert decided(GONE, **LAST).reason == "6 attempts in a row brought nothing"
     assert decided(CHANGED).reason == "the file changed on the server"
 
 
@@ -308,14 +308,15 @@ def test_backoff_has_an_upper_bound_however_often_it_failed() -> None:
 @pytest.mark.parametrize(
     ("retries", "failures", "kind"),
     [
-        (6, 5, "again"),
-        (6, 6, "give_up"),
-        (1, 1, "give_up"),
+        (6, 6, "again"),
+        (6, 7, "give_up"),
+        (1, 1, "again"),
+        (1, 2, "give_up"),
         (0, 1, "give_up"),
         (math.inf, 99, "again"),
     ],
 )
-def test_retries_counts_attempts_in_a_row(retries: float, failures: int, kind: str) -> None:
+def test_retries_counts_the_attempts_in_a_row_after_the_first(retries: float, failures: int, kind: str) -> None:
     assert decided(GONE, Retry(retries=retries), failures=failures).kind == kind
 
 
@@ -341,15 +342,15 @@ def test_a_wait_beyond_the_bound_is_not_begun(facts: dict[str, Any], kind: str) 
     ("policy", "error", "failures", "away", "kind"),
     [
         # By default an outage of a minute is survived, and one that lasts longer is not.
-        (Retry(), GONE, 5, 59.9, "again"),
+        (Retry(), GONE, 6, 59.9, "again"),
         (Retry(), GONE, 9, 60.0, "give_up"),
-        (Retry(), GONE, 4, 60.0, "again"),
-        (Retry(), StatusError("busy", status=503, transient=True), 5, 59.9, "again"),
-        (Retry(), ProtocolError("odd", transient=True), 5, 1.0, "give_up"),
+        (Retry(), GONE, 5, 60.0, "again"),
+        (Retry(), StatusError("busy", status=503, transient=True), 6, 59.9, "again"),
+        (Retry(), ProtocolError("odd", transient=True), 6, 1.0, "give_up"),
         # Who asks for a number of retries has it, unless there is a patience as well.
-        (Retry(retries=2), GONE, 2, 0.0, "give_up"),
-        (Retry(retries=2, patience=30), GONE, 2, 29.0, "again"),
-        (Retry(patience=0), GONE, 5, 0.0, "give_up"),
+        (Retry(retries=2), GONE, 3, 0.0, "give_up"),
+        (Retry(retries=2, patience=30), GONE, 3, 29.0, "again"),
+        (Retry(patience=0), GONE, 6, 0.0, "give_up"),
     ],
 )
 def test_an_outage_is_survived_for_as_long_as_the_patience(
@@ -368,7 +369,7 @@ def test_attempts_are_spread_over_the_patience_and_the_last_is_at_its_end(
         assert decision.lasts == pytest.approx(max(decision.wait, 60 - away))
         away, failures = away + decision.wait, failures + 1
     assert away == pytest.approx(60.0)
-    assert policy.retries + 6 <= failures <= policy.retries + 13
+    assert policy.retries + 6 <= failures <= policy.retries + 14
 
 
 def test_a_patience_without_end_is_no_number_of_seconds() -> None:

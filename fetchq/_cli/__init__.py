@@ -8,6 +8,7 @@
     config     options from TOML files
     help       the help of commands and topics; "did you mean"
     option_help  the options as tables, and each on a page of its own
+    foreign    the options of curl, wget and aria2c in ours; those that are accepted silently
     topics     the texts of ``fetchq help TOPIC``, and tables generated from the code
     credentials  users, tokens and passwords, from files and the terminal too
     jobs       URLs and queue files -> jobs
@@ -32,6 +33,7 @@ from .._errors import DiskError, FetchError
 from .._settings import ProgressKind
 from .._version import VERSION
 from .config import notes_of
+from .foreign import SILENT
 from .help import Get, Verbs, check_word, show_help
 from .options import OPTIONS, PROGRESS, STORE
 from .types import GIVEN_FILE, PATH
@@ -69,7 +71,7 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
     return get(urls, given)
 
 
-get.params.extend(OPTIONS)
+get.params.extend([*OPTIONS, *SILENT])
 
 
 @_commands.command(context_settings=CONTEXT, short_help="Show in ten seconds what fetchq survives; no network.")
@@ -121,10 +123,11 @@ def status(directory: Path, as_json: bool) -> int:
     short_help="List topics; fetchq help TOPIC shows one.",
 )
 @click.argument("topic", required=False, metavar="[TOPIC|COMMAND|--OPTION]")
+@click.argument("programs", nargs=-1, metavar="")
 @click.pass_context
-def _help(context: click.Context, topic: str | None) -> int:
+def _help(context: click.Context, topic: str | None, programs: tuple[str, ...]) -> int:
     """Show a topic, or the help of a command or an option of get; without an argument, list the first two."""
-    return show_help(topic, context.find_root())
+    return show_help(topic, context.find_root(), programs)
 
 
 def main(args: Sequence[str] | None = None) -> int:

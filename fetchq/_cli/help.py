@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from .._errors import UsageError
+from .foreign import PROGRAMS, coming_from, stray_value, translated
+from .foreign import names as foreign_names
 from .option_help import brief_table, one_option
+from .options import Option
 
 __all__ = ["Get", "Verbs", "check_word", "show_help"]
 
@@ -44,6 +47,17 @@ _LESS = "FRX"
 class Get(click.Command):
     """``fetchq get``, the default command; its help is that of the program."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        :raises UsageError: an option is not one of ours; the message has ours for one of another program's.
+        """
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise UsageError(_unknown(error.option_name, given, self.params)) from error
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the first screen: usage, commands, what most people use, and where to read more."""
         formatter.write(USAGE)
@@ -57,6 +71,23 @@ class Get(click.Command):
         for text in (EXAMPLES, MORE):
             formatter.write_paragraph()
             formatter.write(text)
+
+
+def _unknown(name: str, args: Sequence[str], params: Sequence[click.Parameter]) -> str:
+    """Return a sentence about the option *name*, which is none of *params*."""
+    # click takes -nc apart, and complains of -n.
+    whole = [word for word in args if word.startswith(name) and not name.startswith("--")]
+    for word in (*whole, name):
+        if told := translated(word):
+            return f"There is no option {word}: {told}."
+    ours = [known for option in params if isinstance(option, Option) for known in option.shown]
+    # Without the dashes, which would make short names alike.
+    long = {known.lstrip("-"): known for known in (*foreign_names(), *ours) if known.startswith("--")}
+    meant = long.get(_closest(name.lstrip("-"), long), "")
+    if meant and meant not in ours:
+        return f"There is no option {name}: did you mean {meant}? {translated(meant)}."
+    hint = f"did you mean {meant}?" if meant else "fetchq help options lists them all."
+    return f"There is no option {name}: {hint}"
 
 
 class Verbs(click.Group):
@@ -85,6 +116,8 @@ def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
     from .._naming import printable
 
     shown = printable(word.split("?", 1)[0].rpartition("@")[2])
+    if hint := stray_value(click.get_current_context()):
+        raise UsageError(f"{shown!r} is not a URL: {hint}")
     if Path(word).is_file():
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
     if re.fullmatch(_HOST, word):
@@ -94,10 +127,12 @@ def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
     raise UsageError(f"{shown!r} is neither a URL nor a command: {hint}")
 
 
-def show_help(word: str | None, context: click.Context) -> int:
-    """Show the topic or command *word*, through a pager on a terminal; without one, list topics and commands.
+def show_help(word: str | None, context: click.Context, programs: Sequence[str] = ()) -> int:
+    """Show a topic, command or option, through a pager on a terminal; without one, list the first two.
 
+    :param word: its name.
     :param context: of the group of all commands.
+    :param programs: those to come from; default: all.
     :raises UsageError: there is no such topic or command.
     """
     from . import topics
@@ -105,6 +140,12 @@ def show_help(word: str | None, context: click.Context) -> int:
     commands = context.command.commands if isinstance(context.command, click.Group) else {}
     if word is None:
         click.echo(_contents({name: topics.title(name) for name in topics.names()}, commands))
+    elif programs:
+        if word != "coming-from":
+            raise UsageError(
+                f"fetchq help takes one word; only coming-from has a second: {', '.join(PROGRAMS)}."
+            )
+        _page(coming_from(programs))
     elif command := commands.get(word):
         inner = command.context_class(command, parent=context, info_name=word, **command.context_settings)
         _page(command.get_help(inner))

@@ -28,6 +28,7 @@ class Option(click.Option):
     """An option of the command line.
 
     :param heading: section of the help, one of HEADINGS.
+    :param synonyms: names that it has in other programs: accepted, and shown by ``fetchq help coming-from``.
     :param brief: what ``fetchq -h`` says of it, on one line; empty: only ``fetchq help options`` lists it.
     :param reason: why its default is as it is; default: from the field.
     :param group: class of the settings whose *field* the option sets; None if it sets none.
@@ -39,6 +40,7 @@ class Option(click.Option):
         self,
         *names: str,
         heading: str,
+        synonyms: tuple[str, ...] = (),
         brief: str = "",
         reason: str = "",
         group: type | None = None,
@@ -46,7 +48,9 @@ class Option(click.Option):
         default_text: str = "",
         **rest: Any,
     ) -> None:
-        super().__init__(list(names), **rest)
+        super().__init__([*names, *synonyms], **rest)
+        self.shown = [name for name in (*self.opts, *self.secondary_opts) if name not in synonyms]
+        self.synonyms = synonyms
         self.heading = heading
         self.brief = brief
         self.reason = reason
@@ -61,7 +65,7 @@ class Option(click.Option):
     @property
     def usage(self) -> str:
         """The names and the value, as the help writes them."""
-        names = ", ".join([*self.opts, *self.secondary_opts])
+        names = ", ".join(self.shown)
         return f"{names} {self.metavar}" if self.metavar else names
 
     @property
@@ -129,11 +133,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("-i", "--input", heading=FILES,
            brief="Queue file, - for stdin; repeats.", multiple=True, metavar="FILE", type=types.TARGET,
            help="Queue file: URLs, aria2 list, JSON Lines or CSV, packed or not; - is stdin; repeats."),
-    Option("-o", "--output", heading=FILES,
+    Option("-o", "--output", heading=FILES, synonyms=("--output-document",),
            brief="Name of a single file; - is stdout.", metavar="NAME", type=types.TARGET,
            help="Target of a single job, relative to DIR or absolute; NAME/ is a folder, - is stdout.",
            default_text="from the response"),
-    _set(Disk, "-d", "--dir", heading=FILES, brief="Where files go.", metavar="DIR", type=types.PATH),
+    _set(Disk, "-d", "--dir", heading=FILES, synonyms=("-P", "--directory-prefix", "--output-dir"),
+         brief="Where files go.", metavar="DIR", type=types.PATH),
     Option("--allow-outside", heading=FILES, is_flag=True, help="Let targets of queue files lie outside DIR."),
     _set(Queue, "-j", "--jobs", heading=FILES, brief="Connections in all.", metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT,
@@ -154,7 +159,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--store", heading=FILES, metavar="FILE", type=types.FILE, default_text=f"DIR/{STORE} with -i",
            help="Where a queue run remembers its jobs."),
     Option("--no-store", heading=FILES, is_flag=True, help="Remember nothing."),
-    _set(Retry, "--retries", heading=NETWORK,
+    _set(Retry, "--retries", heading=NETWORK, synonyms=("--retry",),
          brief="Further attempts without progress.", metavar="N", type=types.RETRIES),
     _set(Retry, "--backoff", heading=NETWORK, metavar="SECONDS", type=types.PAUSE),
     _set(Retry, "--patience", heading=NETWORK, metavar="SECONDS", type=types.PAUSE,
@@ -180,7 +185,8 @@ OPTIONS: tuple[Option, ...] = (
     _set(Network, "-H", "--header", heading=REQUEST,
          brief="Header for each URL's own server; repeats.", field="headers", metavar="'K: V'", multiple=True,
          type=types.HEADER),
-    _set(Network, "-U", "--user-agent", heading=REQUEST, metavar="TEXT", default_text="fetchq and its version"),
+    _set(Network, "-U", "--user-agent", heading=REQUEST, synonyms=("-A",), metavar="TEXT",
+         default_text="fetchq and its version"),
     _set(Network, "-e", "--referer", heading=REQUEST, metavar="URL", type=types.URL),
     Option("-X", "--request", heading=REQUEST, brief="HTTP method.", metavar="METHOD",
            help="HTTP method.", default_text="GET, or POST with a body"),
@@ -233,7 +239,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--progress", heading=OUTPUT, brief="auto, bar, plain, json or none.", metavar="WORD", type=PROGRESS,
            help="auto, bar, plain (a line now and then), json (all events, on stdout) or none.",
            default="auto", default_text="auto"),
-    Option("-q", "--quiet", heading=OUTPUT, brief="Say nothing but errors.", is_flag=True,
+    Option("-q", "--quiet", heading=OUTPUT, synonyms=("-s", "--silent"),
+           brief="Say nothing but errors.", is_flag=True,
            help="Say nothing but errors."),
     Option("-v", "--verbose", heading=OUTPUT, brief="Say how each attempt goes on, and why.", is_flag=True,
            help="Also say how each attempt goes on, and why."),

@@ -35,8 +35,8 @@ _LINE_OVERHEAD = 128
 
 
 def _max_tries(value: str) -> float:
-    """Return the retries of aria2's ``max-tries``, where 0 means without end."""
-    return check_retries(parse_number(value)) or math.inf
+    """Return the retries of aria2's ``max-tries``, which counts the first attempt, and is 0 for no end."""
+    return (check_retries(parse_number(value)) or math.inf) - 1
 
 
 # Option -> field of the Job, and what reads the value.

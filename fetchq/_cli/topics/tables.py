@@ -20,6 +20,7 @@ from ..._models import Job, Result
 from ..._report.json_lines import KINDS, json_fields
 from ..._settings import Settings
 from ..config import ALLOWED
+from ..foreign import SILENT, coming_from
 from ..option_help import WIDTH, all_options
 from ..options import OPTIONS, STORE
 
@@ -70,6 +71,12 @@ def _result_fields() -> str:
 def _config() -> str:
     return _columns(
         (f"{option.key} = {option.toml_value}", f"FETCHQ_{option.name}".upper()) for option in OPTIONS
+    )
+
+
+def _synonyms() -> str:
+    return ", ".join(
+        f"{' and '.join(option.synonyms)} for {option.shown[-1]}" for option in OPTIONS if option.synonyms
     )
 
 
@@ -133,6 +140,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "events": _events,
     "result-fields": _result_fields,
     "options": all_options,
+    "coming-from": coming_from,
+    "silent": lambda: ", ".join(name for option in SILENT for name in option.opts),
+    "synonyms": _synonyms,
     "config": _config,
     "folder-keys": _folder_keys,
     "settings": _settings,
