@@ -29,6 +29,10 @@ the run. Exit codes are wget's where it has one.
 from __future__ import annotations
 
 import copyreg
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 __all__ = [
@@ -53,6 +57,61 @@ __all__ = [
     "UsageError",
 ]
 
+# Sentences name the options of the command line. To a Python program they name its arguments.
+_OPTIONS_NAMED: ContextVar[bool] = ContextVar("fetchq_options_named", default=False)
+# An option after a space or a bracket, and the word for its value.
+_OPTION = re.compile(
+    r"(?<![^\s('])(?P<option>--[a-z][a-z0-9-]+|-[a-zA-Z](?![\w-]))(?: (?P<value>[A-Z]+(?::[A-Z]+)?(?![\w:])))?"
+)
+# Arguments that are not called as their options are.
+_ARGUMENTS = {
+    "--allow-outside": "confined=False",
+    "--checksums": "manifest",
+    "--cookie": "cookies",
+    "--data": "content",
+    "--header": "headers",
+    "--no-env": "env=False",
+    "--no-store": "store=None",
+    "--output": "out",
+    "--param": "params",
+    "--request": "method",
+    "-H": "headers",
+    "-d": "dir",
+    "-e": "referer",
+    "-i": "jobs",
+    "-j": "jobs",
+    "-k": "insecure=True",
+    "-o": "out",
+    "-u": "user",
+    "-x": "connections",
+}
+_FLAGS = {"--allow-unlisted", "--ca-native", "--http2", "--insecure", "--netrc", "--require-checksum"}
+
+
+@contextmanager
+def options_named() -> Iterator[None]:
+    """Let sentences name the options of the command line, in this context and those that come of it."""
+    token = _OPTIONS_NAMED.set(True)
+    try:
+        yield
+    finally:
+        _OPTIONS_NAMED.reset(token)
+
+
+def worded(message: str) -> str:
+    """Return *message* with arguments in the place of options, unless :func:`options_named` is in force."""
+    return message if _OPTIONS_NAMED.get() or "-" not in message else _OPTION.sub(_argument, message)
+
+
+def _argument(found: re.Match[str]) -> str:
+    option, value = found["option"], found["value"]
+    if option in _FLAGS:
+        return f"{option[2:].replace('-', '_')}=True" + (f" {value}" if value else "")
+    name = _ARGUMENTS.get(option) or (option[2:].replace("-", "_") if option[1] == "-" else option)
+    if value is None or "=" in name:
+        return name + (f" {value}" if value else "")
+    return f"{name}=({value.replace(':', ', ')})" if ":" in value else f"{name}={value}"
+
 
 class FetchError(Exception):
     """A job failed. ``str(error)`` is one sentence for people.
@@ -60,7 +119,8 @@ class FetchError(Exception):
     :param message: what happened, to what, and what to do next; without secrets.
     :param transient: another attempt may succeed; default: as for the class.
     :param retry_after: seconds to wait first, if the server sent Retry-After (RFC 9110 section 10.2.3).
-    :ivar url: what was asked when a job failed, without secrets; empty where nothing was.
+    :ivar url: the URL that was asked, or was to be, without secrets; empty where no job is concerned.
+    :ivar attempts: requests made for the job until then.
     """
 
     exit_code: ClassVar[int] = 1
@@ -73,6 +133,10 @@ class FetchError(Exception):
         self.transient = self._transient if transient is None else transient
         self.retry_after = retry_after
         self.url = ""
+        self.attempts = 0
+
+    def __str__(self) -> str:
+        return worded(super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own calls the class with the message alone, which a required keyword refuses; one such

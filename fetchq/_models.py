@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from ._arguments import URL, AnyPath, Pairs, PairsLike, check_fields, path, text
 from ._errors import FetchError
 
-__all__ = ["Again", "Buffer", "IfExists", "Job", "Preview", "Resource", "Result", "Span", "redact"]
+__all__ = ["Again", "Buffer", "IfExists", "Job", "Pairs", "Preview", "Resource", "Result", "Span", "redact"]
 
 # Bytes as the network delivers and the disk accepts them.
 Buffer = bytes | bytearray | memoryview
-Pairs = tuple[tuple[str, str], ...]
 IfExists = Literal["skip", "rename", "overwrite", "error"]
 
 
@@ -69,6 +68,34 @@ class Job:
     :param source: ``FILE:LINE`` of a queue file, for messages.
     """
 
+    if TYPE_CHECKING:
+        # What may be passed, for each field below; the fields are what it becomes.
+        def __init__(
+            self,
+            url: str | URL,
+            out: AnyPath | None = None,
+            *,
+            mirrors: Iterable[str | URL] = (),
+            dir: AnyPath | None = None,
+            confined: bool = False,
+            method: str = "GET",
+            headers: PairsLike = (),
+            params: PairsLike = (),
+            content: bytes | None = None,
+            json: Any = None,
+            form: PairsLike = (),
+            checksum: str | None = None,
+            size: int | None = None,
+            priority: int = 0,
+            retries: float | None = None,
+            timeout: float | None = None,
+            proxy: str | URL | None = None,
+            if_exists: IfExists | None = None,
+            redirects: bool | None = None,
+            id: str | None = None,
+            source: str = "",
+        ) -> None: ...
+
     url: str
     out: str | None = None
     mirrors: tuple[str, ...] = field(default=(), kw_only=True)
@@ -82,7 +109,7 @@ class Job:
     form: Pairs = field(default=(), kw_only=True, repr=False)
     checksum: str | None = field(default=None, kw_only=True)
     size: int | None = field(default=None, kw_only=True)
-    priority: int = field(default=0, kw_only=True)
+    priority: int = field(default=0, kw_only=True, metadata={"signed": True})
     retries: float | None = field(default=None, kw_only=True)
     timeout: float | None = field(default=None, kw_only=True)
     redirects: bool | None = field(default=None, kw_only=True)
@@ -92,13 +119,17 @@ class Job:
     source: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        """Convert paths of other types; ``out`` that names a folder becomes part of ``dir``."""
-        folder = None if self.dir is None else Path(self.dir)
-        out = None if self.out is None else os.fspath(self.out)
+        """Check and convert the fields; ``out`` that names a folder becomes part of ``dir``."""
+        object.__setattr__(self, "url", text(self.url, name="url"))
+        if self.out is not None:
+            object.__setattr__(
+                self, "out", self.out if type(self.out) is str else str(path(self.out, name="out"))
+            )
+        check_fields(self)
+        out = self.out
         if out and out.rpartition("/")[2] in {"", ".", ".."}:
-            folder, out = Path(folder or "", out), None
-        object.__setattr__(self, "dir", folder)
-        object.__setattr__(self, "out", out)
+            object.__setattr__(self, "dir", Path(self.dir or "", out))
+            object.__setattr__(self, "out", None)
 
     def __repr__(self) -> str:
         out = f", out={self.out!r}" if self.out else ""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ._arguments import GivenOptionalPath, GivenPairs, GivenPath, GivenPaths, check_fields
+from ._errors import UsageError
 from ._models import IfExists
 
 __all__ = [
@@ -83,9 +85,7 @@ class Network:
         None, "User-Agent to send.", why="A server's log can tell what it serves."
     )
     referer: str | None = _setting(None, "Referer to send, to the job's own origin only.", secret=True)
-    headers: tuple[tuple[str, str], ...] = _setting(
-        (), "Header to send to each job's own origin; repeats.", secret=True
-    )
+    headers: GivenPairs = _setting((), "Header to send to each job's own origin; repeats.", secret=True)
     user: tuple[str, str] | None = _setting(None, "User and password for the job's own origin.", secret=True)
     logins: tuple[tuple[str, str, str], ...] = _setting(
         (), "HOST=NAME[:PW] is for that host only, also after a redirect; repeats.", secret=True
@@ -96,17 +96,17 @@ class Network:
         "Take users and passwords from the netrc file.",
         why="A file of passwords is read when it is asked for.",
     )
-    netrc_file: Path | None = _setting(None, "Take users and passwords from this file, written as a netrc.")
-    cookies: tuple[tuple[str, str], ...] = _setting(
-        (), "Cookie to send to each job's own origin; repeats.", secret=True
+    netrc_file: GivenOptionalPath = _setting(
+        None, "Take users and passwords from this file, written as a netrc."
     )
+    cookies: GivenPairs = _setting((), "Cookie to send to each job's own origin; repeats.", secret=True)
     insecure: bool = _setting(
         False,
         "Do not verify TLS certificates.",
         why="Without verification anybody on the way can read and change what is sent.",
     )
-    cacert: Path | None = _setting(None, "PEM file or folder of the certificate authorities to trust.")
-    add_cacert: tuple[Path, ...] = _setting(
+    cacert: GivenOptionalPath = _setting(None, "PEM file or folder of the certificate authorities to trust.")
+    add_cacert: GivenPaths = _setting(
         (), "PEM file or folder of authorities to trust beside the others; repeats."
     )
     ca_native: bool = _setting(
@@ -114,8 +114,8 @@ class Network:
         "Trust the authorities of the system; needs fetchq[native].",
         why="The authorities of certifi are the same on every machine.",
     )
-    cert: Path | None = _setting(None, "PEM file of a client certificate.")
-    key: Path | None = _setting(None, "PEM file of the client certificate's key.")
+    cert: GivenOptionalPath = _setting(None, "PEM file of a client certificate.")
+    key: GivenOptionalPath = _setting(None, "PEM file of the client certificate's key.")
     key_password: str | None = _setting(None, "Password of that key.", secret=True)
     tls_min: Literal["1.0", "1.1", "1.2", "1.3"] = _setting(
         "1.2",
@@ -143,6 +143,9 @@ class Network:
     max_headers: int = 200
     # Bounds a gzip bomb, which reaches a ratio of 1000:1; text seldom exceeds 20:1.
     max_decoded: int = 16 * 1024 * MIB
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,9 @@ class Retry:
         why="A Retry-After of hours or days must not stall an unattended run.",
     )
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def longest_outage(self) -> float:
         """Seconds for which a server or network that is away is tried again, whatever ``retries`` says.
@@ -205,7 +211,7 @@ class Disk:
     :param sha256: compute the SHA-256 of every file, even where nothing is to be compared with it.
     """
 
-    dir: Path = _setting(
+    dir: GivenPath = _setting(
         Path(), "Directory where files go; created when missing.", why="As with curl and wget."
     )
     # None: a name that the user gave is meant; one that a server or a URL suggests overwrites nothing.
@@ -249,6 +255,9 @@ class Disk:
     tree: bool = _setting(False, "Make a folder for each host, and the URL's folders below it.")
     dotfiles: bool = _setting(False, "Let a server choose a name that begins with a dot.")
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
@@ -280,6 +289,9 @@ class Queue:
     # Each holds the lock of its part, an open file.
     waiting: int = 256
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def per_file(self) -> int:
         """Most connections for one file.
@@ -299,6 +311,11 @@ class Settings:
     retry: Retry = field(default_factory=Retry)
     disk: Disk = field(default_factory=Disk)
     queue: Queue = field(default_factory=Queue)
+
+    def __post_init__(self) -> None:
+        for name, group in (("network", Network), ("retry", Retry), ("disk", Disk), ("queue", Queue)):
+            if not isinstance(getattr(self, name), group):
+                raise UsageError(f"{name} must be a fetchq.{group.__name__}.")
 
 
 def reason_of(group: type, name: str) -> str:

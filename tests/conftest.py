@@ -16,6 +16,8 @@ import hypothesis
 import pytest
 import trustme
 
+from fetchq import _errors
+
 from . import servers
 from .origin import Origin
 
@@ -35,6 +37,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("server"):
         for program in mark.args:
             servers.need(program)
+
+
+@pytest.fixture(autouse=True)
+def options_named() -> Iterator[None]:
+    """Errors name the options of the command line; to Python programs, which :mod:`tests.test_arguments` is
+    about, they name arguments instead."""
+    with _errors.options_named():
+        yield
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

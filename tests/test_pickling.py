@@ -61,7 +61,7 @@ def value(hint: Any) -> Any:
     if type(None) in parts or origin is Union:
         return value(parts[0])
     if origin in (tuple, frozenset):
-        return origin([value(parts[0])])
+        return origin([value(part) for part in parts if part is not ...])
     if origin is not None:
         return {"sha256": "00"}
     if hint in (Any, object):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 import sys
@@ -24,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from .. import _naming
+from .._arguments import URL, AnyPath, path, text
 from .._connections import Budget
 from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Downloader"]
 
 # One entry of a queue: a job, a URL, or the error of a line that could not be read.
-QueueItem: TypeAlias = "str | Job | FetchError"
+QueueItem: TypeAlias = "str | URL | Job | FetchError"
 QueueItems: TypeAlias = "Iterable[QueueItem] | AsyncIterable[QueueItem]"
 Hooks: TypeAlias = Mapping[str, list[Callable[..., Any]]]
 
@@ -87,26 +87,28 @@ class Downloader:
         self,
         settings: Settings | None = None,
         *,
-        dir: str | Path | None = None,
+        dir: AnyPath | None = None,
         jobs: int | None = None,
         connections: int | None = None,
         client: httpx.AsyncClient | None = None,
         auth: httpx.Auth | tuple[str, str] | None = None,
         event_hooks: Hooks | None = None,
         observers: Sequence[Observer] = (),
-        store: str | Path | None = None,
-        base_url: str | None = None,
+        store: AnyPath | None = None,
+        base_url: str | URL | None = None,
         manifest: Manifest | None = None,
         stdout: BinaryIO | None = None,
     ) -> None:
-        settings = settings or Settings()
+        settings = Settings() if settings is None else settings
+        if not isinstance(settings, Settings):
+            raise UsageError("settings must be a fetchq.Settings.")
         disk, queue, network = settings.disk, settings.queue, settings.network
         if isinstance(auth, tuple):
             network, auth = replace(network, user=auth), None
         self.settings = replace(
             settings,
             network=network,
-            disk=replace(disk, dir=_expanded(disk.dir if dir is None else dir)),
+            disk=replace(disk, dir=_expanded(disk.dir if dir is None else dir, "dir")),
             queue=replace(
                 queue,
                 jobs=queue.jobs if jobs is None else jobs,
@@ -118,9 +120,11 @@ class Downloader:
         self._auth = auth
         self._hooks = event_hooks
         self._observers = checked(observers)
-        self._store_path = None if store is None else _expanded(store)
-        self._base_url = base_url
+        self._store_path = None if store is None else _expanded(store, "store")
+        self._base_url = None if base_url is None else text(base_url, name="base_url")
         disk = self.settings.disk
+        if manifest is not None and not isinstance(manifest, Manifest):
+            raise UsageError("manifest must be a fetchq.Manifest.")
         self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
         self._stdout = stdout
         self._template = _template(disk)
@@ -165,7 +169,7 @@ class Downloader:
         known = len(jobs) if isinstance(jobs, Sized) else None
         return Results(self._opened().run(self._intake(jobs), known))
 
-    async def fetch(self, url: str | Job, out: str | Path | None = None) -> Result:
+    async def fetch(self, url: str | URL | Job, out: AnyPath | None = None) -> Result:
         """Download one URL; any number of coroutines may call it at once, and share the connections.
 
         Cancelling it, as ``asyncio.timeout`` does, saves what is there.
@@ -175,7 +179,7 @@ class Downloader:
         :returns: the result, with the file's path.
         :raises FetchError: the download failed.
         """
-        return (await self._opened().fetch(_job_of(url, out))).unwrap()
+        return (await self._opened().fetch(job_of(url, out))).unwrap()
 
     def stop(self) -> None:
         """Stop everything under way: partial files and their journals are saved, and the iterators end.
@@ -252,9 +256,9 @@ class Downloader:
         return session
 
 
-def _expanded(path: str | Path) -> Path:
-    """Return *path* with the home folder in place of a leading ``~``."""
-    return Path(_naming.home_expanded(os.fspath(path)))
+def _expanded(given: AnyPath, name: str) -> Path:
+    """Return a path with the home folder in place of a leading ``~``."""
+    return Path(_naming.home_expanded(str(path(given, name=name))))
 
 
 def _check(settings: Settings) -> None:
@@ -293,24 +297,28 @@ def _threads(settings: Settings) -> int:
     return min(8, settings.queue.jobs + 1)
 
 
-def _job_of(url: str | Job, out: str | Path | None = None) -> Job:
+def job_of(url: str | URL | Job, out: AnyPath | None = None, checksum: str | None = None) -> Job:
+    """Return the job of the arguments of one download; those that are given replace the job's own."""
     job = url if isinstance(url, Job) else Job(url)
-    return job if out is None else replace(job, out=os.fspath(out))
+    changes: dict[str, Any] = {"out": out, "checksum": checksum}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(job, **given) if given else job
 
 
 def _job(item: QueueItem) -> Job | FetchError:
     if isinstance(item, Job | FetchError):
         return item
-    if not isinstance(item, str):
-        raise UsageError(f"A queue holds URLs and fetchq.Job, not {type(item).__name__}.")
-    return Job(item)
+    try:
+        return Job(item)
+    except UsageError as error:
+        raise UsageError(f"A queue holds URLs and fetchq.Job, not {type(item).__name__}.") from error
 
 
 def _items(jobs: QueueItems) -> AsyncIterator[Job | FetchError] | Iterator[Job | FetchError]:
     if isinstance(jobs, AsyncIterable):
         return (_job(item) async for item in jobs)
-    if isinstance(jobs, str):
-        raise UsageError("run() takes many jobs: put the one URL into a list.")
+    if isinstance(jobs, str | Job) or not isinstance(jobs, Iterable):
+        raise UsageError("jobs must be an iterable of URLs and fetchq.Job: put a single one into a list.")
     return (_job(item) for item in jobs)
 
 

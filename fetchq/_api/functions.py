@@ -7,17 +7,15 @@ checkers show every parameter; a test keeps them equal.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._arguments import URL, AnyPath
 from .._errors import UsageError
 from .._events import Observer
 from .._models import Job, Result
 from .._settings import Settings
-from .downloader import Downloader
+from .downloader import Downloader, job_of
 
 if TYPE_CHECKING:
     import httpx
@@ -26,10 +24,10 @@ __all__ = ["adownload", "download"]
 
 
 async def adownload(
-    url: str | Job,
-    out: str | Path | None = None,
+    url: str | URL | Job,
+    out: AnyPath | None = None,
     *,
-    dir: str | Path | None = None,
+    dir: AnyPath | None = None,
     checksum: str | None = None,
     settings: Settings | None = None,
     auth: httpx.Auth | tuple[str, str] | None = None,
@@ -51,8 +49,7 @@ async def adownload(
     :returns: the result, with the file's path.
     :raises FetchError: the download failed.
     """
-    job = url if isinstance(url, Job) else Job(url)
-    job = replace(job, out=os.fspath(out) if out else job.out, checksum=checksum or job.checksum)
+    job = job_of(url, out, checksum)
     async with Downloader(settings, dir=dir, auth=auth, client=client, observers=observers) as downloader:
         # To the end of the run, not only to the result: an observer may raise after it.
         results = [result async for result in downloader.run([job])]
@@ -60,10 +57,10 @@ async def adownload(
 
 
 def download(
-    url: str | Job,
-    out: str | Path | None = None,
+    url: str | URL | Job,
+    out: AnyPath | None = None,
     *,
-    dir: str | Path | None = None,
+    dir: AnyPath | None = None,
     checksum: str | None = None,
     settings: Settings | None = None,
     auth: httpx.Auth | tuple[str, str] | None = None,

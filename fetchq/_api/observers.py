@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 
-from .._errors import UsageError
-from .._events import Event, Observer
+from .._errors import UsageError, worded
+from .._events import Event, Observer, Warned
 
 __all__ = ["Observers", "checked"]
 
@@ -30,6 +30,8 @@ class Observers:
         self._failed = None
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Warned):
+            event = event._replace(message=worded(event.message))
         for observer in self._all:
             if self._failed is not None and observer is self._failed[0]:
                 continue

@@ -29,7 +29,7 @@ from typing import Any
 
 import click
 
-from .._errors import DiskError, FetchError
+from .._errors import DiskError, FetchError, options_named
 from .._settings import ProgressKind
 from .._version import VERSION
 from .config import notes_of
@@ -130,6 +130,7 @@ def _help(context: click.Context, topic: str | None, programs: tuple[str, ...]) 
     return show_help(topic, context.find_root(), programs)
 
 
+@options_named()
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 

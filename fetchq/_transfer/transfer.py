@@ -101,8 +101,8 @@ class Transfer:
             except FetchError as error:
                 return await self._failed(error)
         except FetchError as error:
+            self._note_request(error)
             await self.close()
-            error.url = error.url or self._mirrors.shown
             return self._result("failed", error=error)
         except BaseException:
             await self.close()
@@ -388,7 +388,7 @@ class Transfer:
 
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
-        error.url = error.url or self._mirrors.shown
+        self._note_request(error)
         failures = self._counters.failed()
         failure = _retry.Failure(
             failures,
@@ -414,6 +414,9 @@ class Transfer:
         if failure.away + decision.wait > LONG_WAIT:
             self._announce(error, decision, host)
         return Again(decision.wait, self)
+
+    def _note_request(self, error: FetchError) -> None:
+        error.url, error.attempts = error.url or self._mirrors.shown, self._mirrors.asked
 
     def _away(self, error: FetchError, failures: int) -> float:
         """Return the seconds since this job, or any job of the host, last had an answer or progress."""
