@@ -50,7 +50,8 @@ class Job:
     :param mirrors: other URLs of the same bytes, tried in order when one fails.
     :param dir: directory of this job, relative to the run's or absolute; default: the run's.
     :param confined: ``out`` and ``dir`` may not lead out of the run's directory, as in a queue file.
-    :param method: HTTP method; a response to anything but GET is never resumed or split.
+    :param method: HTTP method; a response to anything but GET is never resumed or split. The file of a HEAD is
+        the response's head as text, a field a line.
     :param headers: sent to the origin of ``url`` only.
     :param params: appended to the query of ``url``, which itself is sent byte for byte.
     :param content: request body as bytes; excludes ``json`` and ``form``.
@@ -60,7 +61,10 @@ class Job:
     :param size: expected size in bytes; a file of another size is refused.
     :param priority: jobs with a larger number start first, among ``Queue.lookahead`` jobs.
     :param retries: further attempts, without progress, after one that failed; default: the run's.
-    :param timeout: limit in seconds of every single wait; default: the run's.
+    :param timeout: limit in seconds of every single wait, or of each of ``connect``, ``read``, ``write`` and
+        ``pool`` by its name; infinity for no limit; default: the run's.
+    :param deadline: seconds that the job may take in all, waits between its attempts included; default: the
+        run's.
     :param redirects: whether redirects are followed; default: as for the run.
     :param proxy: URL of the proxy for this job; default: the run's.
     :param if_exists: what to do about another file of that name; default: the run's.
@@ -111,7 +115,8 @@ class Job:
     size: int | None = field(default=None, kw_only=True)
     priority: int = field(default=0, kw_only=True, metadata={"signed": True})
     retries: float | None = field(default=None, kw_only=True)
-    timeout: float | None = field(default=None, kw_only=True)
+    timeout: float | Mapping[str, float] | None = field(default=None, kw_only=True)
+    deadline: float | None = field(default=None, kw_only=True)
     redirects: bool | None = field(default=None, kw_only=True)
     proxy: str | None = field(default=None, kw_only=True, repr=False)
     if_exists: IfExists | None = field(default=None, kw_only=True)
@@ -212,6 +217,8 @@ class Result:
         ``nothing``, where the body ended with its connection.
     :param elapsed: seconds from the first attempt to the end, waits included.
     :param attempts: requests made.
+    :param headers: of the last answer that was judged, names in lower case and repeated fields joined (RFC 9110
+        section 5.3); empty where the server was not asked.
     :param reason: why the job was skipped or resumed; else empty.
     :param final_url: URL that answered last, after redirects, without secrets; None where none was asked.
     :param etag: entity tag of that answer as sent, and
@@ -228,6 +235,8 @@ class Result:
     verified: Literal["digest", "length", "nothing"] = "nothing"
     elapsed: float = 0.0
     attempts: int = 0
+    # A cookie in them is a secret.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     reason: str = ""
     final_url: str | None = None
     etag: str | None = None

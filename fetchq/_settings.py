@@ -184,6 +184,12 @@ class Retry:
         why="A Retry-After of hours or days must not stall an unattended run.",
     )
 
+    deadline: float | None = _setting(
+        None,
+        "Seconds that each job may take in all, waits between its attempts included.",
+        why="A large file takes as long as it takes: what is bounded is the time without progress.",
+    )
+
     def __post_init__(self) -> None:
         check_fields(self)
 

@@ -373,8 +373,6 @@ FRAMED = [
     Case("an empty line before the answer", [blank_line]),
     Case("Content-Range under 200 means nothing", [header("Content-Range", "bytes 0-9/10")]),
     Case("Content-Range under 200, chunked", [(header("Content-Range", "bytes 0-9/10"), chunked())]),
-    Case("HEAD", [], right=literal(b""), job={"method": "HEAD"}),
-    Case("HEAD of what is coded", [gzip_anyway()], right=literal(b""), job={"method": "HEAD"}),
     Case("gzip cut short, with an honest length", [gzip_anyway(broken=True)], (None, None)),
 ]
 REFUSED = [

@@ -19,7 +19,7 @@ from fetchq._cli import main
 from fetchq._settings import Network
 
 from .conftest import RunFetchq, clean_env
-from .origin import Origin, basic_auth, redirect
+from .origin import Origin, basic_auth, drop, generated, gzip_anyway, hang, header, redirect, stall, status
 from .test_http.test_tls import hash_into, sealed
 
 FILE = b"the file\n"
@@ -103,6 +103,105 @@ def test_a_request_with_secrets_does_not_leave_tls(
     harmless = run_fetchq(*trust, "-H", "Accept: */*", "-U", "me", "-o", "b", url)
     assert harmless.returncode == 0
     assert (tmp_path / "b").read_bytes() == FILE
+
+
+# --- HEAD
+
+
+def test_the_result_of_a_head_is_the_head(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a.bin", FILE, header("X-Odd", "1"), repeat=True)
+    out = run_fetchq("-X", "HEAD", "-o", "-", url).stdout
+    first, *fields = out.splitlines()
+    assert first == "HTTP/1.1 200 OK"
+    assert {"X-Odd: 1", f"Content-Length: {len(FILE)}"} <= set(fields)
+    assert out.endswith("\n")
+    assert run_fetchq("-X", "head", url).returncode == 0
+    assert run_fetchq("-i", on_disk(tmp_path, {"url": url, "method": "HEAD", "out": "b"})).returncode == 0
+    assert [(tmp_path / name).read_text() for name in ("a.bin.head", "b")] == [out, out]
+    assert {request.method for request in origin.requests} == {"HEAD"}
+    result = fetched(fetchq.Job(url, str(tmp_path / "c"), method="HEAD"))
+    assert (result.headers["x-odd"], result.headers["content-length"]) == ("1", str(len(FILE)))
+    assert (result.status, result.size, result.received) == ("done", len(out), len(out))
+    assert "x-odd" not in repr(result)
+
+
+def test_the_head_of_a_page_a_coded_body_a_redirect_and_an_error(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    coded = origin.serve("/a.gz", FILE, (gzip_anyway(), header("Content-Type", "text/html")), repeat=True)
+    done = run_fetchq("-X", "HEAD", "-o", "-", coded)
+    assert "Content-Encoding: gzip" in done.stdout
+    assert "web page" not in done.stderr
+    moved = origin.serve("/moved", FILE, redirect("/a.gz", 302), repeat=True)
+    assert run_fetchq("-X", "HEAD", "-o", "-", moved).stdout.startswith("HTTP/1.1 200 ")
+    shown = run_fetchq("-X", "HEAD", "--no-redirects", "-o", "-", moved)
+    assert shown.returncode == 0
+    assert "Location: /a.gz" in shown.stdout
+    gone = origin.serve("/gone", FILE, status(404), repeat=True)
+    assert run_fetchq("-X", "HEAD", "-o", "-", gone).returncode == 8
+    result = fetched(fetchq.Job(gone, str(tmp_path / "x"), method="HEAD"))
+    assert (result.status, result.headers["content-type"]) == ("failed", "text/plain")
+
+
+def test_the_headers_of_a_result_stay_out_of_the_events(run_fetchq: RunFetchq, origin: Origin) -> None:
+    url = origin.serve("/a", FILE, header("Set-Cookie", "session=hunter2"))
+    done = run_fetchq("--progress", "json", "-v", url)
+    assert "job_finished" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+# --- time
+
+
+@pytest.mark.parametrize("way", ["option", "field", "python"])
+def test_a_deadline_counts_waits_and_keeps_what_arrived(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, way: str
+) -> None:
+    url = origin.serve("/a.bin", generated(200_000), stall(after=100_000), drop(after=100_000))
+    if way == "python":
+        error = fetched(fetchq.Job(url, str(tmp_path / "a.bin"), deadline=0.6)).error
+        assert isinstance(error, fetchq.TimedOutError)
+        assert not error.transient
+    else:
+        words = ["--deadline", "0.6", url]
+        if way == "field":
+            words = ["-i", on_disk(tmp_path, {"url": url, "deadline": 0.6}), "--deadline", "none"]
+        done = run_fetchq(*words)
+        assert done.returncode == 4
+        assert "not done within 0.6 s (--deadline); what arrived is kept." in done.stderr
+    assert run_fetchq(url).returncode == 0
+    assert (tmp_path / "a.bin").read_bytes() == generated(200_000).data
+    assert origin.ranges("/a.bin")[1] is not None, "what arrived was used"
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(run_fetchq: RunFetchq, origin: Origin) -> None:
+    url = origin.serve("/a", FILE, status(503, retry_after=60), repeat=True)
+    done = run_fetchq("--deadline", "20", url, timeout=10)
+    assert done.returncode == 4
+    assert "not done within 20 s" in done.stderr
+    assert "answered 503" in done.stderr
+
+
+def test_each_job_has_timeouts_of_its_own(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a", FILE, hang, repeat=True)
+    lines: list[dict[str, Any]] = [
+        {"timeout": 0.2},
+        {"timeout": {"read": 0.2}},
+        {"timeout": {"read": 0.2, "connect": "none", "write": 5, "pool": 5}},
+    ]
+    for line in lines:
+        done = run_fetchq("--retries", "0", "-i", on_disk(tmp_path, {"url": url, **line}), timeout=10)
+        assert done.returncode == 4
+        assert "--read-timeout" in done.stderr
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{url}\n  timeout=0.2\n  connect-timeout=5\n")
+    assert "--read-timeout" in run_fetchq("--retries", "0", "-i", listed, timeout=10).stderr
+    result = fetched(fetchq.Job(url, str(tmp_path / "a"), timeout={"read": 0.2}, retries=0, deadline=20))
+    assert isinstance(result.error, fetchq.TimedOutError)
+    with pytest.raises(fetchq.UsageError, match="'raed' is no timeout: there are connect, read, write, pool"):
+        fetched(fetchq.Job(url, timeout={"raed": 1})).unwrap()
+    with pytest.raises(fetchq.UsageError, match="The read timeout must be more than 0"):
+        fetched(fetchq.Job(url, timeout={"read": 0})).unwrap()
 
 
 # --- who we say we are

@@ -29,7 +29,7 @@ ALLOWED = frozenset(
         *("expect_type", "no_html"),
         *("jobs", "connections", "per_host", "limit_rate", "min_speed", "retries", "backoff", "retry_on"),
         *("timeout", "connect_timeout", "read_timeout", "write_timeout", "pool_timeout", "http2"),
-        *("user_agent", "progress", "verbose", "dry_run", "no_redirects"),
+        *("user_agent", "progress", "verbose", "dry_run", "no_redirects", "deadline"),
     }
 )
 

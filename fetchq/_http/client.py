@@ -19,7 +19,7 @@ from .errors import failures, translate
 from .headers import Fields, check_method, encoded, values
 from .http11.parser import joined
 from .redirects import REDIRECTS, next_method, next_url
-from .request import RequestBuilder, RequestContext, Timeouts, body_of
+from .request import RequestBuilder, RequestContext, Timeouts, body_of, own_timeouts
 from .response import Response, drain
 from .tls import BUNDLE_VARIABLES, OLD_VERSIONS
 from .transport import RoutingTransport
@@ -100,6 +100,8 @@ class HttpClient:
         check_method(job.method)
         encoded(job.headers)
         body_of(job)
+        if job.timeout is not None:
+            own_timeouts(job)
 
     def _check_proxy(self, job: Job) -> None:
         if job.proxy is not None and self._theirs is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from .._version import VERSION
 from .headers import Fields, encoded, join_cookies, layered, portable, values, without, without_body_fields
 from .url import ParsedURL
 
-__all__ = ["RequestBuilder", "RequestContext", "body_of"]
+__all__ = ["RequestBuilder", "RequestContext", "body_of", "own_timeouts"]
 
 Timeouts = Mapping[str, float | None]
 
@@ -24,6 +25,7 @@ Timeouts = Mapping[str, float | None]
 _DEFAULTS: Fields = [(b"Accept", b"*/*"), (b"Connection", b"keep-alive")]
 # httpx works out framing fields for each request that is built without a stream: 7 us that a GET can save.
 _EMPTY = httpx.ByteStream(b"")
+_TIMEOUTS = ("connect", "read", "write", "pool")
 # Hosts whose headers are remembered, some 500 bytes each.
 _MOST_HOSTS = 256
 
@@ -80,7 +82,7 @@ class RequestBuilder:
         """
         timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
-            timeouts = dict.fromkeys(timeouts, job.timeout)
+            timeouts = {**timeouts, **own_timeouts(job)}
         extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy}}
         return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions)
 
@@ -150,6 +152,20 @@ class RequestBuilder:
             defaults = layered(self._theirs()[0], self._ours)
         layers = (defaults, self._secret, context.secret)
         return layered(kind, *map(portable, layers), context.fields)
+
+
+def own_timeouts(job: Job) -> Timeouts:
+    """Return the timeouts that *job* has of its own, as httpx names and writes them.
+
+    :raises UsageError: another name than these, or no time to wait.
+    """
+    given = job.timeout if isinstance(job.timeout, Mapping) else dict.fromkeys(_TIMEOUTS, job.timeout)
+    for name, seconds in given.items():
+        if name not in _TIMEOUTS:
+            raise UsageError(f"{name[:40]!r} is no timeout: there are {', '.join(_TIMEOUTS)}.")
+        if seconds is not None and not seconds > 0:
+            raise UsageError(f"The {name} timeout must be more than 0 seconds.")
+    return {name: None if seconds == math.inf else seconds for name, seconds in given.items()}
 
 
 def body_of(job: Job) -> tuple[bytes, Fields] | None:

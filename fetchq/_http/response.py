@@ -35,10 +35,11 @@ class Response:
     :ivar hint: what a 401 means and what can be done about it, as the end of a sentence.
     """
 
-    __slots__ = ("_response", "headers", "hint", "hops", "host", "status", "url", "version")
+    __slots__ = ("_handed", "_response", "headers", "hint", "hops", "host", "status", "url", "version")
 
     def __init__(self, response: httpx.Response, headers: Mapping[str, str], url: str, host: str) -> None:
         self._response = response
+        self._handed = 0
         self.host = host
         self.status = response.status_code
         self.version = response.http_version
@@ -50,7 +51,16 @@ class Response:
     @property
     def received(self) -> int:
         """Body bytes received so far, transfer coding removed and content coding kept."""
-        return self._response.num_bytes_downloaded
+        return self._handed or self._response.num_bytes_downloaded
+
+    @property
+    def head(self) -> bytes:
+        """The status line and the fields, a line each, where HEAD asked for them alone; else empty."""
+        asked = self._response
+        if asked.request.method.upper() != "HEAD":
+            return b""
+        first = f"{self.version} {self.status} {asked.reason_phrase}".rstrip().encode("latin-1", "replace")
+        return b"".join([first + b"\n", *(b"%b: %b\n" % field for field in asked.headers.raw)])
 
     @property
     def skipped(self) -> bytes:
@@ -68,7 +78,7 @@ class Response:
         return values(self._response.headers.raw, name)
 
     async def chunks(self) -> AsyncIterator[Buffer]:
-        """Read the body, transfer coding removed and content coding kept.
+        """Read the body, transfer coding removed and content coding kept; that of a HEAD is the head.
 
         :raises FetchError: the body broke off, or a wait exceeded its timeout.
         """
@@ -83,6 +93,9 @@ class Response:
                     yield chunk
         except failures() as error:
             raise translate(error, self.host) from error
+        if head := self.head:
+            self._handed = len(head)
+            yield head
 
     async def aclose(self) -> None:
         """Close within three seconds; errors are ignored. The connection is kept if the body was read whole."""

@@ -45,7 +45,6 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "dir": ("dir", parse_directory),
     "checksum": ("checksum", parse_checksum),
     "max-tries": ("retries", _max_tries),
-    "timeout": ("timeout", lambda value: check_timeout(parse_number(value))),
 }
 _HEADERS: dict[str, Callable[[str], tuple[str, str]]] = {
     "header": parse_header,
@@ -54,6 +53,8 @@ _HEADERS: dict[str, Callable[[str], tuple[str, str]]] = {
 }
 # What several of them decide together, or with the URL.
 _TOGETHER: dict[str, Callable[[str], Any]] = {
+    "timeout": lambda value: check_timeout(parse_number(value)),
+    "connect-timeout": lambda value: check_timeout(parse_number(value)),
     "http-user": str,
     "http-passwd": str,
     "all-proxy": str,
@@ -156,6 +157,8 @@ def _combined(url: str, given: dict[str, Any]) -> dict[str, Any]:
     proxy = given.get(f"{scheme}-proxy") or given.get("all-proxy")
     if proxy:
         fields["proxy"] = proxy
+    if waits := _timeouts(given):
+        fields["timeout"] = waits
     if "headers" in fields:
         fields["headers"] = tuple(
             (name, _without_user(url)) if (name, value) == ("Referer", "*") else (name, value)
@@ -171,6 +174,15 @@ def _combined(url: str, given: dict[str, Any]) -> dict[str, Any]:
     elif rename is not None or overwrite is not None:
         fields["if_exists"] = "error" if rename is False else "rename"
     return fields
+
+
+def _timeouts(given: dict[str, Any]) -> float | dict[str, float] | None:
+    """Return aria2's ``timeout``, of each wait, with ``connect-timeout`` in its place for the first."""
+    rest, connect = given.get("timeout"), given.get("connect-timeout")
+    if connect is None or connect == rest:
+        return rest
+    others = {} if rest is None else dict.fromkeys(("read", "write", "pool"), rest)
+    return {"connect": connect, **others}
 
 
 def _without_user(url: str) -> str:

@@ -26,6 +26,7 @@ __all__ = ["FIELDS", "build_job", "parse_cell"]
 
 # Deeper JSON would exceed Python's recursion limit later, when the request is built.
 _MAX_DEPTH = 64
+_TIMEOUTS = ("connect", "read", "write", "pool")
 _BODIES = ("content", "json", "form")
 
 
@@ -141,6 +142,20 @@ def _size(value: object) -> int:
     return size
 
 
+def _timeout(value: object) -> float | dict[str, float]:
+    """Return the seconds of each wait, or of each of the four by its name."""
+    if not isinstance(value, dict):
+        return _seconds(value)
+    for name in value:
+        if name not in _TIMEOUTS:
+            raise ValueError(f"{name[:40]!r} is none: there are {', '.join(_TIMEOUTS)}")
+    return {name: _seconds(seconds) for name, seconds in value.items()}
+
+
+def _seconds(value: object) -> float:
+    return math.inf if value == "none" else check_timeout(_number(value))
+
+
 def _id(value: object) -> str:
     """Return the caller's own identifier of the job as text; it may be an integer."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
@@ -189,7 +204,8 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "size": ("size", _size),
     "priority": ("priority", _integer),
     "retries": ("retries", lambda value: check_retries(math.inf if value == "inf" else _number(value))),
-    "timeout": ("timeout", lambda value: check_timeout(_number(value))),
+    "timeout": ("timeout", _timeout),
+    "deadline": ("deadline", lambda value: check_timeout(_number(value))),
     "redirects": ("redirects", _boolean),
     "proxy": ("proxy", _text),
     "id": ("id", _id),

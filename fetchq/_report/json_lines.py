@@ -52,7 +52,7 @@ KINDS: dict[type[Event], str] = {
     RunFinished: "run_finished",
 }
 _JOB_FIELDS = ("id", "url", "source")
-_RESULT_FIELDS = tuple(item.name for item in fields(Result) if item.name != "job")
+_RESULT_FIELDS = tuple(item.name for item in fields(Result) if item.name not in {"job", "headers"})
 
 
 def json_fields(event: type[Event]) -> list[str]:

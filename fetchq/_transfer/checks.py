@@ -44,6 +44,9 @@ def place(job: Job, base: Path, name: str = "", placement: Placement | None = No
     :raises UsageError: the job's own path cannot be used.
     """
     out = None if job.out == "-" else job.out
+    if name and job.method.upper() == "HEAD":
+        # Another name than the file's own, which may be fetched too.
+        name = _naming.sanitise(f"{name}.head", dotfiles=True)
     if placement is None or job.out is not None:
         return _naming.place(base, out, dir=job.dir, name=name, confined=job.confined)
     folder, name = _naming.place(base, out, dir=job.dir, name=placement.name or name, confined=job.confined)

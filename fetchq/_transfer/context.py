@@ -66,6 +66,10 @@ class Reply(Protocol):
         """What the request carried that must not be shown, though the body may repeat it."""
 
     @property
+    def head(self) -> bytes:
+        """The head as text, which is the body where it alone was asked for (HEAD); else empty."""
+
+    @property
     def received(self) -> int:
         """Body bytes that :meth:`chunks` has handed over."""
 

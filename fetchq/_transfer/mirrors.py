@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from .. import _digests, _naming, _ranges, _retry
@@ -23,6 +22,8 @@ _PAGES = frozenset({"html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp"
 
 # What an Accept field that would take a page has in it.
 _ANY = re.compile(r"(?i)html|\*/\*")
+# RFC 9110 section 15: from here on.
+_ERRORS = 400
 
 
 class Mirrors:
@@ -102,13 +103,11 @@ class Mirrors:
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
         self._context.outages.answered(self.host)
-        if _media_type(reply) in _PAGE_TYPES:
+        if not reply.head and _media_type(reply) in _PAGE_TYPES:
             self._tell_of_page(reply)
         if self._refused is not None:
             self._context.refusals.note(self._authority, self._refused)
             self._refused = None
-        if self._job.method.upper() == "HEAD":
-            seen = replace(seen, length=0, encoding=None, digests={})
         return answer, seen
 
     def _tell_of_page(self, reply: Reply) -> None:
@@ -134,6 +133,8 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
 
     :raises FetchError: what an error status means.
     """
+    if reply.head and reply.status < _ERRORS:
+        return Answer("whole", "the head alone was asked for"), Resource(reply.url, len(reply.head))
     if reply.status == 304 and ask.unless is not None:
         return Answer("complete", "not modified on the server"), Resource(reply.url)
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from . import checks, refusal
 from .body import Body, Chunks, DecodedBody, TrimmedBody
 from .context import ALONE, Placement, Reply, RunContext
 from .counters import Counters
+from .deadline import Deadline
 from .decoder import Decoder
 from .forms import CodedForm
 from .mirrors import Mirrors
@@ -78,9 +79,12 @@ class Transfer:
         self._policy = context.settings.retry
         if job.retries is not None:
             self._policy = replace(self._policy, retries=job.retries)
+        seconds = context.settings.retry.deadline if job.deadline is None else job.deadline
+        self._deadline = Deadline(seconds, context.clock)
         self._began = self._failing_since = context.clock()
         # What the next request, or the next attempt, starts from; None: it is not known where the bytes go.
         self._state: State | None = None
+        self._headers: Mapping[str, str] = {}
         self._received: Callable[[], None] = lambda: None
         # What the server has said last of the resource.
         self._seen: Resource | None = None
@@ -94,12 +98,13 @@ class Transfer:
         """
         self._received = received
         try:
-            try:
-                return await self._attempt()
-            except SegmentError as failed:
-                return await self._failed(failed.error, segment=True)
-            except FetchError as error:
-                return await self._failed(error)
+            async with self._deadline.bound():
+                try:
+                    return await self._attempt()
+                except SegmentError as failed:
+                    return await self._failed(failed.error, segment=True)
+                except FetchError as error:
+                    return await self._failed(error)
         except FetchError as error:
             self._note_request(error)
             await self.close()
@@ -180,6 +185,7 @@ class Transfer:
         self, state: State | None, ask: Ask, reply: Reply, existing: Existing | None = None
     ) -> Result | None:
         """Act on the answer to *ask*; *existing* is the result where the file is not modified."""
+        self._headers = reply.headers
         body = Body(reply)
         try:
             self._seen = Resource(reply.url)
@@ -353,6 +359,7 @@ class Transfer:
     async def _finish(self, state: Begun) -> Result:
         """Verify, and give the file its name."""
         checks.check_length(self.job, state.known, self._settings.disk.max_size)
+        self._deadline.lift()
         self._received()
         self._seen = self._seen or state.known
         finished = await self._target.finish(state)
@@ -377,6 +384,7 @@ class Transfer:
             status,
             received=self._counters.received,
             attempts=self._mirrors.asked,
+            headers=self._headers,
             elapsed=self._context.clock() - self._began,
             final_url=seen.url or None,
             etag=seen.etag,
@@ -409,6 +417,7 @@ class Transfer:
         if decision.kind == "give_up":
             await self.close()
             return self._result("failed", error=error)
+        self._deadline.check(decision.wait, error)
         await self._prepare(decision, error)
         self._context.observe(AttemptFailed(self.number, self.name, error, failures, decision.wait))
         if failure.away + decision.wait > LONG_WAIT:

@@ -39,6 +39,7 @@ class MemoryReply:
     version: str = "memory"
     skipped: bytes = b""
     secrets: Sequence[str] = ()
+    head: bytes = b""
     received: int = 0
     closed: bool = False
 
