@@ -289,6 +289,9 @@ class Queue:
         None, "Connections per host, over all jobs.", why="Most queues have a single host."
     )
     limit_rate: float | None = _setting(None, "Bytes a second for the whole run: 500k, 2M.")
+    update: bool = _setting(
+        False, "Ask whether finished files have changed on their servers, and fetch those that have."
+    )
     allow_duplicates: bool = _setting(False, "Fetch equal lines once each, into files of their own.")
     # About 1 KiB each.
     lookahead: int = 1000

@@ -53,6 +53,12 @@ class History:
             self._skipped.popitem(last=False)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
 
+    def path(self, key: str) -> Path | None:
+        """Return where an earlier run has put the file of a job; None where that is not on record."""
+        store = self._open()
+        record = store.done(key) if store is not None else None
+        return None if store is None or record is None else store.path_of(record)
+
     def owned(self, path: Path, key: str, url: str) -> bool | None:
         """Whether *path* was finished for the job of this *key* and *url*, or for another job.
 

@@ -213,7 +213,8 @@ class _Worker:
             return Again(EQUAL_WAIT, None)
         if state == "ended":
             return self._ended(number, self._equals.result(queued.equal, job))
-        known = bool(session.history) and session.is_valid(job)
+        update = session.context.settings.queue.update
+        known = bool(session.history) and not update and session.is_valid(job)
         earlier = session.history.find(queued.key, job) if known else None
         if earlier is None:
             return None
@@ -222,7 +223,9 @@ class _Worker:
 
     def _started(self, queued: QueuedJob, number: int) -> Transfer:
         job = queued.job
-        transfer = Transfer(job, number, self._context, queued.key, queued.placement)
+        history, update = self._session.history, self._context.settings.queue.update
+        earlier = history.path(queued.key) if history and update and job.out != "-" else None
+        transfer = Transfer(job, number, self._context, queued.key, queued.placement, earlier)
         self.transfers.add(transfer)
         self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
         return transfer

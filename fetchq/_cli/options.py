@@ -150,6 +150,7 @@ OPTIONS: tuple[Option, ...] = (
          help=f"{help_of(Disk, 'if_exists')} One of: {', '.join(types.IF_EXISTS.choices)}."),
     _set(Disk, "--name-template", heading=FILES, metavar="TEXT"),
     _set(Disk, "--tree", heading=FILES, is_flag=True),
+    _set(Queue, "--update", heading=FILES, is_flag=True),
     _set(Queue, "--allow-duplicates", heading=FILES, is_flag=True),
     _set(Disk, "--max-size", heading=FILES, metavar="SIZE", type=types.SIZE),
     _set(Disk, "--min-free", heading=FILES, metavar="SIZE", type=types.SIZE,

@@ -24,10 +24,13 @@ class Target:
 
     :param key: the job's identity in the store.
     :param placement: where its file goes among those of other jobs.
+    :param earlier: where an earlier run has put the file.
     :ivar piped: the bytes go to standard output.
     """
 
-    def __init__(self, job: Job, number: int, context: RunContext, key: str, placement: Placement) -> None:
+    def __init__(
+        self, job: Job, number: int, context: RunContext, key: str, placement: Placement, earlier: Path | None
+    ) -> None:
         self._job = job
         self._number = number
         self._observe = context.observe
@@ -40,6 +43,10 @@ class Target:
         self._settings = context.settings.disk
         self._owned = context.owned
         self._key = key
+        self._earlier = earlier
+        # The finished file of this job, which a newer version replaces.
+        self._own: Path | None = None
+        self._updates = context.settings.queue.update
         self._placement = placement
         self._identity = checks.identity(job, placement.copy)
         self._name = ""
@@ -64,9 +71,23 @@ class Target:
         directory, name = self._placed("")
         name = name or _naming.guess(self._job.url)
         found: State | Existing | Kept | None = await self._held(directory, name)
+        if self._updates and found is None:
+            return await self._outdated(directory, name)
         if found is None and self._parts.left_behind(directory):
             found = await self._begun(directory, name)
         return found or await self._recorded(directory, name)
+
+    async def _outdated(self, directory: Path, name: str) -> State | Existing | Kept | None:
+        """Return the finished file, which may have a newer version, or what has been begun of that."""
+        found = None
+        if self._earlier is not None:
+            found = await self._recorded(self._earlier.parent, self._earlier.name)
+        found = found or await self._recorded(directory, name)
+        if isinstance(found, Kept):
+            self._own = found.existing.path
+            directory, name = self._own.parent, self._own.name
+        begun = await self._begun(directory, name) if self._parts.left_behind(directory) else None
+        return begun or found
 
     async def _held(self, directory: Path, name: str) -> Existing | None:
         """Return the file *name* if it has the known checksum."""
@@ -124,6 +145,8 @@ class Target:
         return directory, self._name
 
     def _placed(self, named: str) -> tuple[Path, str]:
+        if self._own is not None:
+            return self._own.parent, self._own.name
         return checks.place(self._job, self._settings.dir, named, self._placement)
 
     def _ordinal(self, name: str) -> int:
@@ -165,8 +188,8 @@ class Target:
     ) -> ExistingPolicy:
         return ExistingPolicy(
             self._identity,
-            checks.if_exists(self._job, self._settings.if_exists),
-            named=self._job.out is not None,
+            "overwrite" if self._own else checks.if_exists(self._job, self._settings.if_exists),
+            named=self._job.out is not None or self._own is not None,
             seen=seen,
             same=partial(checks.same_file, seen=seen),
             checksums=self.checksums(seen),

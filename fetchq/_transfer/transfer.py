@@ -56,6 +56,7 @@ class Transfer:
 
     :param key: the job's identity in the store.
     :param placement: where its file goes among those of other jobs.
+    :param earlier: where an earlier run has put the file, which is to be brought up to date.
 
     :meth:`run` is the one runner that turns an error into the attempt's end.
     """
@@ -67,12 +68,13 @@ class Transfer:
         context: RunContext,
         key: str = "",
         placement: Placement = ALONE,
+        earlier: Path | None = None,
     ) -> None:
         self.job = job
         self.number = number
         self._context = context
         self._settings = context.settings
-        self._target = Target(job, number, context, key, placement)
+        self._target = Target(job, number, context, key, placement, earlier)
         self._mirrors = Mirrors(job, context)
         self._form = CodedForm(job, context.warnings)
         self._counters = Counters(number, context.observe)
