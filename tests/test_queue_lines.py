@@ -14,7 +14,6 @@ from fetchq._api import Downloader
 from fetchq._errors import TimedOutError
 from fetchq._models import Job, Result
 from fetchq._queue_files import read
-from fetchq._queue_files.fields import FIELDS
 from fetchq._settings import Retry, Settings
 
 from .conftest import run
@@ -158,11 +157,6 @@ def test_the_order_of_lines_is_their_priority(tmp_path: Path) -> None:
             return [seen.target for seen in server.seen]
 
     assert run(work()) == ["/2", "/5", "/1", "/4", "/0", "/3"]
-
-
-def test_every_field_is_tried_above() -> None:
-    source = Path(__file__).read_text()
-    assert [name for name in FIELDS if f'"{name}"' not in source] == []
 
 
 def test_user_and_referer_of_an_aria2_list(tmp_path: Path) -> None:
