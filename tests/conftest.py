@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 import hypothesis
@@ -22,6 +24,7 @@ from . import servers
 from .origin import Origin
 
 T = TypeVar("T")
+Event = dict[str, Any]
 
 # No deadline: the machine that runs the tests is shared, and slow is no failure.
 hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
@@ -97,6 +100,40 @@ def running(*words: str | Path, cwd: Path, before: Sequence[str] = ()) -> Iterat
     finally:
         process.kill()
         process.communicate()
+
+
+class Command:
+    """The command at work; its events are read as they happen."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        assert process.stderr
+        self.process = process
+        self._out, self._err = process.stdout, process.stderr
+        self._last: Event = {}
+
+    def until(self, kind: str, reached: Callable[[Event], bool] = lambda _: True) -> Event:
+        """Read on until an event of that *kind* comes."""
+        for line in self._out:
+            self._last = json.loads(line)
+            if self._last["event"] == kind and reached(self._last):
+                return self._last
+        raise AssertionError(f"no such {kind}: {self._last} {self._err.read()}")
+
+    def ended(self, code: int) -> None:
+        self._last = [self._last, *map(json.loads, self._out)][-1]
+        said = self._err.read()
+        assert self.process.wait() == code, (said, self._last)
+
+
+@contextmanager
+def fetching(*words: str) -> Iterator[Command]:
+    """``fetchq`` at work, as a command whose events can be waited for."""
+    with (
+        TemporaryDirectory(prefix="home-") as home,
+        running("--progress", "json", *words, cwd=Path(home)) as process,
+    ):
+        yield Command(process)
 
 
 def until(condition: Callable[[], bool]) -> None:

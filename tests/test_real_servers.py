@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,7 +19,7 @@ import pytest
 from fetchq import Downloader, Network, Result, Settings
 
 from . import servers
-from .conftest import clean_env, run
+from .conftest import Command, fetching, run
 from .servers import Server
 
 CUT = 1 << 20
@@ -33,8 +30,6 @@ HUGE = 24 << 20
 SLOW = ("--limit-rate", "24M")
 # Days apart, and long ago: a date of this minute is no strong validator (RFC 9110 8.8.2.2).
 OLD, NEW = 1735689600, 1735776000
-
-Event = dict[str, Any]
 
 
 def http11(root: Path, *, compress: bool) -> AbstractContextManager[Server]:
@@ -94,42 +89,8 @@ class Site:
     def fetching(self, folder: Path, *words: str) -> Iterator[Command]:
         """Start the command."""
         proxy = ["--proxy", self.proxy] if self.proxy else []
-        argv = [sys.executable, "-m", "fetchq", "--progress", "json", *proxy, "-d", str(folder), *words]
-        env = clean_env({"HOME": str(folder.parent), "XDG_CONFIG_HOME": str(folder.parent)})
-        pipe = subprocess.PIPE
-        with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
-            try:
-                yield Command(process)
-            finally:
-                process.kill()
-
-
-class Command:
-    """The command at work; its events come as they happen."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout
-        assert process.stderr
-        self.process = process
-        self._out, self._err = process.stdout, process.stderr
-        self._last: Event = {}
-
-    def until(self, kind: str, reached: Callable[[Event], bool] = lambda _: True) -> Event:
-        """Read on until an event of that *kind* comes."""
-        for line in self._out:
-            self._last = json.loads(line)
-            if self._last["event"] == kind and reached(self._last):
-                return self._last
-        raise AssertionError(f"no such {kind}: {self._last} {self._err.read().decode()}")
-
-    def cut(self) -> None:
-        """Read on until enough of the file is there, and not all of it."""
-        self.until("progressed", lambda event: bool(event["have"] >= CUT))
-
-    def ended(self, code: int) -> None:
-        self._last = [self._last, *map(json.loads, self._out)][-1]
-        said = self._err.read().decode()
-        assert self.process.wait() == code, (said, self._last)
+        with fetching(*proxy, "-d", str(folder), *words) as command:
+            yield command
 
 
 def content(seed: object, size: int) -> bytes:
@@ -197,9 +158,14 @@ def test_over_eight_connections(site: Site, out: Path) -> None:
     assert (out / "eight.bin").read_bytes() == data
 
 
+def cut(command: Command) -> None:
+    """Read on until enough of the file is there, and not all of it."""
+    command.until("progressed", lambda event: bool(event["have"] >= CUT))
+
+
 def stop(site: Site, out: Path, url: str) -> None:
     with site.fetching(out, *SLOW, url) as command:
-        command.cut()
+        cut(command)
         command.process.send_signal(signal.SIGINT)
         command.ended(130)
     name = url.rsplit("/", 1)[1]
@@ -223,7 +189,7 @@ def test_the_server_is_killed_and_comes_back(site: Site, out: Path) -> None:
     # The buffers of a proxy and of four connections would hold all of it.
     connections = "1" if site.proxy else "4"
     with site.fetching(out, *SLOW, "-x", connections, url) as command:
-        command.cut()
+        cut(command)
         site.server.kill()
         try:
             cut_off = command.until("attempt_failed")

@@ -89,7 +89,8 @@ def refused_by_proxy(words: str, host: str, proxy: str, wanted: Sequence[str], *
     name = f"The proxy {proxy}".rstrip()
     found = re.match(r"([0-9]{3})\b", words)
     status = int(found[1]) if found else 0
-    if status == 407 or "password" in words.lower():
+    # tinyproxy answers 401 to a wrong password: nobody but the proxy answers CONNECT.
+    if status in {401, 407} or "password" in words.lower():
         return AuthenticationError(f"{name} {_wants(wanted, given=given)}", status=407)
     if 400 <= status < 500 and status not in RETRY_ON:
         return NetworkError(f"{name} refuses {host} ({status}).", transient=False)

@@ -214,6 +214,20 @@ async def test_a_proxy_that_wants_other_credentials(
 
 
 @pytest.mark.parametrize(
+    ("login", "words"), [("me:s3cret@", "refused these credentials"), ("", "wants a user")]
+)
+@runs
+async def test_a_tunnel_refused_with_401_is_a_matter_of_the_proxys_password(login: str, words: str) -> None:
+    fields = ('WWW-Authenticate: Basic realm="Tinyproxy"',)
+    async with serving(lambda _: answer(401, headers=fields)) as refusing:
+        network = Network(proxy=refusing.url.replace("//", f"//{login}"), env=False)
+        async with opened(network) as client:
+            with pytest.raises(AuthenticationError, match=f"The proxy {refusing.host} {words}") as caught:
+                await client.open(Job("https://h.example/"))
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
     ("status", "transient", "words"),
     [
         (403, False, "refuses h.example (403)."),
