@@ -5,6 +5,7 @@ The map of the package:
 - :func:`download` downloads one URL and blocks; :func:`adownload` does so in a running event loop.
 - :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends.
 - :class:`Job` is what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
+- A :class:`FormFile` is a file that a job's form sends.
 - :class:`Transport` is the HTTP/1.1 under it, for any ``httpx.AsyncClient``.
 - :class:`Manifest` holds the checksums of many files, as SHA256SUMS does.
 - :class:`Settings` holds :class:`Network`, :class:`Retry`, :class:`Disk` and :class:`Queue` with all defaults.
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
         Warned,
     )
     from ._http import Transport
-    from ._models import Job, Preview, Result
+    from ._models import FormFile, Job, Preview, Result
     from ._settings import Disk, Network, Queue, Retry, Settings
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Event",
     "ExistsError",
     "FetchError",
+    "FormFile",
     "IntegrityError",
     "Job",
     "JobFinished",

@@ -8,13 +8,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from ._arguments import URL, AnyPath, Pairs, PairsLike, check_fields, path, text
-from ._errors import FetchError
+from ._errors import FetchError, UsageError
 
-__all__ = ["Again", "Buffer", "IfExists", "Job", "Pairs", "Preview", "Resource", "Result", "Span", "redact"]
+__all__ = [
+    "Again",
+    "Buffer",
+    "FormFile",
+    "IfExists",
+    "Job",
+    "Pairs",
+    "Preview",
+    "Resource",
+    "Result",
+    "Span",
+    "redact",
+]
 
 # Bytes as the network delivers and the disk accepts them.
 Buffer = bytes | bytearray | memoryview
@@ -40,6 +52,61 @@ def redact(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file that a form sends.
+
+    :param path: of the file, which is read as it is sent; also gives its name.
+    :param content: sent instead of what is at *path*.
+    :param type: its media type; default: as its name says, else ``application/octet-stream``.
+    :param filename: sent instead of the name at the end of *path*.
+    :param confined: must lie below the current folder, as a queue file's must.
+    """
+
+    path: Path
+    content: bytes | None = field(default=None, kw_only=True, repr=False)
+    type: str | None = field(default=None, kw_only=True)
+    filename: str | None = field(default=None, kw_only=True)
+    confined: bool = field(default=False, kw_only=True)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            path: AnyPath,
+            *,
+            content: bytes | None = None,
+            type: str | None = None,
+            filename: str | None = None,
+            confined: bool = False,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Check and convert the fields."""
+        object.__setattr__(self, "path", path(self.path, name="path"))
+        check_fields(self)
+
+    @property
+    def shown(self) -> str:
+        """The name that the server is told."""
+        return self.path.name if self.filename is None else self.filename
+
+
+Files: TypeAlias = "tuple[tuple[str, FormFile], ...]"
+# What is accepted for files: a path stands for a FormFile.
+FilesLike: TypeAlias = "Mapping[str, AnyPath | FormFile] | Iterable[tuple[str, AnyPath | FormFile]]"
+
+
+def _files(value: Any) -> Files:
+    found: list[tuple[str, FormFile]] = []
+    for item in value.items() if isinstance(value, Mapping) else value:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise UsageError("files must be a mapping, or pairs of name and file.")
+        name, file = item
+        found.append((text(name, name="files"), file if isinstance(file, FormFile) else FormFile(file)))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, repr=False)  # __repr__ masks the URL
 class Job:
     """One file to download.
@@ -56,7 +123,9 @@ class Job:
     :param params: appended to the query of ``url``, which itself is sent byte for byte.
     :param content: request body as bytes; excludes ``json`` and ``form``.
     :param json: request body as JSON; excludes ``content`` and ``form``.
-    :param form: request body as an urlencoded form; excludes ``content`` and ``json``.
+    :param form: request body as a form, urlencoded unless there are files; excludes ``content`` and ``json``.
+    :param files: files that the form sends besides, as multipart/form-data (RFC 7578), by the names of its
+        fields; each a path or a :class:`FormFile`, read from disk as it is sent.
     :param checksum: ``ALGO:HEX``; a file with another digest is refused.
     :param size: expected size in bytes; a file of another size is refused.
     :param priority: jobs with a larger number start first, among ``Queue.lookahead`` jobs.
@@ -88,6 +157,7 @@ class Job:
             content: bytes | None = None,
             json: Any = None,
             form: PairsLike = (),
+            files: FilesLike = (),
             checksum: str | None = None,
             size: int | None = None,
             priority: int = 0,
@@ -112,6 +182,7 @@ class Job:
     content: bytes | None = field(default=None, kw_only=True, repr=False)
     json: Any = field(default=None, kw_only=True, repr=False)
     form: Pairs = field(default=(), kw_only=True, repr=False)
+    files: Files = field(default=(), kw_only=True, repr=False)
     checksum: str | None = field(default=None, kw_only=True)
     size: int | None = field(default=None, kw_only=True)
     priority: int = field(default=0, kw_only=True, metadata={"signed": True})
@@ -132,6 +203,8 @@ class Job:
                 self, "out", self.out if type(self.out) is str else str(path(self.out, name="out"))
             )
         check_fields(self)
+        if self.files:
+            object.__setattr__(self, "files", _files(self.files))
         out = self.out
         if out and out.rpartition("/")[2] in {"", ".", ".."}:
             object.__setattr__(self, "dir", Path(self.dir or "", out))
@@ -140,6 +213,11 @@ class Job:
     def __repr__(self) -> str:
         out = f", out={self.out!r}" if self.out else ""
         return f"Job({redact(self.url)!r}{out})"
+
+    @property
+    def has_body(self) -> bool:
+        """Whether its request has a body."""
+        return self.content is not None or self.json is not None or bool(self.form or self.files)
 
     @property
     def key(self) -> str:
@@ -152,6 +230,8 @@ class Job:
         else:
             words = (self.method, self.url, self.out, str(self.dir or ""), self.content, self.form, self.params)
             told = ascii(words)  # injective, and the same in every version of Python
+            if self.files:
+                told += ascii(self.files)
             if self.json is not None:
                 told += json.dumps(self.json, default=str, separators=(",", ":"))
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
 import json
 import ssl
 import sys
@@ -16,10 +18,23 @@ import trustme
 
 import fetchq
 from fetchq._cli import main
+from fetchq._http.multipart import Multipart
 from fetchq._settings import Network
 
 from .conftest import RunFetchq, clean_env
-from .origin import Origin, basic_auth, drop, generated, gzip_anyway, hang, header, redirect, stall, status
+from .origin import (
+    Origin,
+    Request,
+    basic_auth,
+    drop,
+    generated,
+    gzip_anyway,
+    hang,
+    header,
+    redirect,
+    stall,
+    status,
+)
 from .test_http.test_tls import hash_into, sealed
 
 FILE = b"the file\n"
@@ -148,6 +163,152 @@ def test_the_headers_of_a_result_stay_out_of_the_events(run_fetchq: RunFetchq, o
     done = run_fetchq("--progress", "json", "-v", url)
     assert "job_finished" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
+
+
+# --- forms
+
+
+def parts_of(request: Request) -> list[tuple[Any, ...]]:
+    """The parts of a multipart body as Python's own parser reads them: name, file name, type, content."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + request.body, policy=email.policy.HTTP)
+    assert not message.defects
+    return [
+        (
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part.get_content_type(),
+            part.get_payload(decode=True),
+        )
+        for part in message.iter_parts()
+    ]
+
+
+@pytest.fixture
+def upload(tmp_path: Path) -> bytes:
+    """Write ``data;1.bin`` and ``note.txt`` into the test's folder; return what is in the first."""
+    data = bytes(range(256)) * 1500 + b"\r\n--"
+    (tmp_path / "data;1.bin").write_bytes(data)
+    (tmp_path / "note.txt").write_text("a note")
+    return data
+
+
+def test_a_form_with_files_is_multipart(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, upload: bytes
+) -> None:
+    url = origin.serve("/up", FILE)
+    words = ["--form", "a=1", "--form", 'f=@data;1.bin;type=image/x-raw;filename=n"ew', "--form", "t=@note.txt"]
+    assert run_fetchq(*words, "--form", 'd"ü=2', "-o", "a", url).returncode == 0
+    assert (tmp_path / "a").read_bytes() == FILE
+    (request,) = origin.requests
+    assert request.method == "POST"
+    assert int(request.headers["content-length"]) == len(request.body)
+    assert parts_of(request) == [
+        ("a", None, "text/plain", b"1"),
+        ("d%22ü", None, "text/plain", b"2"),
+        ("f", "n%22ew", "image/x-raw", upload),
+        ("t", "note.txt", "text/plain", b"a note"),
+    ]
+
+
+def test_a_form_without_files_is_urlencoded_and_stdin_may_be_a_file(
+    run_fetchq: RunFetchq, origin: Origin
+) -> None:
+    url = origin.serve("/up", FILE)
+    assert run_fetchq("--form", "a=1", "--form", "b=x y@", url).returncode == 0
+    assert origin.requests[0].body == b"a=1&b=x+y%40"
+    assert run_fetchq("--form", "f=@-", url, input="from stdin").returncode == 0
+    assert parts_of(origin.requests[1]) == [("f", "stdin", "application/octet-stream", b"from stdin")]
+
+
+def test_a_line_of_a_queue_sends_files_of_this_folder_only(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, upload: bytes
+) -> None:
+    url = origin.serve("/up", FILE)
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "note.txt").rename(here / "note.txt")
+    (here / "link").symlink_to("../data;1.bin")
+    line: dict[str, Any] = {"url": url, "method": "PUT", "form": {"a": 1}, "files": {"f": "note.txt"}}
+    assert run_fetchq("-i", on_disk(here, line), cwd=here).returncode == 0
+    assert (origin.requests[0].method, parts_of(origin.requests[0])[1][3]) == ("PUT", b"a note")
+    for path in ("../data;1.bin", "link", str(tmp_path / "data;1.bin")):
+        outside = on_disk(here, {**line, "files": {"f": {"path": path, "type": "a/b"}}})
+        refused = run_fetchq("--no-store", "-i", outside, cwd=here)
+        assert refused.returncode == 2
+        assert "is outside the current folder: a queue file may not send it" in refused.stderr
+    assert len(origin.requests) == 1
+    allowed = on_disk(here, {**line, "files": {"f": {"path": "link", "filename": "n"}}})
+    assert run_fetchq("--allow-outside", "--no-store", "-i", allowed, cwd=here).returncode == 0
+    assert parts_of(origin.requests[1])[1] == ("f", "n", "application/octet-stream", upload)
+
+
+def test_a_form_from_python(origin: Origin, tmp_path: Path, upload: bytes) -> None:
+    url = origin.serve("/up", FILE)
+    files: dict[str, Path | fetchq.FormFile] = {
+        "f": tmp_path / "note.txt",
+        "g": fetchq.FormFile("x.png", content=b"mem"),
+    }
+    assert fetched(fetchq.Job(url, str(tmp_path / "a"), method="POST", form={"k": 1}, files=files)).ok
+    assert [part[:3] for part in parts_of(origin.requests[0])] == [
+        ("k", None, "text/plain"),
+        ("f", "note.txt", "text/plain"),
+        ("g", "x.png", "image/png"),
+    ]
+    with pytest.raises(fetchq.UsageError, match="files must be a mapping"):
+        fetchq.Job(url, files=["note.txt"])  # type: ignore[list-item]
+    with pytest.raises(fetchq.UsageError, match="one body"):
+        fetched(fetchq.Job(url, content=b"x", files=files)).unwrap()
+
+
+@pytest.mark.parametrize("code", [307, 308])
+def test_a_body_from_disk_is_read_again_for_a_redirect_and_a_retry(
+    run_fetchq: RunFetchq, origin: Origin, upload: bytes, code: int
+) -> None:
+    to = origin.serve("/to", FILE, status(503))
+    url = origin.serve("/up", FILE, redirect(to, code), repeat=True)
+    words = ["-X", "PUT", "--form", "f=@data;1.bin", "--backoff", "0", "-o", "a"]
+    assert run_fetchq(*words, url).returncode == 0
+    assert [request.path for request in origin.requests] == ["/up", "/to", "/up", "/to"]
+    assert {parts_of(request)[0][3] for request in origin.requests} == {upload}
+
+
+def test_a_file_is_sent_in_pieces(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(64 << 20)
+    body = Multipart((), [("f", fetchq.FormFile(large))], confined=False)
+
+    async def sizes() -> list[int]:
+        return [len(piece) async for piece in body]
+
+    pieces = asyncio.run(sizes())
+    assert sum(pieces) == body.length > 64 << 20
+    assert max(pieces) <= 256 * 1024
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"12345")
+    body = Multipart((), [("f", fetchq.FormFile(file))], confined=False)
+    file.write_bytes(b"123")
+
+    async def read() -> None:
+        async for _ in body:
+            pass
+
+    with pytest.raises(fetchq.DiskError, match="has become shorter"):
+        asyncio.run(read())
+
+
+def test_a_form_that_an_error_repeats_is_not_shown(
+    run_fetchq: RunFetchq, origin: Origin, upload: bytes
+) -> None:
+    url = origin.serve("/up", FILE, status(400, body=b"bad password hunter2"), repeat=True)
+    done = run_fetchq("-v", "--form", "password=hunter2", "--form", "f=@note.txt", url)
+    assert done.returncode == 8
+    assert "bad password" in done.stderr
+    assert "hunter2" not in done.stderr
 
 
 # --- time
@@ -340,6 +501,11 @@ URL = "http://127.0.0.1:1/a"
         (["--data", "@-", "--bearer", "@-"], "stdin can be read once: --data @- and --bearer @- both want it."),
         (["-i", "-", "--key-password", "@-"], "stdin can be read once: -i - and --key-password @- both"),
         (["--data", "@\0"], "it is no file's name"),
+        (["--form", "a=@missing"], "missing cannot be read: No such file"),
+        (["--form", "a=@empty"], "empty is no regular file"),
+        (["--form", "a=@"], "a file is written NAME=@FILE"),
+        (["--form", "a=@key", "--data", "x"], "one body"),
+        (["--form", "a=@-", "--form", "b=@-"], "stdin can be read once"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

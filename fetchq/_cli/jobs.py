@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .._api import Downloader
 from .._digests import Manifest
 from .._errors import FetchError, QueueFileError, TooLargeError, UsageError
-from .._models import Job, Pairs, redact
+from .._models import FormFile, Job, Pairs, redact
 from .._naming import printable
 from .._settings import Settings
 from .._units import size
@@ -44,15 +44,16 @@ class RunRequest(NamedTuple):
     content: bytes | None = None
     json: Any = None
     form: Pairs = ()
+    files: tuple[tuple[str, FormFile], ...] = ()
     warn: Callable[[str], None] = lambda _: None
     confined: bool = True
 
     def complete(self, job: Job) -> Job:
         """Return *job* with what it leaves open filled in."""
         changes: dict[str, Any] = {}
-        bare = job.method == "GET" and job.content is None and job.json is None and not job.form
+        bare = job.method == "GET" and not job.has_body
         if bare and (self.method != "GET" or self.params):
-            body = {"content": self.content, "json": self.json, "form": self.form}
+            body = {"content": self.content, "json": self.json, "form": self.form, "files": self.files}
             changes.update(body, method=self.method, headers=(*self.headers, *job.headers))
         if self.params:
             changes["params"] = (*job.params, *self.params)
@@ -76,10 +77,19 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
         params=given["param"],
         content=None if given["data"] is None else contents("--data", given["data"]),
         json=None if given["json"] is None else _json(given["json"]),
-        form=given["form"],
+        form=tuple(field for field in given["form"] if not isinstance(field[1], FormFile)),
+        files=tuple(_read_stdin(field) for field in given["form"] if isinstance(field[1], FormFile)),
         warn=warn,
         confined=not given["allow_outside"],
     )
+
+
+def _read_stdin(field: tuple[str, FormFile]) -> tuple[str, FormFile]:
+    """Return a form's *field*; one whose file is stdin holds what that says, since its length must be known."""
+    name, file = field
+    if str(file.path) != "-":
+        return field
+    return name, replace(file, content=contents("--form", "@-"), filename=file.filename or "stdin")
 
 
 def _json(text: str) -> Any:

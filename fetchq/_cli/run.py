@@ -20,7 +20,7 @@ from .._api import Downloader
 from .._digests import Manifest
 from .._errors import DiskError, FetchError, UsageError
 from .._events import Observer, Warned
-from .._models import Job, Preview
+from .._models import FormFile, Job, Preview
 from .._naming import printable
 from .._report import (
     NORMAL,
@@ -93,6 +93,8 @@ def _check_stdin(given: Mapping[str, Any]) -> None:
     """Raise UsageError if more than one option wants standard input."""
     readers = ["-i -"] * given["input"].count("-")
     readers += [f"--{name.replace('_', '-')} @-" for name in _FROM_STDIN if given[name] == "@-"]
+    files = [value for _, value in given["form"] if isinstance(value, FormFile)]
+    readers += ["--form K=@-" for file in files if str(file.path) == "-"]
     if len(readers) > 1:
         raise UsageError(f"stdin can be read once: {' and '.join(readers)} both want it.")
 

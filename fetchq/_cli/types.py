@@ -20,6 +20,7 @@ __all__ = [
     "COOKIE",
     "COUNT",
     "FILE",
+    "FORM",
     "GIVEN_FILE",
     "GIVEN_PATH",
     "HEADER",
@@ -193,6 +194,27 @@ class PairType(OptionType):
         return key, value
 
 
+# As curl writes them behind the file's name, which may hold a semicolon itself.
+_OF_FILE = re.compile(r"(.*?)((?:;(?:type|filename)=[^;]*)*)", re.DOTALL)
+
+
+class FormType(PairType):
+    """``K=V``, or ``K=@FILE`` with ``;type=TYPE`` and ``;filename=NAME`` behind it."""
+
+    def read(self, text: str) -> tuple[str, Any]:
+        """Return name and value, or name and file."""
+        key, value = super().read(text)
+        found = _OF_FILE.fullmatch(value[1:]) if value.startswith("@") else None
+        if found is None:
+            return key, value
+        if not found[1]:
+            raise ValueError("a file is written NAME=@FILE.")
+        from .._models import FormFile
+
+        more: dict[str, Any] = dict(part.split("=", 1) for part in found[2].split(";")[1:])
+        return key, FormFile(_home_expanded(found[1]), **more)
+
+
 class CookieType(PairType):
     """One or several cookies, as in a Cookie header: ``a=1; b=2`` (RFC 6265 section 4.2.1)."""
 
@@ -262,6 +284,7 @@ def _number(text: str) -> float:
     return number
 
 
+FORM = FormType()
 CHECKSUM, CODES, COOKIE, COUNT, HEADER = ChecksumType(), CodesType(), CookieType(), CountType(), HeaderType()
 PAIR, PAUSE, RATE, RETRIES, SECONDS = PairType(), PauseType(), RateType(), RetriesType(), SecondsType()
 SIZE, TARGET, URL = SizeType(), TargetType(), UrlType()

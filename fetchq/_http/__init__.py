@@ -5,6 +5,7 @@ A request passes, in this order::
     client      one attempt: send, follow redirects by hand, return the final answer
     url         URL text -> origin, credentials and httpx.URL (hostnames)
     request     job -> httpx.Request: fields and body that the origin at hand may see (headers, cookies)
+    multipart   a form with files, read from disk as it is sent
     auth        who we say we are, hop by hop (netrc, challenges, digest)
     transport   which transport carries it: http11, http2, or httpx's for proxies (proxies, tls)
     http11      our HTTP/1.1 transport

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 import httpx
 
 from .headers import PORTABLE
+from .multipart import Multipart
 
 __all__ = ["confidential"]
 
@@ -30,6 +31,8 @@ def confidential(request: httpx.Request) -> Iterator[str]:
     for name, value in request.headers.multi_items():
         if name.encode("latin-1") not in PORTABLE and name not in _TECHNICAL:
             yield from _field(name, value)
+    if isinstance(request.stream, Multipart):
+        yield from request.stream.values
     with suppress(httpx.RequestNotRead):
         body = request.content[:_MOST_BODY].decode("utf-8", "replace")
         yield from _JSON_TEXT.findall(body) if body[:1] in {"{", "["} else _pairs(body)

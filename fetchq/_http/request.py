@@ -15,6 +15,7 @@ from .._models import Job
 from .._settings import Network
 from .._version import VERSION
 from .headers import Fields, encoded, join_cookies, layered, portable, values, without, without_body_fields
+from .multipart import Multipart
 from .url import ParsedURL
 
 __all__ = ["RequestBuilder", "RequestContext", "body_of", "own_timeouts"]
@@ -37,7 +38,7 @@ class RequestContext(NamedTuple):
     :param asked: the URL that the attempt begins with; a mirror's may carry credentials of its own.
     :param fields: header fields for every origin, which replace the job's of the same names.
     :param secret: the job's own header fields, for its own origin.
-    :param body: the request's body and the Content-Type that goes with it.
+    :param body: the request's body and the fields that describe it.
     :param extensions: httpx's, with the timeouts.
     """
 
@@ -45,7 +46,7 @@ class RequestContext(NamedTuple):
     asked: ParsedURL
     fields: Fields
     secret: Fields
-    body: tuple[bytes, Fields] | None
+    body: tuple[bytes | Multipart, Fields] | None
     extensions: Mapping[str, Any]
 
     @property
@@ -101,6 +102,9 @@ class RequestBuilder:
         at_home = url.origin == context.home.origin
         content, kind = context.body if context.body is not None and with_body else (None, [])
         fields = self._own_fields(context, kind) if at_home else self._foreign_fields(context, kind)
+        if isinstance(content, Multipart):
+            # Its boundary must be named, whatever type the user gave.
+            fields = layered(fields, kind)
         if not with_body:
             fields = without_body_fields(fields)
         given = values(fields, b"cookie")
@@ -110,12 +114,15 @@ class RequestBuilder:
             fields = [*without(fields, b"cookie"), *([(b"Cookie", joined)] if joined else [])]
         if not values(fields, b"host"):
             fields = [(b"Host", url.host.encode("ascii")), *fields]
+        stream: httpx.AsyncByteStream | None = content if isinstance(content, Multipart) else None
+        if content is None and method == "GET":
+            stream = _EMPTY
         return httpx.Request(
             method,
             url.url,
             headers=fields,
-            content=content,
-            stream=_EMPTY if content is None and method == "GET" else None,
+            content=None if isinstance(content, Multipart) else content,
+            stream=stream,
             extensions=dict(context.extensions),
         )
 
@@ -168,12 +175,12 @@ def own_timeouts(job: Job) -> Timeouts:
     return {name: None if seconds == math.inf else seconds for name, seconds in given.items()}
 
 
-def body_of(job: Job) -> tuple[bytes, Fields] | None:
-    """Return the request body of *job* and its Content-Type, or None.
+def body_of(job: Job) -> tuple[bytes | Multipart, Fields] | None:
+    """Return the request body of *job* and the fields that describe it, or None.
 
-    :raises UsageError: two bodies were given, or one that is not JSON.
+    :raises UsageError: two bodies were given, one that is not JSON, or a file that cannot be sent.
     """
-    if (job.content is not None) + (job.json is not None) + bool(job.form) > 1:
+    if (job.content is not None) + (job.json is not None) + bool(job.form or job.files) > 1:
         raise UsageError("A request has one body: give content, json or form, not two of them.")
     if job.json is not None:
         try:
@@ -181,6 +188,10 @@ def body_of(job: Job) -> tuple[bytes, Fields] | None:
             return text.encode(), [(b"Content-Type", b"application/json")]
         except (TypeError, ValueError) as error:
             raise UsageError(f"The json body is not JSON: {type(error).__name__}.") from error
+    if job.files:
+        body = Multipart(job.form, job.files, confined=job.confined)
+        length = (b"Content-Length", b"%d" % body.length)
+        return body, [(b"Content-Type", body.content_type.encode()), length]
     if job.form:
         return urlencode(job.form).encode(), [(b"Content-Type", b"application/x-www-form-urlencoded")]
     return None if job.content is None else (job.content, [])

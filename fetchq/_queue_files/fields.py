@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from .._models import Job, Pairs
+from .._models import FormFile, Job, Pairs
 from .._settings import IfExists
 from .values import (
     QueueWarnings,
@@ -46,8 +46,9 @@ def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -
                 fields[field] = read(value)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name}: {error}") from error
-    if sum(name in fields for name in _BODIES) > 1:
-        raise ValueError("only one of 'data', 'json' and 'form' can be the body")
+    bodies = sum(name in fields for name in _BODIES)
+    if bodies > 1 or (bodies and "files" in fields and "form" not in fields):
+        raise ValueError("only one of 'data', 'json' and 'form' with 'files' can be the body")
     url, *mirrors = usable_urls(_urls(fields), source, warnings)
     return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
 
@@ -179,6 +180,22 @@ def _pairs(value: object) -> Pairs:
     )
 
 
+def _form_files(value: object) -> tuple[tuple[str, FormFile], ...]:
+    """Return the files of an object whose values are paths, or objects with ``path``, ``type`` and such."""
+    if not isinstance(value, dict):
+        raise TypeError("it must be an object")
+    return tuple((name, _form_file(file)) for name, file in value.items())
+
+
+def _form_file(value: object) -> FormFile:
+    given = value if isinstance(value, dict) else {"path": value}
+    unknown = given.keys() - {"path", "type", "filename"}
+    if unknown or "path" not in given:
+        raise ValueError("a file is a path, or an object with 'path', 'type' and 'filename'")
+    words: dict[str, Any] = {name: _text(word) for name, word in given.items()}
+    return FormFile(confined=True, **words)
+
+
 def _scalar(value: object) -> str:
     if isinstance(value, str):
         return value
@@ -200,6 +217,7 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "json": ("json", _json),
     "data": ("content", _body),
     "form": ("form", _pairs),
+    "files": ("files", _form_files),
     "checksum": ("checksum", lambda value: parse_checksum(_text(value))),
     "size": ("size", _size),
     "priority": ("priority", _integer),

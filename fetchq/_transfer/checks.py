@@ -58,7 +58,8 @@ def identity(job: Job, copy: int = 0) -> Identity:
 
     :param copy: of equal jobs, which are to have files of their own.
     """
-    more = (job.method.upper(), job.params, job.content, job.form, job.json, *([copy] if copy else []))
+    rest = (*job.files, *([copy] if copy else []))
+    more = (job.method.upper(), job.params, job.content, job.form, job.json, *rest)
     plain = resumable_method(job) and not job.params and not copy
     return Identity(job.url if plain else f"{job.url}\0{more!r}", job.url)
 
@@ -87,7 +88,7 @@ def overlap(most: int, failures: int) -> int:
 
 def resumable_method(job: Job) -> bool:
     """Whether a job's answer may be asked for in ranges: a GET without a body."""
-    return job.method.upper() == "GET" and job.content is None and job.json is None and not job.form
+    return job.method.upper() == "GET" and not job.has_body
 
 
 def continues(known: Resource, seen: Resource) -> bool:
