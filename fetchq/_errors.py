@@ -8,7 +8,8 @@
     ├── DiskError             3     the file system refused
     │   ├── DiskFullError     3     no space is left, or a quota is used up
     │   ├── LockedError       3     another process is downloading the same file
-    │   └── ExistsError       3     the name is taken and ``--if-exists error`` was asked for
+    │   ├── ExistsError       3     the name is taken and ``--if-exists error`` was asked for
+    │   └── StoreError        3     the store that was asked for cannot be used
     ├── NetworkError          4     no connection, or it broke off (transient)
     │   ├── TimedOutError     4     a timeout of the network (transient)
     │   └── TooSlowError      4     below ``--min-speed`` for too long (transient)
@@ -50,6 +51,7 @@ __all__ = [
     "QueueFileError",
     "StatusError",
     "StoppedError",
+    "StoreError",
     "TLSError",
     "TimedOutError",
     "TooLargeError",
@@ -179,6 +181,14 @@ class LockedError(DiskError):
 
 class ExistsError(DiskError):
     """There is a file of that name that is not this download, and the caller asked for an error."""
+
+
+class StoreError(DiskError):
+    """The store cannot be made, read or written; ``reason`` says why, without advice and full stop."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class NetworkError(FetchError):

@@ -299,7 +299,7 @@ def test_every_allowance_is_still_needed() -> None:
         (foreign, "_api.py", "import httpx", True),
         (foreign, "_disk.py", "from aiofiles.threadpool import wrap", False),
         (foreign, "_cli.py", "from tqdm import tqdm", True),
-        (foreign, "_store.py", "import sqlite3", False),
+        (foreign, "_store/store.py", "import sqlite3", False),
         (foreign, "_retry.py", "import numpy", True),
         (acts, "_retry.py", "async def wait(): ...", True),
         (acts, "_retry.py", "from random import uniform", True),

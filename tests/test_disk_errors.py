@@ -212,17 +212,20 @@ def test_a_limit_on_file_sizes_fails_the_larger_file_only(
     assert (tmp_path / "out/f.bin").read_bytes() == file.data
 
 
-def test_a_store_on_a_full_disk_ends_the_run_before_it_begins(
+def test_a_disk_without_room_for_the_store_loses_no_file(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
 ) -> None:
     (small_disk / "other").write_bytes(bytes(8 * MIB - 4096))
     (tmp_path / "q.txt").write_text(origin.serve("/f.bin", b"small") + "\n")
-    done = run_fetchq(*QUICK, "-i", "q.txt", "-d", small_disk)
-    assert done.returncode == DISK
-    assert ".fetchq.db cannot be used: no space is left on the disk" in done.stderr
-    assert "Nothing to do" not in done.stderr
-    assert "Traceback" not in done.stderr
-    assert origin.requests == []
+    done = run_fetchq(*QUICK, "--min-free", "0", "-i", "q.txt", "-d", small_disk)
+    assert done.returncode == 0, done.stderr
+    assert ".fetchq.db has no space left on its disk: this run goes on without a store." in done.stderr
+    assert (small_disk / "f.bin").read_bytes() == b"small"
+    asked = len(origin.requests)
+    named = run_fetchq(*QUICK, "--store", small_disk / ".fetchq.db", "-i", "q.txt", "-d", small_disk)
+    assert named.returncode == DISK
+    assert "has no space left on its disk: free some, or use --no-store." in named.stderr
+    assert len(origin.requests) == asked
 
 
 # --- not writable

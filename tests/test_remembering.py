@@ -77,7 +77,7 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_is_asked(
     (tmp_path / "notes").write_text("mine, and no database" * 100)
     done = run_fetchq("-i", "q.txt", "--store", "notes")
     assert done.returncode == 3
-    assert "it is not a database" in done.stderr
+    assert "is not a database" in done.stderr
     assert origin.requests == []
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from fetchq._errors import DiskError, DiskFullError, NetworkError
+from fetchq._errors import DiskError, NetworkError
 from fetchq._models import Job, Result
-from fetchq._store import BATCH, MAX_PENDING, Record, Store
+from fetchq._store import Record, Store
+from fetchq._store.store import BATCH, MAX_PENDING
 
 from .conftest import until
 
@@ -126,7 +127,7 @@ def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
         return reading(self, key)
 
     monkeypatch.setattr(Store, "_read", noting)
-    monkeypatch.setattr("fetchq._store.MAX_KEYS", 2)
+    monkeypatch.setattr("fetchq._store.store.MAX_KEYS", 2)
 
     async def work(store: Store) -> None:
         for number in range(3):
@@ -144,7 +145,7 @@ def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
 def test_a_record_reaches_the_disk_without_being_asked_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fetchq._store.DELAY", 0.001)
+    monkeypatch.setattr("fetchq._store.store.DELAY", 0.001)
 
     async def work(store: Store) -> None:
         store.record("key", result_of(job_of(1)))
@@ -328,11 +329,12 @@ def newer(path: Path) -> None:
     [
         (
             lambda path: path.write_bytes(b"This is a text file." * 100),
-            "not a database; move it away, or use --no-store",
+            "is not a database: move it away, or use --no-store",
         ),
         (sqlite_of_others, "another program's database: name another file with --store"),
         (newer, "newer fetchq"),
-        (lambda path: path.mkdir(), "cannot be opened"),
+        (lambda path: path.mkdir(), "is no regular file"),
+        (os.mkfifo, "is no regular file"),
     ],
 )
 def test_a_file_that_is_not_ours_is_left_as_it_is(
@@ -350,9 +352,9 @@ def test_a_file_that_is_not_ours_is_left_as_it_is(
 
 def test_a_store_that_is_only_looked_at_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="There is no store"):
-        Store(tmp_path / "sub" / "db", create=False)
+        Store(tmp_path / "sub" / "db", read_only=True)
     assert os.listdir(tmp_path) == []
-    with pytest.raises(DiskError, match="folder of the store"):
+    with pytest.raises(DiskError, match=r"has no folder, and none can be made \(not a directory"):
         Store(Path(__file__) / "sub" / "db")
 
 
@@ -362,31 +364,36 @@ def test_a_damaged_database_says_what_to_do(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     path.write_bytes(data)
-    with pytest.raises(DiskError, match="damaged; move it away, or use --no-store"):
+    with pytest.raises(DiskError, match="is damaged: move it away, or use --no-store"):
         recalled(path, job_of(1))
 
 
-def test_a_full_disk_ends_remembering_and_is_told_at_the_next_flush(tmp_path: Path) -> None:
+def test_a_full_disk_ends_remembering_and_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+
     async def run() -> None:
-        store = Store(tmp_path / "db")
+        store = Store(tmp_path / "db", warn=told.append)
+        assert store._writer is not None
         pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
         store._writer.execute(f"PRAGMA max_page_count = {pages}")
         for number in range(1000):
             store.record(str(number), result_of(job_of(number)))
-        with pytest.raises(DiskFullError, match="no space is left"):
-            await store.flush()
+        await store.flush()
         store.record("late", result_of(job_of(1)))
         assert store.done("late") is None
         await store.flush()
         await store.aclose()
 
     asyncio.run(run())
+    assert told == [f"The store {tmp_path / 'db'} has no space left on its disk: this run goes on without it."]
     assert intact(tmp_path / "db")
 
 
 def test_records_that_no_disk_takes_do_not_fill_the_memory(tmp_path: Path) -> None:
+    told: list[str] = []
+
     async def run() -> None:
-        store = Store(tmp_path / "db")
+        store = Store(tmp_path / "db", warn=told.append)
         other = sqlite3.connect(tmp_path / "db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         for number in range(BATCH + MAX_PENDING):
@@ -394,11 +401,11 @@ def test_records_that_no_disk_takes_do_not_fill_the_memory(tmp_path: Path) -> No
         assert not store._pending
         other.execute("ROLLBACK")
         other.close()
-        with pytest.raises(DiskError, match="does not take records any more"):
-            await store.flush()
         await store.aclose()
 
     asyncio.run(run())
+    (warning,) = told
+    assert "does not take records any more: this run goes on without it." in warning
 
 
 def test_another_run_that_is_writing_is_read_beside_and_waited_for(tmp_path: Path) -> None:

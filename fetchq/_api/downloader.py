@@ -77,6 +77,8 @@ class Downloader:
     :param observers: called with every event, in the event loop's thread. An exception of one cancels the run
         and comes out of :meth:`run`; parts are kept.
     :param store: SQLite file of the jobs that ended, so that a later run skips finished ones; None for no file.
+    :param store_required: a store that cannot be used raises :class:`StoreError` with the first job; else the
+        run goes on without it, after a warning. One that fails later never ends a run.
     :param base_url: joined with jobs whose URL is relative.
     :param manifest: checksums, found by file name, for jobs without one of their own.
     :param stdout: binary stream for a job with ``out="-"``; default: the process's standard output.
@@ -95,6 +97,7 @@ class Downloader:
         event_hooks: Hooks | None = None,
         observers: Sequence[Observer] = (),
         store: AnyPath | None = None,
+        store_required: bool = True,
         base_url: str | URL | None = None,
         manifest: Manifest | None = None,
         stdout: BinaryIO | None = None,
@@ -121,6 +124,7 @@ class Downloader:
         self._hooks = event_hooks
         self._observers = checked(observers)
         self._store_path = None if store is None else _expanded(store, "store")
+        self._store_required = store_required
         self._base_url = None if base_url is None else text(base_url, name="base_url")
         disk = self.settings.disk
         if manifest is not None and not isinstance(manifest, Manifest):
@@ -232,7 +236,7 @@ class Downloader:
             """Announce it to the observers, in the loop's thread."""
             loop.call_soon_threadsafe(observe, Warned(0, message))
 
-        history = History(self._store_path, self._checksums)
+        history = self._history(observe)
         context = RunContext(
             fetcher=http,
             parts=Parts(settings.disk, threads=_threads(settings), warn=warn),
@@ -254,6 +258,12 @@ class Downloader:
         )
         session = Session(http, context, history, self._observers)
         return session
+
+    def _history(self, observe: Observer) -> History:
+        def warn(message: str) -> None:
+            observe(Warned(0, message))
+
+        return History(self._store_path, self._checksums, required=self._store_required, warn=warn)
 
 
 def _expanded(given: AnyPath, name: str) -> Path:

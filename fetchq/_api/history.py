@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._digests import ChecksumPolicy, matches
-from .._errors import UsageError
+from .._errors import StoreError, UsageError
 from .._models import Job, Result, redact
 
 if TYPE_CHECKING:
@@ -25,24 +27,39 @@ class History:
 
     :param path: of the store; None for no store.
     :param checksums: what is known of the files besides their jobs' own checksums.
+    :param required: whether a store that cannot be used is an error.
+    :param warn: called with a sentence in the event loop's thread.
     """
 
-    def __init__(self, path: Path | None, checksums: ChecksumPolicy) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        checksums: ChecksumPolicy,
+        *,
+        required: bool,
+        warn: Callable[[str], None],
+    ) -> None:
         self._path = path
         self._checksums = checksums
+        self._required = required
+        self._warn = warn
         self._store: Store | None = None
+        self._opening: asyncio.Task[None] | None = None
         # Files of jobs that were skipped in this run, with these jobs' keys.
         self._skipped: OrderedDict[str, str] = OrderedDict()
 
-    def find(self, key: str, job: Job) -> Result | None:
+    async def find(self, key: str, job: Job) -> Result | None:
         """Return a ``skipped`` result if an earlier run finished *job* and its file is unchanged, else None.
 
         :param key: ``job.key``.
-        :raises DiskError: the store cannot be opened or read.
+        :raises StoreError: the store is required and cannot be opened.
         """
-        store = self._open()
-        record = store.done(key) if store is not None and job.out != "-" else None
-        if store is None or record is None or not store.still_there(record):
+        store = await self._opened()
+        return None if store is None else self._found(store, key, job)
+
+    def _found(self, store: Store, key: str, job: Job) -> Result | None:
+        record = store.done(key) if job.out != "-" else None
+        if record is None or not store.still_there(record):
             return None
         path = store.path_of(record)
         if not self._matches(record, job, "" if path is None else path.name):
@@ -53,9 +70,9 @@ class History:
             self._skipped.popitem(last=False)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
 
-    def path(self, key: str) -> Path | None:
+    async def path(self, key: str) -> Path | None:
         """Return where an earlier run has put the file of a job; None where that is not on record."""
-        store = self._open()
+        store = await self._opened()
         record = store.done(key) if store is not None else None
         return None if store is None or record is None else store.path_of(record)
 
@@ -92,15 +109,15 @@ class History:
         return self._path is not None
 
     async def save(self) -> None:
-        """Wait until all records are on disk.
-
-        :raises DiskError: some could not be written.
-        """
+        """Wait until all records are on disk, or a warning says that they are not."""
         if self._store is not None:
             await self._store.flush()
 
     async def aclose(self) -> None:
         """Save, and close the store."""
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+            self._opening = None
         store, self._store = self._store, None
         if store is not None:
             await store.aclose()
@@ -115,9 +132,23 @@ class History:
             return False  # the job's own attempt says why
         return asked is None or matches(asked, record.digests)
 
-    def _open(self) -> Store | None:
-        if self._store is None and self._path is not None:
-            from .._store import Store  # a run without a store does not import sqlite3
-
-            self._store = Store(self._path)
+    async def _opened(self) -> Store | None:
+        """Return the store, opened when it is first asked for; None where there is none."""
+        if self._store is None:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open())
+            await asyncio.shield(self._opening)
         return self._store
+
+    async def _open(self) -> None:
+        if self._path is None:
+            return
+        from .._store import Store  # a run without a store does not import sqlite3
+
+        try:
+            self._store = await asyncio.to_thread(Store, self._path, warn=self._warn)
+            self._store.announce()
+        except StoreError as error:
+            if self._required:
+                raise
+            self._warn(f"{error.reason}: this run goes on without a store.")

@@ -131,8 +131,6 @@ class Session:
         """Stop what runs, save it, and let go of connections, threads and files; may be called again.
 
         A caller that is cancelled only stops waiting.
-
-        :raises DiskError: the store could not be written.
         """
         if self._closing is None:
             self._closing = self.loop.create_task(self._close())
@@ -191,10 +189,10 @@ class _Worker:
             return self._ended(number, Result(Job(""), "failed", error=queued))
         transfer = scheduled.again.state if scheduled.again is not None else None
         if not isinstance(transfer, Transfer):
-            found = self._found(queued, number)
+            found = await self._found(queued, number)
             if found is not None:
                 return found
-            transfer = self._started(queued, number)
+            transfer = await self._started(queued, number)
         outcome = await transfer.run(scheduled.received)
         if isinstance(outcome, Again):
             return outcome
@@ -205,7 +203,7 @@ class _Worker:
         self._equals.end(queued.equal, outcome)
         return self._ended(number, outcome, transfer.name)
 
-    def _found(self, queued: QueuedJob, number: int) -> Result | Again | None:
+    async def _found(self, queued: QueuedJob, number: int) -> Result | Again | None:
         """Return what is known of a job without asking for it: of an equal one, or from an earlier run."""
         session, job = self._session, queued.job
         state = self._equals.begin("" if job.out == "-" else queued.equal, number)
@@ -215,16 +213,16 @@ class _Worker:
             return self._ended(number, self._equals.result(queued.equal, job))
         update = session.context.settings.queue.update
         known = bool(session.history) and not update and session.is_valid(job)
-        earlier = session.history.find(queued.key, job) if known else None
+        earlier = await session.history.find(queued.key, job) if known else None
         if earlier is None:
             return None
         self._equals.end(queued.equal, earlier)
         return self._ended(number, earlier)
 
-    def _started(self, queued: QueuedJob, number: int) -> Transfer:
+    async def _started(self, queued: QueuedJob, number: int) -> Transfer:
         job = queued.job
         history, update = self._session.history, self._context.settings.queue.update
-        earlier = history.path(queued.key) if history and update and job.out != "-" else None
+        earlier = await history.path(queued.key) if history and update and job.out != "-" else None
         transfer = Transfer(job, number, self._context, queued.key, queued.placement, earlier)
         self.transfers.add(transfer)
         self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
@@ -296,7 +294,6 @@ class QueueRun:
         """Stop the run if it has not ended, and save what is there.
 
         :raises Exception: what an observer raised.
-        :raises DiskError: the store could not be written.
         """
         if self._closing is None:
             self._closing = self._session.spawn(self._close())
@@ -326,7 +323,6 @@ class QueueRun:
             await self._worker.close()
             await session.history.save()
         finally:
-            # The run has ended even if the store could not be written.
             session.leave(self)
             now = session.context.clock()
             self._observe(self._totals.finished(now, left=self._run.left, stopped=self._run.stopped))

@@ -200,6 +200,7 @@ class Run:
             settings,
             observers=[*self._reporter.observers, *([self._report] if self._report else [])],
             store=store,
+            store_required=self._given["store"] is not None,
             base_url=self._given["base_url"],
             manifest=self._manifest,
         )

@@ -29,7 +29,7 @@ def status(directory: Path, *, as_json: bool) -> int:
     path = directory if directory.is_file() else directory / STORE
     if not path.is_file():
         raise UsageError(f"There is no {printable(str(path))}: no queue has been run into that directory.")
-    with closing(Store(path, create=False)) as store:
+    with closing(Store(path, read_only=True)) as store:
         if as_json:
             for record in store.rows():
                 click.echo(json.dumps(dataclasses.asdict(record)))

@@ -121,7 +121,7 @@ def _remembered(store: Path | None) -> Known:
             raise UsageError(f"There is no {printable(str(file))}: name a manifest with --checksums FILE.")
         wanted = None if whole else path.resolve()
         found = False
-        with closing(Store(file, create=False)) as remembers:
+        with closing(Store(file, read_only=True)) as remembers:
             yield from _contested(remembers, wanted)
             for record in remembers.rows("done", "resumed", "skipped"):
                 at = remembers.path_of(record)

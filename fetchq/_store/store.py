@@ -1,9 +1,8 @@
-"""The sqlite3 edge: which jobs exist and how each ended, so that a repeated run requests nothing twice.
+"""Records of jobs, looked up in the caller's thread and written by one of its own.
 
-Reads happen in the caller's thread and take about 10 us. Writes are collected and written in batches by one
-thread: a kill loses at most the last half second of records, whose jobs are then checked with the server again.
-The database is in WAL mode (https://www.sqlite.org/wal.html): several runs may share it, and a kill does not
-corrupt it.
+A look-up takes about 10 us. Records are collected and written in batches: a kill loses at most the last half
+second of them, whose jobs are then checked with the server again. A store that fails never fails a job: a
+warning is given once, and the run goes on without it.
 """
 
 from __future__ import annotations
@@ -17,40 +16,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ._errors import DiskError, DiskFullError
-from ._models import Result, redact
-from ._naming import printable
+from .._errors import StoreError
+from .._models import Result, redact
+from .database import COLUMNS, OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
 
 __all__ = ["Record", "Store"]
 
 SqlValues: TypeAlias = tuple[Any, ...]
 
-# "ftch" in ASCII: marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
-APPLICATION = 0x66746368
-VERSION = 1
-# WITHOUT ROWID: a look-up by key searches one B-tree instead of two (https://www.sqlite.org/withoutrowid.html).
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    key TEXT PRIMARY KEY,
-    url TEXT NOT NULL,
-    path TEXT,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER,
-    digests TEXT NOT NULL,
-    status TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    error TEXT NOT NULL,
-    finished_at REAL NOT NULL
-) WITHOUT ROWID
-"""
-# For asking whose a file is; it costs 1 us a row.
-_INDEX = "CREATE INDEX IF NOT EXISTS jobs_by_path ON jobs (path)"
+_LOOK_UP = f"SELECT {COLUMNS} FROM jobs WHERE key = ?"  # noqa: S608 - our own names
 _OWNER = """
 SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
 """
@@ -71,10 +51,8 @@ DELAY = 0.5
 MAX_PENDING = 20_000
 # Keys kept in memory, about 3 MB.
 MAX_KEYS = 20_000
-# Seconds to wait for another run's lock. A commit takes milliseconds; a read blocks the event loop, and WAL
-# readers hardly ever wait.
-_WRITE_TIMEOUT = 30.0
-_READ_TIMEOUT = 1.0
+# Seconds without look-ups after one that met another program's lock: each would block the event loop.
+READ_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,45 +86,79 @@ class Record:
 class Store:
     """Records of jobs in the SQLite file *path*.
 
-    :param create: create the file and its directory if missing.
+    Opening it waits a short while for another program's lock. One that stays locked is opened as soon as that
+    program lets it go.
+
+    :param read_only: only look: nothing is made or changed, and no right to write is needed.
     :param clock: returns seconds since the epoch.
-    :raises DiskError: the file cannot be opened, is damaged, or belongs to another program.
+    :param warn: called with a sentence, in the event loop's thread, when a record cannot be read or written.
+    :raises StoreError: the file cannot be opened, is damaged, or belongs to another program.
     """
 
     def __init__(
-        self, path: str | Path, *, create: bool = True, clock: Callable[[], float] = time.time
+        self,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._path = Path(path)
-        self._directory = os.path.dirname(os.path.abspath(path))
+        self._database = Database(path, "" if read_only else ", or use --no-store")
+        self._directory = self._database.directory
+        self._read_only = read_only
         self._clock = clock
+        self._warn = warn
         self._pending: dict[str, Record] = {}
         self._writing: dict[str, Record] = {}
         self._task: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._error: BaseException | None = None
         self._broken = False
+        # Another program's lock that the last attempt met, and until when no record is looked up for it.
+        self._locked: LockedStoreError | None = None
+        self._told_locked = False
+        self._unread_until = 0.0
         # All keys in the database, known while this run is its only writer; then most look-ups need no query.
         self._keys: set[str] | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         self._owner_reader: sqlite3.Connection | None = None
         self._owner_lock = threading.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetchq-store")
-        if create:
-            _make_directory(self._directory, self._path)
-        elif not self._path.exists():
-            raise DiskError(f"There is no store {printable(str(path))}: no queue has been run there.")
-        with _translated(self._path):
-            self._writer = _connect(self._path, _WRITE_TIMEOUT)
+        if read_only:
+            self._reader = self._database.read_only()
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        database = self._database
+        database.make_folder()
+        deadline = time.monotonic() + OPEN_TIMEOUT
+        while self._writer is None:
             try:
-                _prepare(self._writer, self._path)
-                self._reader = _connect(self._path, _READ_TIMEOUT)
-                if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
-                    self._keys = set()
-            except BaseException:
-                self._writer.close()
-                raise
+                self._writer = database.writer(OPEN_TIMEOUT)
+            except UnwritableStoreError:
+                if not os.path.lexists(database.path):
+                    raise
+                self._reader, self._read_only = database.read_only(), True
+                return
+            except LockedStoreError as error:
+                if time.monotonic() > deadline:
+                    self._locked = error
+                    return
+                # Not every lock is waited for by SQLite, such as that of a run that closes the store just now.
+                time.sleep(0.02)
+        self._reader = database.reader()
+        with suppress(LockedStoreError), database.translated():
+            if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
+                self._keys = set()
+
+    def announce(self) -> None:
+        """Warn of a store that was locked when it was opened."""
+        if self._locked is not None:
+            self._tell_locked(self._locked)
 
     def done(self, key: str) -> Record | None:
-        """Return the record of a job that did not fail, else None."""
+        """Return the record of a job that did not fail, else None; None as well where that cannot be read."""
         record = self._pending.get(key) or self._writing.get(key)
         if record is None and (self._keys is None or key in self._keys):
             record = self._read(key)
@@ -158,9 +170,10 @@ class Store:
         May be called from any thread. A store that cannot be read owns nothing: the file's bytes are compared.
         """
         relative = os.path.abspath(path).removeprefix(os.path.join(self._directory, ""))
-        with self._owner_lock, suppress(sqlite3.Error):
+        with self._owner_lock, suppress(sqlite3.Error, StoreError):
             if self._owner_reader is None:
-                self._owner_reader = _connect(self._path, _READ_TIMEOUT)
+                database = self._database
+                self._owner_reader = database.read_only() if self._read_only else database.reader()
             row = self._owner_reader.execute(_OWNER, (os.fsencode(relative),)).fetchone()
             return None if row is None else (str(row[0]), str(row[1]))
         return None
@@ -189,76 +202,91 @@ class Store:
         """
         if self._broken or self._has_digests(key, result):
             return
+        if self._read_only:
+            self._give_up(self._database.error("cannot be written"), "what this run fetches is not recorded")
+            return
         self._pending[key] = self._record(key, result)
         if self._keys is not None:
             self._keys.add(key)
             if len(self._keys) > MAX_KEYS:
                 self._keys = None
         if len(self._pending) >= MAX_PENDING:
-            self._fail(DiskError(f"The store {self._shown} does not take records any more; is its disk alive?"))
+            self._give_up(self._locked or self._database.error("does not take records any more"))
         elif len(self._pending) >= BATCH:
             self._start_writing()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(DELAY, self._start_writing)
 
     async def flush(self) -> None:
-        """Wait until all records are on disk.
-
-        :raises DiskError: records could not be written, now or since the last call; all later ones are dropped.
-        """
+        """Wait until all records are on disk, or cannot be written, of which a warning is given."""
         while self._pending or self._task is not None:
             self._start_writing()
             if self._task is not None:
                 await asyncio.wait({self._task})
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+            if self._locked is not None:
+                self._drop(self._locked)
 
     async def aclose(self) -> None:
-        """Write pending records and close the file.
-
-        :raises DiskError: as :meth:`flush`.
-        """
+        """Write pending records and close the file."""
         try:
             await self.flush()
         finally:
-            self._reader.close()
-            if self._owner_reader is not None:
-                self._owner_reader.close()
-            # The last connection to close copies the write-ahead log into the database, which can take a while.
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.close)
+            self._close_readers()
+            if self._writer is not None:
+                # This copies the write-ahead log into the database, which can take a while.
+                await asyncio.get_running_loop().run_in_executor(self._thread, close, self._writer)
             self._thread.shutdown(wait=False)
 
     def close(self) -> None:
         """Close the file after reading; :meth:`aclose` is for a store that was written."""
-        self._reader.close()
-        if self._owner_reader is not None:
-            self._owner_reader.close()
-        self._writer.close()
+        self._close_readers()
+        if self._writer is not None:
+            close(self._writer)
         self._thread.shutdown(wait=False)
 
+    def _close_readers(self) -> None:
+        for reader in (self._reader, self._owner_reader):
+            if reader is not None:
+                reader.close()
+
     def rows(self, *statuses: str) -> Iterator[Record]:
-        """Yield records, oldest first: those with one of *statuses*, or all if none is given."""
-        with _translated(self._path):
-            for row in self._reader.execute("SELECT * FROM jobs ORDER BY finished_at"):
+        """Yield records, oldest first: those with one of *statuses*, or all if none is given.
+
+        :raises StoreError: they cannot be read.
+        """
+        with self._database.translated():
+            for row in self._select(f"SELECT {COLUMNS} FROM jobs ORDER BY finished_at"):  # noqa: S608
                 record = _record(row)
                 if not statuses or record.status in statuses:
                     yield record
 
     def contested(self) -> Iterator[tuple[Path, str, str]]:
-        """Yield each path that jobs of different URLs were finished as, with two of these URLs."""
-        with _translated(self._path):
-            for path, first, last in self._reader.execute(_CONTESTED):
+        """Yield each path that jobs of different URLs were finished as, with two of these URLs.
+
+        :raises StoreError: they cannot be read.
+        """
+        with self._database.translated():
+            for path, first, last in self._select(_CONTESTED):
                 yield Path(self._directory, path), first, last
 
-    @property
-    def _shown(self) -> str:
-        return printable(str(self._path))
+    def _select(self, query: str, *values: object) -> Iterator[SqlValues]:
+        """Return the rows; none while the file is locked."""
+        return iter(()) if self._reader is None else self._reader.execute(query, values)
 
     def _read(self, key: str) -> Record | None:
-        with _translated(self._path):
-            row = self._reader.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _record(row)
+        """Look a record up; one that cannot be read is as if it were not there."""
+        if self._broken or time.monotonic() < self._unread_until:
+            return None
+        try:
+            with self._database.translated():
+                for row in self._select(_LOOK_UP, key):
+                    return _record(row)
+        except LockedStoreError as error:
+            self._unread_until = time.monotonic() + READ_PAUSE
+            self._tell_locked(error)
+        except StoreError as error:
+            self._give_up(error)
+        return None
 
     def _has_digests(self, key: str, result: Result) -> bool:
         """Whether *result* is a skip without digests of a file whose digests are on record."""
@@ -306,29 +334,56 @@ class Store:
             self._task.add_done_callback(self._written)
 
     def _write(self, rows: list[SqlValues]) -> None:
-        with _translated(self._path):
-            self._writer.execute("BEGIN IMMEDIATE")
+        """Write *rows* in one transaction, in the thread."""
+        if self._writer is None:
+            self._writer = self._database.writer()
+        writer = self._writer
+        with self._database.translated():
+            writer.execute("BEGIN IMMEDIATE")
             try:
                 for batch in _batched(rows, ROWS_PER_INSERT):
-                    self._writer.execute(_insert(len(batch)), [value for row in batch for value in row])
-                self._writer.execute("COMMIT")
+                    writer.execute(_insert(len(batch)), [value for row in batch for value in row])
+                writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
                 raise
 
     def _written(self, task: asyncio.Future[None]) -> None:
-        self._task, self._writing = None, {}
-        error = task.exception()
-        if error is not None:
-            self._fail(error)
-        elif self._pending:
-            self._start_writing()
+        self._task, written, self._writing = None, self._writing, {}
+        try:
+            task.result()
+            if self._reader is None:
+                self._reader = self._database.reader()
+        except LockedStoreError as error:
+            self._locked = error
+            self._tell_locked(error)
+            self._pending = {**written, **self._pending}
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(DELAY, self._start_writing)
+        except StoreError as error:
+            self._locked = None
+            self._give_up(error)
+        else:
+            self._locked = None
+            if self._pending:
+                self._start_writing()
 
-    def _fail(self, error: BaseException) -> None:
-        """Stop recording without ending the run; flush() raises *error*."""
-        self._error, self._broken = error, True
-        self._pending = {}
+    def _tell_locked(self, error: LockedStoreError) -> None:
+        if not self._told_locked:
+            self._told_locked = True
+            self._warn(f"{error.reason}: this run goes on, and records its results when that lets it go.")
+
+    def _drop(self, error: LockedStoreError) -> None:
+        """Forget what cannot be written."""
+        count, self._pending, self._locked = len(self._pending), {}, None
+        self._warn(f"{error.reason}: {count} result{'s are' if count != 1 else ' is'} not recorded.")
+
+    def _give_up(self, error: StoreError, what: str = "this run goes on without it") -> None:
+        """Read and write no more records."""
+        if not self._broken:
+            self._broken, self._pending = True, {}
+            self._warn(f"{error.reason}: {what}.")
 
 
 def _batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
@@ -365,74 +420,3 @@ def _json(digests: Mapping[str, str]) -> str:
 def _record(row: SqlValues) -> Record:
     key, url, path, size, mtime_ns, digests, *rest = row
     return Record(key, url, path, size, mtime_ns, json.loads(digests), *rest)
-
-
-def _make_directory(directory: str, path: Path) -> None:
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise DiskError(
-            f"The folder of the store {printable(str(path))} cannot be made: {error.strerror}."
-        ) from error
-
-
-def _connect(path: Path, timeout: float) -> sqlite3.Connection:
-    # isolation_level=None: autocommit, the writer executes BEGIN itself, in another thread than this one.
-    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    connection.text_factory = os.fsdecode
-    return connection
-
-
-def _prepare(writer: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is ours or empty before it is changed, then create what is missing.
-
-    :raises DiskError: it is another program's, or of a newer version.
-    """
-    # One transaction: another run may create the store between two of the queries.
-    writer.execute("BEGIN")
-    application, version, tables = (
-        writer.execute(query).fetchone()[0]
-        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    )
-    writer.execute("COMMIT")
-    if application != APPLICATION and tables:
-        raise DiskError(
-            f"{printable(str(path))} is another program's database: name another file with --store."
-        )
-    if version > VERSION:
-        raise DiskError(
-            f"The store {printable(str(path))} was written by a newer fetchq: use that, or --no-store."
-        )
-    # No fsync at each commit: power loss may lose records, and those jobs are checked with their server again.
-    writer.execute("PRAGMA synchronous = NORMAL")
-    if application != APPLICATION:
-        writer.execute("BEGIN IMMEDIATE")
-        writer.execute(_SCHEMA)
-        writer.execute(_INDEX)
-        writer.execute(f"PRAGMA application_id = {APPLICATION}")
-        writer.execute(f"PRAGMA user_version = {VERSION}")
-        writer.execute("COMMIT")
-    # Persistent. It fails while another run has the file open, and without it reads only wait for writes.
-    with suppress(sqlite3.OperationalError):
-        writer.execute("PRAGMA journal_mode = WAL")
-
-
-_ADVICE = {
-    sqlite3.SQLITE_NOTADB: "it is not a database; move it away, or use --no-store",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; move it away, or use --no-store",
-    sqlite3.SQLITE_BUSY: "another program holds it; try again, or use --no-store",
-    sqlite3.SQLITE_READONLY: "it is read-only; choose another file with --store, or use --no-store",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; choose another file with --store, or use --no-store",
-    sqlite3.SQLITE_FULL: "no space is left on the disk",
-}
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        # The low byte is the primary code (https://www.sqlite.org/rescode.html).
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        kind = DiskFullError if code == sqlite3.SQLITE_FULL else DiskError
-        raise kind(f"The store {printable(str(path))} cannot be used: {_ADVICE.get(code, error)}.") from error
