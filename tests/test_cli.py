@@ -245,7 +245,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --report --update --allow-outside --allow-duplicates --name-template --tree --expect-type --no-html
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
-        --progress -q --quiet -v --verbose --log --dry-run"""
+        --progress -q --quiet -v --verbose --log --dry-run --refresh --on-complete --on-error"""
     assert names == set(wanted.split())
 
 

@@ -38,7 +38,7 @@ from .beside.programs import Verdict
 from .conftest import RunFetchq, clean_env
 from .faults_table.faults import FAULTS
 from .faults_table.tools import TOOLS
-from .origin import Origin, Request, basic_auth, generated
+from .origin import Origin, Request, basic_auth, generated, status
 from .servers import ROOT
 
 README, BENCH, FAULTS_TABLE, BESIDE = (
@@ -130,6 +130,7 @@ def site() -> Iterator[Site]:
         for name, data in files.items():
             origin.serve(f"/{name}", data)
         origin.serve("/private/a.iso", images["a.iso"], basic_auth("alice", "secret"), repeat=True)
+        origin.serve("/expired/b.iso", images["b.iso"], status(403), repeat=True)
         origin.serve("/report", b"a,b\n1,2\n")
         yield Site(origin, files)
 

@@ -39,6 +39,7 @@ from .._transfer import RangeRefusals, RunContext, Warnings, preview
 from .history import History
 from .intake import Intake, QueuedJob, intake
 from .observers import checked
+from .refresh import Refresh, Refresher
 from .results import Results
 from .session import Session
 
@@ -81,6 +82,9 @@ class Downloader:
         run goes on without it, after a warning. One that fails later never ends a run.
     :param base_url: joined with jobs whose URL is relative.
     :param manifest: checksums, found by file name, for jobs without one of their own.
+    :param refresh: called as ``refresh(job, error)`` where a job would fail with 401, 403, 404 or 410; returns
+        a new URL of the same bytes, or a :class:`Job` with ``url`` and ``headers``, or None; may be ``async``.
+        The download goes on where it is, once length and an overlap show that the bytes are the same.
     :param stdout: binary stream for a job with ``out="-"``; default: the process's standard output.
     :raises UsageError: on construction for invalid settings, on entering for ones that cannot be applied.
     """
@@ -101,6 +105,7 @@ class Downloader:
         base_url: str | URL | None = None,
         manifest: Manifest | None = None,
         stdout: BinaryIO | None = None,
+        refresh: Refresh | None = None,
     ) -> None:
         settings = Settings() if settings is None else settings
         if not isinstance(settings, Settings):
@@ -132,6 +137,7 @@ class Downloader:
         self._checksums = ChecksumPolicy(manifest, disk.require_checksum, disk.allow_unlisted)
         self._stdout = stdout
         self._template = _template(disk)
+        self._refresh = None if refresh is None else Refresher(refresh)
         self._session: Session | None = None
         self._depth = 0
 
@@ -255,6 +261,7 @@ class Downloader:
             now=time.time,
             sleep=asyncio.sleep,
             random=random.random,
+            refresh=self._refresh,
         )
         session = Session(http, context, history, self._observers)
         return session

@@ -13,6 +13,7 @@
     credentials  users, tokens and passwords, from files and the terminal too
     jobs       URLs and queue files -> jobs
     run        get: one run with its reports, signals and exit code
+    programs   the commands that --on-complete, --on-error and --refresh run
     verify     verify: files against a manifest or the store
     status     status: the records of a store
 

@@ -183,6 +183,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("--no-env", heading=NETWORK, is_flag=True,
            help="Do not read HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR, "
                 "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and NETRC."),
+    Option("--refresh", heading=NETWORK, metavar="CMD",
+           help="Run CMD, of which the first line is a new URL, where a link answers 401, 403, 404 or 410; the "
+                "download goes on with it."),
     _set(Network, "--http2", heading=NETWORK, is_flag=True),
     _set(Network, "-H", "--header", heading=REQUEST,
          brief="Header for each URL's own server; repeats.", field="headers", metavar="'K: V'", multiple=True,
@@ -249,6 +252,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("--log", heading=OUTPUT, metavar="FILE", type=types.FILE, help="Append what happens to this file."),
     Option("--report", heading=OUTPUT, metavar="FILE", type=types.FILE,
            help="Write a row for each job to this file: JSON lines to .jsonl, CSV to .csv."),
+    Option("--on-complete", heading=OUTPUT, metavar="CMD",
+           help="Run CMD for each file that is complete: its path is $1, more is in JOB_URL, JOB_SIZE, ..."),
+    Option("--on-error", heading=OUTPUT, metavar="CMD",
+           help="Run CMD for each job that failed: JOB_URL and JOB_ERROR say which, and why."),
     Option("--dry-run", heading=OUTPUT, brief="List what would be fetched, and fetch nothing.", is_flag=True,
            help="Fetch no bodies: list name, size and whether it can resume, on stdout."),
 )  # fmt: skip # one option a line or two reads as a table

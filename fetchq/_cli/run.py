@@ -39,6 +39,7 @@ from .._units import size
 from .credentials import with_credentials
 from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
+from .programs import Hooks, RefreshCommand
 
 __all__ = ["get"]
 
@@ -112,6 +113,7 @@ class Run:
         self._request: RunRequest
         self._manifest: Manifest | None = None
         self._downloader: Downloader
+        self._hooks = Hooks(given["on_complete"], given["on_error"], self._warn)
         self._signal = 0
         self._broken_pipe = False
         self._error: FetchError | None = None
@@ -174,6 +176,8 @@ class Run:
             try:
                 async for result in downloader.run(jobs):
                     self._error = self._error or result.error
+                    await self._hooks.call(result)
+                await self._hooks.wait()
             finally:
                 drawing.cancel()
         return self._exit_code()
@@ -194,7 +198,8 @@ class Run:
     def _entered(self, store: Path | None) -> Downloader:
         """Return the downloader; the first signal will stop it, the second will end the process."""
         # The digest costs a quarter of a fast download: it is computed only if the store or a program reads it.
-        sha256 = store is not None or self._report is not None or self._given["progress"] == "json"
+        reads = (store, self._report, self._given["on_complete"])
+        sha256 = any(each is not None for each in reads) or self._given["progress"] == "json"
         settings = replace(self._settings, disk=replace(self._settings.disk, sha256=sha256))
         self._downloader = Downloader(
             settings,
@@ -203,6 +208,7 @@ class Run:
             store_required=self._given["store"] is not None,
             base_url=self._given["base_url"],
             manifest=self._manifest,
+            refresh=None if self._given["refresh"] is None else RefreshCommand(self._given["refresh"]),
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -234,6 +240,7 @@ class Run:
         self._downloader.stop()
 
     def _second_signal(self, number: int, _: object) -> None:
+        self._hooks.kill()
         self._reporter.clear()
         os._exit(SIGNAL_CODE + number)
 

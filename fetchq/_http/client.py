@@ -121,18 +121,20 @@ class HttpClient:
         url: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         buffer: int | None = None,
+        given: Sequence[tuple[str, str]] = (),
     ) -> Response:
         """Make one attempt, and return once the final answer's head is in.
 
         :param url: asked instead of the job's own, and without its ``params``: a mirror.
         :param headers: sent to every origin, instead of the job's of the same name: Range, If-Range.
         :param buffer: bytes that a chunk of the body should have at most, where our own transport sends it.
+        :param given: header fields for the origin of *url* alone.
         :raises FetchError: no answer, one that is not HTTP, or too many redirects.
         """
         self._check_proxy(job)
         home = self._parse(job.url, job.params)
         current = home if url is None or url == job.url else self._parse(url)
-        context = self._requests.context(job, home, current, encoded(headers), buffer)
+        context = self._requests.context(job, home, current, encoded(headers), buffer, encoded(given))
         method, with_body, hops = job.method, True, 0
         follows = self._follows if job.redirects is None else job.redirects
         linked: Mapping[str, str] = {}
@@ -245,6 +247,8 @@ class HttpClient:
         theirs = self._theirs is not None and self._theirs.auth is not None
         auth = self._auth_for(context, url)
         if auth is not None and (auth is not httpx.USE_CLIENT_DEFAULT or theirs):
+            return True
+        if context.given and url.origin == context.asked.origin:
             return True
         return url.origin == context.home.origin and self._requests.has_secrets(context)
 

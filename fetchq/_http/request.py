@@ -39,6 +39,8 @@ class RequestContext(NamedTuple):
     :param fields: header fields for every origin, which replace the job's of the same names.
     :param secret: the job's own header fields, for its own origin.
     :param body: the request's body and the fields that describe it.
+    :param given: header fields for the origin of *asked* alone.
+    :param body: the request's body and the Content-Type that goes with it.
     :param extensions: httpx's, with the timeouts.
     """
 
@@ -48,11 +50,12 @@ class RequestContext(NamedTuple):
     secret: Fields
     body: tuple[bytes | Multipart, Fields] | None
     extensions: Mapping[str, Any]
+    given: Fields
 
     @property
     def is_plain(self) -> bool:
         """Whether the job adds nothing to its requests."""
-        return not (self.fields or self.secret or self.body)
+        return not (self.fields or self.secret or self.given or self.body)
 
 
 class RequestBuilder:
@@ -75,17 +78,24 @@ class RequestBuilder:
         self._plain: dict[str, httpx.Headers] = {}
 
     def context(
-        self, job: Job, home: ParsedURL, asked: ParsedURL, fields: Fields, buffer: int | None
+        self,
+        job: Job,
+        home: ParsedURL,
+        asked: ParsedURL,
+        fields: Fields,
+        buffer: int | None,
+        given: Fields | None = None,
     ) -> RequestContext:
         """Gather what the requests of one attempt have in common.
 
+        :param given: header fields for the origin of *asked* alone.
         :param buffer: bytes that a chunk of the answer should have at most.
         """
         timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
             timeouts = {**timeouts, **own_timeouts(job)}
         extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy}}
-        return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions)
+        return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions, given or [])
 
     def build(
         self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, cookies: bytes
@@ -105,11 +115,14 @@ class RequestBuilder:
         if isinstance(content, Multipart):
             # Its boundary must be named, whatever type the user gave.
             fields = layered(fields, kind)
+        told = bool(context.given) and url.origin == context.asked.origin
+        if told:
+            fields = layered(fields, context.given, context.fields)
         if not with_body:
             fields = without_body_fields(fields)
         given = values(fields, b"cookie")
         if given or cookies or (at_home and self._cookies):
-            own = [self._cookies, *given] if at_home else []
+            own = [self._cookies, *given] if at_home else given if told else []
             joined = join_cookies(own, cookies)
             fields = [*without(fields, b"cookie"), *([(b"Cookie", joined)] if joined else [])]
         if not values(fields, b"host"):

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from .._connections import Budget
 from .._digests import ChecksumPolicy
 from .._disk import Parts, Sink
-from .._errors import UsageError
+from .._errors import FetchError, UsageError
 from .._events import Observer, Warned
 from .._models import Buffer, Job
 from .._naming import printable
@@ -102,12 +102,14 @@ class Fetcher(Protocol):
         url: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         buffer: int | None = None,
+        given: Sequence[tuple[str, str]] = (),
     ) -> Reply:
         """Make one request, and return once the head of its answer is in.
 
         :param url: one of the job's mirrors; default: its own URL.
         :param headers: Range and If-Range.
         :param buffer: most bytes that a chunk should have.
+        :param given: header fields for the origin of *url* alone.
         :raises FetchError: no answer.
         """
 
@@ -179,6 +181,8 @@ class RunContext(NamedTuple):
     :param sleep: waits that many seconds.
     :param random: returns a number in [0, 1).
     :param checksums: what is known of the files besides their jobs' own checksums.
+    :param refresh: finds a new URL, and the headers that go with it, for a job whose own has expired; raises a
+        FetchError where there is none.
     """
 
     fetcher: Fetcher
@@ -197,6 +201,7 @@ class RunContext(NamedTuple):
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
     checksums: ChecksumPolicy = ChecksumPolicy()
+    refresh: Callable[[Job, FetchError], Awaitable[Job]] | None = None
 
     def pipe(self) -> Sink:
         """Return standard output in a part's place.

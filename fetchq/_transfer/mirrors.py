@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from .. import _digests, _naming, _ranges, _retry
 from .._errors import ProtocolError
-from .._models import Job, Resource, redact
+from .._models import Job, Pairs, Resource, redact
 from .._naming import printable
 from .._ranges import Action, Answer, Ask
 from .._settings import Network
@@ -39,6 +39,8 @@ class Mirrors:
         self._context = context
         self._urls = [job.url, *job.mirrors]
         self._url = job.url
+        # Header fields for the origin of a URL that came in place of another.
+        self._given: dict[str, Pairs] = {}
         # How the last answer, an error to Range or If-Range, says that the next request must be made.
         self._refused: Action | None = None
         self.asked = 0
@@ -85,7 +87,13 @@ class Mirrors:
         settings = self._context.settings
         buffer = buffer_for(settings.queue.limit_rate, settings.queue.jobs, settings.disk.buffer)
         began = self._context.clock()
-        reply = await self._context.fetcher.open(self._job, url=self._url, headers=ask.headers(), buffer=buffer)
+        reply = await self._context.fetcher.open(
+            self._job,
+            url=self._url,
+            headers=ask.headers(),
+            buffer=buffer,
+            given=self._given.get(self._url, ()),
+        )
         self.took = self._context.clock() - began
         self.redirected = reply.hops > 0
         return reply
@@ -118,6 +126,12 @@ class Mirrors:
         if (dot and suffix.lower() not in _PAGES) or (accept and not _ANY.search(accept)):
             told = f"sent a web page in place of {name}: look into it, it may be a login or a notice"
             self._context.warnings.tell(reply.host, "page", told)
+
+    def renew(self, link: Job) -> None:
+        """Go on with the URL of *link*, and its headers, in place of the one that is asked now."""
+        self._refused = None
+        self._urls[self._urls.index(self._url)] = self._url = link.url
+        self._given[link.url] = link.headers
 
     def turn(self, *, drop: bool) -> None:
         """Go on with the next URL; one that is dropped is not asked again."""

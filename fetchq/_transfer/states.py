@@ -65,7 +65,8 @@ class Begun(NamedTuple):
 
         What vouches for the bytes here is then their length and an overlap that is compared.
         """
-        return self._replace(known=replace(self.known, etag=None, last_modified=None))
+        known = replace(self.known, etag=None, last_modified=None)
+        return self._replace(known=known, plain=False, refused="")
 
 
 State: TypeAlias = Empty | Begun

@@ -29,6 +29,7 @@ from .counters import Counters
 from .deadline import Deadline
 from .decoder import Decoder
 from .forms import CodedForm
+from .links import Links
 from .mirrors import Mirrors
 from .pump import Pump
 from .segmented import SegmentedDownload, SegmentError
@@ -76,6 +77,7 @@ class Transfer:
         self._settings = context.settings
         self._target = Target(job, number, context, key, placement, earlier)
         self._mirrors = Mirrors(job, context)
+        self._links = Links(job, number, context, self._mirrors)
         self._form = CodedForm(job, context.warnings)
         self._counters = Counters(number, context.observe)
         self._policy = context.settings.retry
@@ -237,6 +239,7 @@ class Transfer:
             name = self._target.place(answered.reply)[1] if state is None else state.sink.name
             answered = await self._form.settle(answered, name)
         seen, answer = answered.seen, answered.answer
+        self._links.check(state.known if isinstance(state, Begun) else None, seen, self._counters.have)
         if not seen.encoding:
             checks.check_length(self.job, seen, self._settings.disk.max_size)
         self._target.settle(answered.reply)
@@ -416,7 +419,12 @@ class Transfer:
             await (sink.reset() if self._form.refute() else sink.spoil())
             self._state = Empty(sink)
             self._counters.restarted()
-        if decision.kind == "give_up":
+        if decision.kind == "give_up" and await self._links.renew(error, failures, self._counters.have):
+            self._context.observe(AttemptFailed(self.number, self.name, error, failures, 0.0))
+            if isinstance(self._state, Begun):
+                self._state = self._state.elsewhere()
+            return Again(0.0, self)
+        if decision.kind == "give_up" or self._links.mislead(error, self._counters.have):
             await self.close()
             return self._result("failed", error=error)
         self._deadline.check(decision.wait, error)

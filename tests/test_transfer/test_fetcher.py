@@ -78,6 +78,7 @@ class MemoryFetcher:
         url: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         buffer: int | None = None,
+        given: Sequence[tuple[str, str]] = (),
     ) -> MemoryReply:
         wanted = dict(headers).get("Range", "")
         self.asked.append(wanted)
