@@ -3,7 +3,8 @@
 The map of the package:
 
 - :func:`download` downloads one URL and blocks; :func:`adownload` does so in a running event loop.
-- :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends.
+- :func:`fetch_bytes` and :func:`afetch_bytes` download into memory; :func:`stream` hands the bytes over.
+- :class:`Downloader` runs any number of jobs and yields a :class:`Result` as each ends; one serves a program.
 - :class:`Job` is what is wanted, :class:`Result` how it ended, :class:`Preview` what a run would do.
 - A :class:`FormFile` is a file that a job's form sends.
 - :class:`Transport` is the HTTP/1.1 under it, for any ``httpx.AsyncClient``.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import VERSION as __version__  # noqa: N811 - the conventional name
 
 if TYPE_CHECKING:
-    from ._api import Downloader, adownload, download
+    from ._api import Downloader, Results, Stream, adownload, afetch_bytes, download, fetch_bytes, stream
     from ._digests import Manifest
     from ._errors import (
         AuthenticationError,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         Warned,
     )
     from ._http import Transport
-    from ._models import FormFile, Job, Preview, Result
+    from ._models import FormFile, Job, Preview, Resource, Result
     from ._settings import Disk, Network, Queue, Retry, Settings
 
 __all__ = [
@@ -87,7 +88,9 @@ __all__ = [
     "ProtocolError",
     "Queue",
     "QueueFileError",
+    "Resource",
     "Result",
+    "Results",
     "Retry",
     "RunFinished",
     "RunStarted",
@@ -95,6 +98,7 @@ __all__ = [
     "StatusError",
     "StoppedError",
     "StoreError",
+    "Stream",
     "TLSError",
     "TimedOutError",
     "TooLargeError",
@@ -105,7 +109,10 @@ __all__ = [
     "Warned",
     "__version__",
     "adownload",
+    "afetch_bytes",
     "download",
+    "fetch_bytes",
+    "stream",
 ]
 
 

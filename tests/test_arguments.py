@@ -48,7 +48,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: any_.Job(URL, content="text"), r"content must be bytes, not str"),
     (lambda: any_.Job(URL, size=-1), r"size must be 0 or more, not -1"),
     (lambda: any_.Job(URL, size=True), r"size must be a whole number, not bool"),
-    (lambda: any_.Job(URL, timeout="3"), r"timeout must be a number, not str"),
+    (lambda: any_.Job(URL, deadline="3"), r"deadline must be a number, not str"),
     (lambda: any_.Job(URL, retries=float("nan")), r"retries must be 0 or more, not nan"),
     (
         lambda: any_.Disk(if_exists="overwite"),
@@ -160,7 +160,7 @@ def test_an_error_carries_its_request(origin: Origin, tmp_path: Path) -> None:
     with pytest.raises(fetchq.StatusError) as raised:
         fetchq.download(f"{url}?token=hunter2", dir=tmp_path, settings=settings)
     assert raised.value.url == f"{url}?***"
-    assert raised.value.attempts == 3
+    assert raised.value.attempts == 4
     assert raised.value.status == 503
 
 
@@ -183,7 +183,7 @@ def test_an_error_before_any_request_has_none(tmp_path: Path) -> None:
 
 
 def test_timeouts_and_redirects_have_the_url_that_was_asked(origin: Origin, tmp_path: Path) -> None:
-    settings = fetchq.Settings(network=fetchq.Network(read_timeout=0.1), retry=fetchq.Retry(retries=1))
+    settings = fetchq.Settings(network=fetchq.Network(read_timeout=0.1), retry=fetchq.Retry(retries=0))
     url = origin.serve("/a", FILE, redirect("/b"))
     origin.serve("/b", FILE, hang)
     with pytest.raises(fetchq.TimedOutError, match=r"\(read_timeout\)") as raised:

@@ -226,8 +226,8 @@ def test_a_dry_run_says_which_files_are_not_listed(origin: Origin, capsys: pytes
         ("/SUMS?token=hunter2", "", [status(404)], 8, "/SUMS cannot be fetched: 127.0.0.1:"),
         ("/SUMS?token=hunter2", f"{RIGHT}  g.bin", [], 2, "/SUMS: give its digest with --checksum"),
         ("/SUMS", "<html>", [], 2, "/SUMS holds no digest"),
-        ("/SUMS", "x" * 2000, [], 7, "/SUMS cannot be fetched: It is larger than 1000 B."),
-        ("/SUMS", "x" * 2000, [chunked(100)], 7, "/SUMS cannot be fetched: It is larger than 1000 B."),
+        ("/SUMS", "x" * 2000, [], 7, "/SUMS is larger than 1000 B: it is no manifest."),
+        ("/SUMS", "x" * 2000, [chunked(100)], 7, "/SUMS is larger than 1000 B: it is no manifest."),
     ],
 )
 def test_a_manifest_is_fetched_like_a_job(

@@ -1,6 +1,8 @@
-"""The Python API: Downloader for many jobs, download and adownload for one URL."""
+"""The Python API: Downloader for many downloads, functions for one URL."""
 
 from .downloader import Downloader
-from .functions import adownload, download
+from .functions import adownload, afetch_bytes, download, fetch_bytes, stream
+from .results import Results
+from .streams import Stream
 
-__all__ = ["Downloader", "adownload", "download"]
+__all__ = ["Downloader", "Results", "Stream", "adownload", "afetch_bytes", "download", "fetch_bytes", "stream"]

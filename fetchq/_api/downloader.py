@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import sys
@@ -18,9 +19,10 @@ from collections.abc import (
     Sized,
 )
 from dataclasses import replace
+from io import BytesIO, TextIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, cast
 
 from .. import _naming
 from .._arguments import URL, AnyPath, path, text
@@ -32,7 +34,7 @@ from .._events import Event, Observer, Warned
 from .._http import HttpClient
 from .._models import Job, Preview, Result
 from .._outages import Outages
-from .._settings import Disk, Settings
+from .._settings import MIB, Disk, Settings
 from .._templates import TREE, NameTemplate
 from .._throttle import Bucket
 from .._transfer import RangeRefusals, RunContext, Warnings, preview
@@ -41,12 +43,16 @@ from .intake import Intake, QueuedJob, intake
 from .observers import checked
 from .refresh import Refresh, Refresher
 from .results import Results
-from .session import Session
+from .session import Adapt, Session
+from .streams import Stream, StreamSink
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Downloader"]
+__all__ = ["MAX_MEMORY", "Downloader"]
+
+# Bytes that a download into memory may have: a page or a manifest has less, and a file belongs on a disk.
+MAX_MEMORY = 64 * MIB
 
 # One entry of a queue: a job, a URL, or the error of a line that could not be read.
 QueueItem: TypeAlias = "str | URL | Job | FetchError"
@@ -176,20 +182,61 @@ class Downloader:
 
         :raises UsageError: the Downloader belongs to another event loop, or *jobs* is no iterable.
         """
-        known = len(jobs) if isinstance(jobs, Sized) else None
-        return Results(self._opened().run(self._intake(jobs), known))
+        return self._run(jobs, lambda same: same)
 
-    async def fetch(self, url: str | URL | Job, out: AnyPath | None = None) -> Result:
+    def _run(self, jobs: QueueItems, context: Adapt) -> Results:
+        known = len(jobs) if isinstance(jobs, Sized) else None
+        return Results(self._opened().run(self._intake(jobs), known, context))
+
+    async def fetch(self, url: str | URL | Job, out: AnyPath | BinaryIO | None = None) -> Result:
         """Download one URL; any number of coroutines may call it at once, and share the connections.
 
         Cancelling it, as ``asyncio.timeout`` does, saves what is there.
 
         :param url: http or https, or a whole :class:`Job`.
-        :param out: target path; default: the job's, or a name from the response.
+        :param out: target path, or a binary file object, which is written from where it stands and not closed;
+            default: the job's, or a name from the response.
         :returns: the result, with the file's path.
         :raises FetchError: the download failed.
         """
-        return (await self._opened().fetch(job_of(url, out))).unwrap()
+        job, context = directed(url, out)
+        return (await self._opened().fetch(job, context)).unwrap()
+
+    async def fetch_bytes(self, url: str | URL | Job, *, max_size: int = MAX_MEMORY) -> bytes:
+        """Download one URL into memory.
+
+        :param max_size: most bytes, after decoding.
+        :raises TooLargeError: there are more.
+        :raises FetchError: the download failed.
+        """
+        memory = BytesIO()
+        job, context = directed(url, memory)
+
+        def bounded(run: RunContext) -> RunContext:
+            disk = replace(run.settings.disk, max_size=max_size, sha256=False)
+            return context(run)._replace(settings=replace(run.settings, disk=disk))
+
+        (await self._opened().fetch(job, bounded)).unwrap()
+        return memory.getvalue()
+
+    def stream(self, url: str | URL | Job) -> Stream:
+        """Return the bytes of one URL as an async context manager; nothing goes to the disk.
+
+        ::
+
+            async with downloader.stream(url) as chunks:
+                print(chunks.resource.length)
+                async for chunk in chunks:
+                    ...
+
+        A connection of the Downloader is in use until it is left; a caller who is slow makes the server wait.
+        """
+        job = replace(job_of(url), out="-")
+
+        async def fetch(sink: StreamSink) -> Result:
+            return await self._opened().fetch(job, lambda run: run._replace(pipe=lambda: sink))
+
+        return Stream(fetch, overlap=self.settings.disk.overlap)
 
     def stop(self) -> None:
         """Stop everything under way: partial files and their journals are saved, and the iterators end.
@@ -243,9 +290,10 @@ class Downloader:
             loop.call_soon_threadsafe(observe, Warned(0, message))
 
         history = self._history(observe)
+        parts = Parts(settings.disk, threads=_threads(settings), warn=warn)
         context = RunContext(
             fetcher=http,
-            parts=Parts(settings.disk, threads=_threads(settings), warn=warn),
+            parts=parts,
             settings=settings,
             checksums=self._checksums,
             budget=Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs),
@@ -255,8 +303,7 @@ class Downloader:
             observe=observe,
             warnings=Warnings(observe),
             refusals=RangeRefusals(),
-            # sys.stdout may be None, or without a buffer, as in notebooks.
-            stdout=self._stdout or getattr(sys.stdout, "buffer", None),
+            pipe=lambda: parts.pipe(self._standard_output()),
             clock=loop.time,
             now=time.time,
             sleep=asyncio.sleep,
@@ -271,6 +318,13 @@ class Downloader:
             observe(Warned(0, message))
 
         return History(self._store_path, self._checksums, required=self._store_required, warn=warn)
+
+    def _standard_output(self) -> BinaryIO:
+        # sys.stdout may be None, or without a buffer, as in notebooks.
+        stream = self._stdout or getattr(sys.stdout, "buffer", None)
+        if stream is None:
+            raise UsageError("Standard output takes no bytes here: give the target a name.")
+        return stream
 
 
 def _expanded(given: AnyPath, name: str) -> Path:
@@ -312,6 +366,31 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 def _threads(settings: Settings) -> int:
     # One for each connection that may write at the same time; more than eight only wait for the disk.
     return min(8, settings.queue.jobs + 1)
+
+
+def directed(
+    url: str | URL | Job, out: AnyPath | BinaryIO | None = None, checksum: str | None = None
+) -> tuple[Job, Adapt]:
+    """Return the job of one download, and what gives its context the file object that it is written to.
+
+    :raises UsageError: the file object is not open for bytes.
+    """
+    if out is None or isinstance(out, str | os.PathLike):
+        return job_of(url, out, checksum), lambda run: run
+    file = _writable(out)
+    return job_of(url, "-", checksum), lambda run: run._replace(pipe=lambda: run.parts.file_object(file))
+
+
+def _writable(file: Any) -> BinaryIO:
+    if not callable(getattr(file, "write", None)):
+        raise UsageError(f"out must be text, a Path or a binary file object, not {type(file).__name__}.")
+    if isinstance(file, TextIOBase):
+        raise UsageError("out is a file object for text: open it with mode 'wb'.")
+    if getattr(file, "closed", False):
+        raise UsageError("out is a file object that is closed.")
+    if not getattr(file, "writable", lambda: True)():
+        raise UsageError("out is a file object that is not open for writing: open it with mode 'wb'.")
+    return cast("BinaryIO", file)
 
 
 def job_of(url: str | URL | Job, out: AnyPath | None = None, checksum: str | None = None) -> Job:

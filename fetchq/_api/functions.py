@@ -1,31 +1,33 @@
 """One URL in one call.
 
-The two signatures are written out in full, as httpx does with its own, so that ``help()``, editors and type
+The signatures are written out in full, as httpx does with its own, so that ``help()``, editors and type
 checkers show every parameter; a test keeps them equal.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 from .._arguments import URL, AnyPath
 from .._errors import UsageError
 from .._events import Observer
 from .._models import Job, Result
 from .._settings import Settings
-from .downloader import Downloader, job_of
+from .downloader import MAX_MEMORY, Downloader, directed, job_of
+from .streams import Stream
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["adownload", "download"]
+__all__ = ["adownload", "afetch_bytes", "download", "fetch_bytes", "stream"]
 
 
 async def adownload(
     url: str | URL | Job,
-    out: AnyPath | None = None,
+    out: AnyPath | BinaryIO | None = None,
     *,
     dir: AnyPath | None = None,
     checksum: str | None = None,
@@ -37,8 +39,8 @@ async def adownload(
     """Download one URL in a running event loop.
 
     :param url: http or https, or a whole :class:`Job`.
-    :param out: target path, relative to *dir* or absolute; one that ends with ``/`` is a folder; default: a
-        name from the response.
+    :param out: target path, relative to *dir* or absolute; one that ends with ``/`` is a folder; or a binary
+        file object, which is written from where it stands and not closed; default: a name from the response.
     :param dir: directory for the file; created if missing.
     :param checksum: ``ALGO:HEX``; a file with another digest is refused.
     :param settings: all settings; *dir* and *auth* replace its fields.
@@ -49,16 +51,17 @@ async def adownload(
     :returns: the result, with the file's path.
     :raises FetchError: the download failed.
     """
-    job = job_of(url, out, checksum)
+    job, context = directed(url, out, checksum)
     async with Downloader(settings, dir=dir, auth=auth, client=client, observers=observers) as downloader:
         # To the end of the run, not only to the result: an observer may raise after it.
-        results = [result async for result in downloader.run([job])]
+        run = downloader._run([job], context)  # noqa: SLF001 - one download is a run of its own
+        results = [result async for result in run]
     return results[0].unwrap()
 
 
 def download(
     url: str | URL | Job,
-    out: AnyPath | None = None,
+    out: AnyPath | BinaryIO | None = None,
     *,
     dir: AnyPath | None = None,
     checksum: str | None = None,
@@ -72,19 +75,95 @@ def download(
     :raises UsageError: an event loop is running in this thread; await :func:`adownload` instead.
     :raises FetchError: the download failed.
     """
+    _refuse_in_loop("download() would block the running event loop: use `await fetchq.adownload(...)`.")
+    return asyncio.run(
+        adownload(
+            url,
+            out,
+            dir=dir,
+            checksum=checksum,
+            settings=settings,
+            auth=auth,
+            client=client,
+            observers=observers,
+        )
+    )
+
+
+async def afetch_bytes(
+    url: str | URL | Job,
+    *,
+    max_size: int = MAX_MEMORY,
+    checksum: str | None = None,
+    settings: Settings | None = None,
+    auth: httpx.Auth | tuple[str, str] | None = None,
+    client: httpx.AsyncClient | None = None,
+    observers: Sequence[Observer] = (),
+) -> bytes:
+    """Download one URL into memory, in a running event loop; parameters are those of :func:`adownload`.
+
+    :param max_size: most bytes, after decoding.
+    :raises TooLargeError: there are more.
+    :raises FetchError: the download failed.
+    """
+    async with Downloader(settings, auth=auth, client=client, observers=observers) as downloader:
+        return await downloader.fetch_bytes(job_of(url, checksum=checksum), max_size=max_size)
+
+
+def fetch_bytes(
+    url: str | URL | Job,
+    *,
+    max_size: int = MAX_MEMORY,
+    checksum: str | None = None,
+    settings: Settings | None = None,
+    auth: httpx.Auth | tuple[str, str] | None = None,
+    client: httpx.AsyncClient | None = None,
+    observers: Sequence[Observer] = (),
+) -> bytes:
+    """Download one URL into memory and block until it has ended; parameters are those of :func:`afetch_bytes`.
+
+    :raises UsageError: an event loop is running in this thread; await :func:`afetch_bytes` instead.
+    :raises FetchError: the download failed.
+    """
+    _refuse_in_loop("fetch_bytes() would block the running event loop: use `await fetchq.afetch_bytes(...)`.")
+    return asyncio.run(
+        afetch_bytes(
+            url,
+            max_size=max_size,
+            checksum=checksum,
+            settings=settings,
+            auth=auth,
+            client=client,
+            observers=observers,
+        )
+    )
+
+
+@asynccontextmanager
+async def stream(
+    url: str | URL | Job,
+    *,
+    checksum: str | None = None,
+    settings: Settings | None = None,
+    auth: httpx.Auth | tuple[str, str] | None = None,
+    client: httpx.AsyncClient | None = None,
+    observers: Sequence[Observer] = (),
+) -> AsyncIterator[Stream]:
+    """Open the bytes of one URL: ``async with fetchq.stream(url) as chunks: async for chunk in chunks``.
+
+    Parameters are those of :func:`adownload`; many URLs at once are for :meth:`Downloader.stream`.
+
+    :raises FetchError: the download failed, on entering or while iterating.
+    """
+    job = job_of(url, checksum=checksum)
+    opened = Downloader(settings, auth=auth, client=client, observers=observers)
+    async with opened as downloader, downloader.stream(job) as chunks:
+        yield chunks
+
+
+def _refuse_in_loop(words: str) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(
-            adownload(
-                url,
-                out,
-                dir=dir,
-                checksum=checksum,
-                settings=settings,
-                auth=auth,
-                client=client,
-                observers=observers,
-            )
-        )
-    raise UsageError("download() would block the running event loop: use `await fetchq.adownload(...)`.")
+        return
+    raise UsageError(words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .. import _digests, _naming
 from .._errors import DiskFullError, FetchError, StoppedError, UsageError
@@ -20,9 +20,11 @@ from .intake import Intake, QueuedJob, alone
 from .observers import Observers
 from .totals import Totals
 
-__all__ = ["QueueRun", "Session"]
+__all__ = ["Adapt", "QueueRun", "Session"]
 
 T = TypeVar("T")
+# Returns a context with something changed.
+Adapt: TypeAlias = Callable[[RunContext], RunContext]
 
 # Seconds after which a job looks again whether the one that it is equal to has ended.
 EQUAL_WAIT = 0.1
@@ -56,17 +58,18 @@ class Session:
         """Stop all runs and single downloads; partial files and their journals are saved."""
         self.scheduler.stop()
 
-    def run(self, items: Intake, known: int | None) -> QueueRun:
+    def run(self, items: Intake, known: int | None, context: Adapt = lambda same: same) -> QueueRun:
         """Return a run of *items*, which begins when its first result is asked for.
 
         :param known: their number, if it is known.
+        :param context: returns the context with what is different for this run.
         """
-        return QueueRun(self, items, known)
+        return QueueRun(self, items, known, context)
 
-    async def fetch(self, job: Job, context: Callable[[RunContext], RunContext] = lambda same: same) -> Result:
+    async def fetch(self, job: Job, context: Adapt = lambda same: same) -> Result:
         """Download one job.
 
-        :param context: what is different for it.
+        :param context: returns the context with what is different for this job.
         :raises StoppedError: :meth:`stop` was called.
         """
         await self.begin()
@@ -252,11 +255,12 @@ class QueueRun:
         session: Session,
         items: Intake,
         known: int | None,
+        context: Adapt,
     ) -> None:
         self._session = session
         self._known = known
         self._observe = Observers(session.observers, self.stop)
-        self._worker = _Worker(session, session.context._replace(observe=self._observe))
+        self._worker = _Worker(session, context(session.context._replace(observe=self._observe)))
         self._run = session.scheduler.run(items, self._worker.attempt)
         self._totals = Totals(0.0)
         self._begun = False

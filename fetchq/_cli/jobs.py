@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from io import BytesIO
 from typing import Any, NamedTuple
 
 from .._api import Downloader
@@ -131,25 +130,16 @@ def _contents(path: str) -> bytes:
 
 
 async def _fetched(url: str, name: str, settings: Settings) -> bytes:
-    stream = _ManifestStream()
-    disk = replace(settings.disk, max_size=None, require_checksum=False)
+    disk = replace(settings.disk, require_checksum=False)
     try:
-        async with Downloader(replace(settings, disk=disk), stdout=stream) as downloader:
-            async for result in downloader.run([Job(url, "-")]):
-                result.unwrap()
+        async with Downloader(replace(settings, disk=disk)) as downloader:
+            return await downloader.fetch_bytes(url, max_size=MAX_MANIFEST)
+    except TooLargeError as error:
+        error.args = (f"{printable(name)} is larger than {size(MAX_MANIFEST)}: it is no manifest.",)
+        raise
     except FetchError as error:
         error.args = (f"{printable(name)} cannot be fetched: {error}",)
         raise
-    return stream.getvalue()
-
-
-class _ManifestStream(BytesIO):
-    """Memory for a manifest, whose server may not say how long it is."""
-
-    def write(self, data: Any, /) -> int:
-        if self.tell() + len(data) > MAX_MANIFEST:
-            raise TooLargeError(f"It is larger than {size(MAX_MANIFEST)}.")
-        return super().write(data)
 
 
 def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | FetchError]:

@@ -17,7 +17,7 @@ be on a local file system, and for as long as that is quick::
     hashing.py    digests computed while the file is written
     part.py       the unfinished file
     complete.py   a body that arrived whole, which needs no journal
-    pipe.py       standard output in the place of a part
+    pipe.py       standard output, or a file object, in the place of a part
     parts.py      the parts of one run
     sink.py       what a transfer may do with a part or a pipe
     context.py    what all of them share
@@ -31,7 +31,7 @@ from .files import Files
 from .journal import Identity, Journal
 from .part import Part
 from .parts import Parts
-from .pipe import Pipe, PipeClosedError
+from .pipe import Pipe, PipeClosedError, SequentialSink
 from .publish import Finished
 from .record import FileRecord
 from .sink import Sink
@@ -49,6 +49,7 @@ __all__ = [
     "Parts",
     "Pipe",
     "PipeClosedError",
+    "SequentialSink",
     "Sink",
     "Unproven",
 ]

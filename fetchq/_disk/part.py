@@ -43,7 +43,7 @@ class Part:
     restartable = True
 
     def __init__(self, locked: LockedPart, identity: Identity, context: DiskContext) -> None:
-        self.name = locked.entry.name
+        self.name = self.noun = locked.entry.name
         self.path = locked.path
         self.journal: Journal | None = locked.journal
         self.spans: tuple[Span, ...] = locked.journal.spans if locked.journal else ()

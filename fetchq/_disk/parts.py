@@ -29,7 +29,7 @@ from .journal import Identity, Journal, journal_of, load, part_of, side_files
 from .lock import MAX_SIDES, LockedPart
 from .names import NameRegistry
 from .part import Part
-from .pipe import Pipe
+from .pipe import FileObjectSink, Pipe
 from .publish import Finished
 from .record import FileRecord
 from .room import require_free, require_room
@@ -235,10 +235,14 @@ class Parts:
             raise translate(error, path) from error
 
     def pipe(self, stream: BinaryIO) -> Pipe:
-        """Return a sink that writes to *stream*, which it does not close."""
+        """Return a sink for standard output, or what stands for it; it is not closed."""
         pipe = Pipe(stream, self._threads, overlap=self._settings.overlap)
         self._context.open.add(pipe)
         return pipe
+
+    def file_object(self, file: BinaryIO) -> FileObjectSink:
+        """Return a sink that writes to a file object of the caller's, which it does not close."""
+        return FileObjectSink(file, self._threads, overlap=self._settings.overlap)
 
     async def aclose(self) -> None:
         """Save and close what is still open, and end the threads; bounded by their own time limits."""

@@ -23,6 +23,10 @@ class Sink(Protocol):
         """The target's name; ``-`` is standard output."""
 
     @property
+    def noun(self) -> str:
+        """What messages call it."""
+
+    @property
     def path(self) -> Path:
         """Where the unfinished bytes are."""
 

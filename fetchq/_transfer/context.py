@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from .._connections import Budget
 from .._digests import ChecksumPolicy
 from .._disk import Parts, Sink
-from .._errors import FetchError, UsageError
+from .._errors import FetchError
 from .._events import Observer, Warned
 from .._models import Buffer, Job
 from .._naming import printable
@@ -175,7 +175,7 @@ class RunContext(NamedTuple):
     :param warnings: what is odd about servers is told there.
     :param refusals: which hosts are asked without Range or If-Range.
     :param bucket: the rate limit that all transfers share, if there is one.
-    :param stdout: where ``-`` goes; None where the process has no standard output for bytes.
+    :param pipe: returns a sink for the target ``-``: standard output, or what stands for it.
     :param clock: steady seconds.
     :param now: seconds since the epoch, for what servers date.
     :param sleep: waits that many seconds.
@@ -195,22 +195,13 @@ class RunContext(NamedTuple):
     observe: Observer
     warnings: Warnings
     refusals: RangeRefusals
-    stdout: BinaryIO | None
+    pipe: Callable[[], Sink]
     clock: Callable[[], float]
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
     checksums: ChecksumPolicy = ChecksumPolicy()
     refresh: Callable[[Job, FetchError], Awaitable[Job]] | None = None
-
-    def pipe(self) -> Sink:
-        """Return standard output in a part's place.
-
-        :raises UsageError: there is none.
-        """
-        if self.stdout is None:
-            raise UsageError("Standard output takes no bytes here: give the target a name.")
-        return self.parts.pipe(self.stdout)
 
     async def pace(self, size: int) -> None:
         """Count *size* bytes that came against the rate limit; wait if they came too fast."""

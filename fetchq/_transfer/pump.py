@@ -79,6 +79,8 @@ class Pump:
         due = self._size >= self._context.settings.disk.buffer or now - self._flushed >= FLUSH_SECONDS
         if complete or due:
             await self._flush(now)
+            # A slow disk, or a caller who takes a stream's chunks slowly, is not a slow server.
+            self._pace.excuse(self._context.clock() - now)
         if not complete:
             await self._pace.keep(len(chunk), now)
         return complete
@@ -138,6 +140,10 @@ class _Pace:
         self._window = network.min_speed_window
         self._since = context.clock()
         self._seen = 0
+
+    def excuse(self, seconds: float) -> None:
+        """Leave out *seconds* in which nothing was read."""
+        self._since += seconds
 
     async def keep(self, size: int, now: float) -> None:
         """Count *size* bytes that arrived at *now*; pause if they came too fast."""

@@ -25,7 +25,7 @@ class Target:
     :param key: the job's identity in the store.
     :param placement: where its file goes among those of other jobs.
     :param earlier: where an earlier run has put the file.
-    :ivar piped: the bytes go to standard output.
+    :ivar piped: the bytes go to standard output, or what stands for it, in their order.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Target:
         self._identity = checks.identity(job, placement.copy)
         self._name = ""
         self.piped = job.out == "-"
+        self._noun = ""
 
     @property
     def name(self) -> str:
@@ -65,7 +66,9 @@ class Target:
         if not self._settled:
             self._look_up("")
         if self.piped:
-            return Empty(self._pipe())
+            sink = self._pipe()
+            self._noun = sink.noun
+            return Empty(sink)
         if not checks.resumable_method(self._job):
             return None
         directory, name = self._placed("")
@@ -243,5 +246,5 @@ class Target:
         return checks.algorithms(self._checksum, seen, sha256=self._settings.sha256)
 
     def _check(self, seen: Resource, digests: Mapping[str, str]) -> None:
-        name = "standard output" if self.piped else self._name
+        name = self._noun if self.piped else self._name
         _digests.compare(self.checksums(seen), digests, name)

@@ -179,7 +179,7 @@ class Transfer:
         try:
             reply = await self._mirrors.open(ask)
         except ProtocolError:
-            if ask.span is None or self._target.piped or not isinstance(state, Begun):
+            if ask.span is None or not isinstance(state, Begun) or not state.sink.restartable:
                 raise
             self._state = state._replace(refused="the server's answer to a range is no HTTP")
             return None
@@ -220,14 +220,14 @@ class Transfer:
 
     async def _next_ask(self, state: Begun) -> tuple[State, Ask]:
         """Ask for the first bytes that are missing, or for all if nothing can vouch for those here."""
-        refusal = None if self._target.piped else self._mirrors.refusal
+        refusal = self._mirrors.refusal if state.sink.restartable else None
         if not state.sink.spans or state.refused or state.known.encoding or refusal == "ask_whole":
             return state, Ask()
         overlap = checks.overlap(self._settings.disk.overlap, self._counters.failures)
         plain = state.plain or refusal is not None
         ask = checks.next_ask(state.known, state.sink.spans, overlap, plain=plain)
         # What standard output got cannot be taken back when a comparison fails.
-        if ask.condition is None and (ask.compare == 0 or self._target.piped):
+        if ask.condition is None and (ask.compare == 0 or not state.sink.restartable):
             return await self._restart(state, "nothing proves that the server still has the same file"), Ask()
         return state, ask
 
@@ -410,11 +410,11 @@ class Transfer:
             segment=segment,
             repeated=error.kind in self._restarted,
             mirrors=self._mirrors.others,
-            restartable=not self._target.piped,
+            restartable=self._state is None or self._state.sink.restartable,
         )
         host = self._mirrors.host
         decision = _retry.decide(error, failure, self._policy, self._context.random)
-        if isinstance(error, ChecksumError) and not self._target.piped and self._state is not None:
+        if isinstance(error, ChecksumError) and failure.restartable and self._state is not None:
             sink = self._state.sink
             await (sink.reset() if self._form.refute() else sink.spoil())
             self._state = Empty(sink)
@@ -468,11 +468,12 @@ class Transfer:
     async def _restart(self, state: State, reason: str) -> Empty:
         """Begin at the first byte again, in the same part.
 
-        :raises ChangedError: bytes went to standard output, and cannot be taken back.
+        :raises ChangedError: bytes went to standard output, or the like, and cannot be taken back.
         """
         if state.sink.spans:
             if not state.sink.restartable:
-                out = f"Standard output got {self._counters.have} bytes, and cannot get the rest"
+                got = f"{self._counters.have} bytes, and cannot get the rest"
+                out = f"{state.sink.noun.capitalize()} got {got}"
                 raise ChangedError(f"{out}: {reason.removesuffix('.')}.", transient=False)
             await state.sink.reset()
         self._counters.restarted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         observe=lambda event: None,
         warnings=Warnings(lambda event: None),
         refusals=RangeRefusals(),
-        stdout=None,
+        pipe=lambda: parts.pipe(io.BytesIO()),
         clock=asyncio.get_running_loop().time,
         now=lambda: 0.0,
         sleep=asyncio.sleep,
