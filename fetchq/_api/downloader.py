@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 import sys
@@ -19,10 +18,10 @@ from collections.abc import (
     Sized,
 )
 from dataclasses import replace
-from io import BytesIO, TextIOBase
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from .. import _naming
 from .._arguments import URL, AnyPath, path, text
@@ -34,10 +33,11 @@ from .._events import Event, Observer, Warned
 from .._http import HttpClient
 from .._models import Job, Preview, Result
 from .._outages import Outages
-from .._settings import MIB, Disk, Settings
+from .._settings import Disk, Settings
 from .._templates import TREE, NameTemplate
 from .._throttle import Bucket
 from .._transfer import RangeRefusals, RunContext, Warnings, preview
+from .blocking import LoopThread, call, iterate, refuse_in_loop
 from .history import History
 from .intake import Intake, QueuedJob, intake
 from .observers import checked
@@ -45,14 +45,12 @@ from .refresh import Refresh, Refresher
 from .results import Results
 from .session import Adapt, Session
 from .streams import Stream, StreamSink
+from .targets import MAX_MEMORY, directed, job_of
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["MAX_MEMORY", "Downloader"]
-
-# Bytes that a download into memory may have: a page or a manifest has less, and a file belongs on a disk.
-MAX_MEMORY = 64 * MIB
+__all__ = ["Downloader"]
 
 # One entry of a queue: a job, a URL, or the error of a line that could not be read.
 QueueItem: TypeAlias = "str | URL | Job | FetchError"
@@ -146,6 +144,7 @@ class Downloader:
         self._refresh = None if refresh is None else Refresher(refresh)
         self._session: Session | None = None
         self._depth = 0
+        self._thread: LoopThread | None = None
 
     async def __aenter__(self) -> Self:
         self._opened()
@@ -158,6 +157,32 @@ class Downloader:
         self._depth -= 1
         if self._depth <= 0:
             await self.aclose()
+
+    def __enter__(self) -> Self:
+        refuse_in_loop("`with` would block the running event loop: use `async with fetchq.Downloader(...)`.")
+        started = self._thread is None
+        thread = self._thread = self._thread or LoopThread()
+        try:
+            call(self.__aenter__(), thread.loop)
+        except BaseException:
+            if started:
+                self._thread = None
+                thread.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        thread = self._thread
+        if thread is None:
+            return
+        try:
+            call(self.__aexit__(kind, error, trace), thread.loop)
+        finally:
+            if self._session is None:
+                self._thread = None
+                thread.close()
 
     async def aclose(self) -> None:
         """Stop what runs, save it, and close connections, threads and files.
@@ -238,13 +263,56 @@ class Downloader:
 
         return Stream(fetch, overlap=self.settings.disk.overlap)
 
+    def run_sync(self, jobs: Iterable[QueueItem]) -> Iterator[Result]:
+        """Do as :meth:`run` for a program without an event loop, and iterate over the results in this thread.
+
+        ::
+
+            with fetchq.Downloader(dir="data") as downloader:
+                for result in downloader.run_sync(urls):
+                    print(result.path, result.error)
+
+        Works in any thread, in several at once, and for a Downloader that is open in another thread's loop.
+        *jobs* is read in the calling thread; downloads go on while that does something else.
+
+        :raises UsageError: an event loop is running in this thread, or the Downloader is not open.
+        """
+        loop = self._loop_of("run_sync", "async for result in downloader.run(jobs)")
+        if isinstance(jobs, str | Job) or not isinstance(jobs, Iterable):
+            raise UsageError("jobs must be an iterable of URLs and fetchq.Job: put a single one into a list.")
+        return iterate(self.run, jobs, loop)
+
+    def fetch_sync(self, url: str | URL | Job, out: AnyPath | BinaryIO | None = None) -> Result:
+        """Do as :meth:`fetch` for a program without an event loop; works where :meth:`run_sync` does.
+
+        :raises UsageError: an event loop is running in this thread, or the Downloader is not open.
+        :raises FetchError: the download failed.
+        """
+        loop = self._loop_of("fetch_sync", "await downloader.fetch(url)")
+        return call(self.fetch(url, out), loop)
+
+    def _loop_of(self, name: str, instead: str) -> asyncio.AbstractEventLoop:
+        refuse_in_loop(f"{name}() would block the running event loop: use `{instead}`.")
+        if self._session is None:
+            raise UsageError(f"{name}() works inside `with fetchq.Downloader(...) as downloader:` only.")
+        return self._session.loop
+
     def stop(self) -> None:
         """Stop everything under way: partial files and their journals are saved, and the iterators end.
 
-        :meth:`fetch` raises :class:`StoppedError`. The Downloader stays open.
+        :meth:`fetch` raises :class:`StoppedError`. The Downloader stays open. May be called in any thread.
         """
-        if self._session is not None:
-            self._session.stop()
+        session = self._session
+        if session is None:
+            return
+        try:
+            here = asyncio.get_running_loop() is session.loop
+        except RuntimeError:
+            here = False
+        if here:
+            session.stop()
+        else:
+            session.loop.call_soon_threadsafe(session.stop)
 
     async def preview(self, jobs: QueueItems) -> AsyncIterator[Preview]:
         """Yield what :meth:`run` would do about each job, in the order of the queue; nothing is written."""
@@ -366,39 +434,6 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 def _threads(settings: Settings) -> int:
     # One for each connection that may write at the same time; more than eight only wait for the disk.
     return min(8, settings.queue.jobs + 1)
-
-
-def directed(
-    url: str | URL | Job, out: AnyPath | BinaryIO | None = None, checksum: str | None = None
-) -> tuple[Job, Adapt]:
-    """Return the job of one download, and what gives its context the file object that it is written to.
-
-    :raises UsageError: the file object is not open for bytes.
-    """
-    if out is None or isinstance(out, str | os.PathLike):
-        return job_of(url, out, checksum), lambda run: run
-    file = _writable(out)
-    return job_of(url, "-", checksum), lambda run: run._replace(pipe=lambda: run.parts.file_object(file))
-
-
-def _writable(file: Any) -> BinaryIO:
-    if not callable(getattr(file, "write", None)):
-        raise UsageError(f"out must be text, a Path or a binary file object, not {type(file).__name__}.")
-    if isinstance(file, TextIOBase):
-        raise UsageError("out is a file object for text: open it with mode 'wb'.")
-    if getattr(file, "closed", False):
-        raise UsageError("out is a file object that is closed.")
-    if not getattr(file, "writable", lambda: True)():
-        raise UsageError("out is a file object that is not open for writing: open it with mode 'wb'.")
-    return cast("BinaryIO", file)
-
-
-def job_of(url: str | URL | Job, out: AnyPath | None = None, checksum: str | None = None) -> Job:
-    """Return the job of the arguments of one download; those that are given replace the job's own."""
-    job = url if isinstance(url, Job) else Job(url)
-    changes: dict[str, Any] = {"out": out, "checksum": checksum}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return replace(job, **given) if given else job
 
 
 def _job(item: QueueItem) -> Job | FetchError:

@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._arguments import URL, AnyPath
-from .._errors import UsageError
 from .._events import Observer
 from .._models import Job, Result
 from .._settings import Settings
-from .downloader import MAX_MEMORY, Downloader, directed, job_of
+from .blocking import refuse_in_loop
+from .downloader import Downloader
 from .streams import Stream
+from .targets import MAX_MEMORY, directed, job_of
 
 if TYPE_CHECKING:
     import httpx
@@ -75,7 +76,7 @@ def download(
     :raises UsageError: an event loop is running in this thread; await :func:`adownload` instead.
     :raises FetchError: the download failed.
     """
-    _refuse_in_loop("download() would block the running event loop: use `await fetchq.adownload(...)`.")
+    refuse_in_loop("download() would block the running event loop: use `await fetchq.adownload(...)`.")
     return asyncio.run(
         adownload(
             url,
@@ -125,7 +126,7 @@ def fetch_bytes(
     :raises UsageError: an event loop is running in this thread; await :func:`afetch_bytes` instead.
     :raises FetchError: the download failed.
     """
-    _refuse_in_loop("fetch_bytes() would block the running event loop: use `await fetchq.afetch_bytes(...)`.")
+    refuse_in_loop("fetch_bytes() would block the running event loop: use `await fetchq.afetch_bytes(...)`.")
     return asyncio.run(
         afetch_bytes(
             url,
@@ -159,11 +160,3 @@ async def stream(
     opened = Downloader(settings, auth=auth, client=client, observers=observers)
     async with opened as downloader, downloader.stream(job) as chunks:
         yield chunks
-
-
-def _refuse_in_loop(words: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise UsageError(words)
