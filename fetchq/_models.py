@@ -221,20 +221,26 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Identity in the store: equal for the same job in every run.
+        """Which row of the store is the job's: that of its ``id``, else that of its :attr:`fingerprint`.
 
         A hash, so that a secret in the URL or body cannot be read from the store.
         """
-        if self.id is not None:
-            told = f"id\0{self.id}"
-        else:
-            words = (self.method, self.url, self.out, str(self.dir or ""), self.content, self.form, self.params)
-            told = ascii(words)  # injective, and the same in every version of Python
-            if self.files:
-                told += ascii(self.files)
-            if self.json is not None:
-                told += json.dumps(self.json, default=str, separators=(",", ":"))
-        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return self.fingerprint if self.id is None else _hashed(f"id\0{self.id}")
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for the same job in every run: a hash of its URL, method, body and target."""
+        words = (self.method, self.url, self.out, str(self.dir or ""), self.content, self.form, self.params)
+        told = ascii(words)  # injective, and the same in every version of Python
+        if self.files:
+            told += ascii(self.files)
+        if self.json is not None:
+            told += json.dumps(self.json, default=str, separators=(",", ":"))
+        return _hashed(told)
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

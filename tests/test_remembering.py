@@ -131,6 +131,47 @@ def test_a_job_that_has_no_key_is_a_mistake_and_no_bug(tmp_path: Path) -> None:
     assert not (tmp_path / ".fetchq.db").exists()
 
 
+def test_an_id_names_the_row_and_not_the_job(origin: Origin, tmp_path: Path) -> None:
+    """The same id with another URL, method, body or target is fetched; its row is replaced."""
+    job = fetchq.Job(origin.serve("/f.bin", FILE), id="1")
+    other = replace(job, url=origin.serve("/v2/f.bin", generated(300_000, 8)))
+    assert [result.status for result in fetch(tmp_path, job)] == ["done"]
+    for changed in (
+        other,
+        replace(other, out="named.bin"),
+        replace(other, out="named.bin", params=(("a", "b"),)),
+    ):
+        asked = len(origin.requests)
+        (result,) = fetch(tmp_path, changed)
+        assert result.ok
+        assert len(origin.requests) > asked
+        (again,) = fetch(tmp_path, changed)
+        assert again.reason == "done in an earlier run"
+    assert len(records(tmp_path)) == 1
+    assert (tmp_path / "f.bin").read_bytes() == FILE.data
+
+
+def test_a_store_of_the_first_version_is_brought_to_this_one(origin: Origin, tmp_path: Path) -> None:
+    plain, named = fetchq.Job(origin.serve("/f.bin", FILE)), fetchq.Job(origin.serve("/g.bin", FILE), id="1")
+    fetch(tmp_path, plain, named)
+    connection = sqlite3.connect(tmp_path / ".fetchq.db")
+    for statement in (
+        "ALTER TABLE jobs DROP COLUMN fingerprint",
+        "DROP TABLE runs",
+        "DROP TABLE leases",
+        "PRAGMA user_version = 1",
+    ):
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    asked = len(origin.requests)
+    results = {result.job.url: result.reason for result in fetch(tmp_path, plain, named)}
+    assert results[plain.url] == "done in an earlier run"
+    assert results[named.url] != "done in an earlier run", "which job the row is of is not known"
+    assert len(origin.requests) > asked
+    assert {result.reason for result in fetch(tmp_path, plain, named)} == {"done in an earlier run"}
+
+
 # --- which digests are computed
 
 

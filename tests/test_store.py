@@ -26,6 +26,10 @@ from .conftest import until
 SECRETS = ("PASSWORD", "SIGNATURE", "HEADER", "BODY", "FORM", "PARAM", "IDENTITY")
 
 
+# A job without an id, whose key alone says which it is.
+ANY = Job("https://host/any")
+
+
 def job_of(number: int) -> Job:
     return Job(f"https://host/{number}.bin")
 
@@ -58,7 +62,7 @@ def remember(path: Path, *results: Result) -> None:
 def recalled(path: Path, job: Job) -> Record | None:
     store = Store(path)
     try:
-        return store.done(job.key)
+        return store.done(job.key, job)
     finally:
         store.close()
 
@@ -93,15 +97,15 @@ def test_a_second_run_knows_what_the_first_one_finished(tmp_path: Path) -> None:
 def test_a_record_is_known_at_once_and_on_disk_after_a_flush(tmp_path: Path) -> None:
     async def work(store: Store) -> None:
         store.record("key", result_of(job_of(1)))
-        assert store.done("key") is not None
+        assert store.done("key", ANY) is not None
         store._start_writing()
         assert store._writing
-        assert store.done("key") is not None
+        assert store.done("key", ANY) is not None
         await store.flush()
         assert not store._writing
-        assert store.done("key") is not None
+        assert store.done("key", ANY) is not None
         other = Store(tmp_path / "db")
-        assert other.done("key") == store.done("key")
+        assert other.done("key", ANY) == store.done("key", ANY)
         other.close()
 
     in_store(tmp_path / "db", work)
@@ -111,7 +115,7 @@ def others(key: str, path: Path) -> bool:
     """Whether another run that begins now would know the job."""
     other = Store(path)
     try:
-        return other.done(key) is not None
+        return other.done(key, ANY) is not None
     finally:
         other.close()
 
@@ -131,11 +135,11 @@ def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
 
     async def work(store: Store) -> None:
         for number in range(3):
-            assert store.done(f"new {number}") is None
+            assert store.done(f"new {number}", ANY) is None
             store.record(str(number), result_of(job_of(number)))
             await store.flush()
-            assert store.done(str(number)) is not None
-        assert store.done("new 3") is None
+            assert store.done(str(number), ANY) is not None
+        assert store.done("new 3", ANY) is None
 
     in_store(tmp_path / "db", work)
     assert read == ["0", "1", "2", "new 3"]
@@ -234,7 +238,7 @@ def test_a_file_that_is_gone_when_it_is_recorded_is_never_there(tmp_path: Path) 
     remember(tmp_path / "db", result_of(job_of(1), tmp_path / "gone"), result_of(job_of(2)))
     store = Store(tmp_path / "db")
     for number in (1, 2):
-        record = store.done(job_of(number).key)
+        record = store.done(job_of(number).key, job_of(number))
         assert record is not None
         assert not store.still_there(record)
     store.close()
@@ -248,7 +252,7 @@ def test_a_folder_that_was_moved_keeps_its_records(tmp_path: Path) -> None:
     remember(old / "db", result_of(job, old / "a.bin"), result_of(job_of(2), outside))
     shutil.move(old, tmp_path / "new")
     store = Store(tmp_path / "new" / "db")
-    inner, outer = store.done(job.key), store.done(job_of(2).key)
+    inner, outer = store.done(job.key, job), store.done(job_of(2).key, job_of(2))
     assert inner is not None
     assert outer is not None
     assert store.path_of(inner) == tmp_path / "new" / "a.bin"
@@ -354,7 +358,7 @@ def test_a_store_that_is_only_looked_at_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="There is no store"):
         Store(tmp_path / "sub" / "db", read_only=True)
     assert os.listdir(tmp_path) == []
-    with pytest.raises(DiskError, match=r"has no folder, and none can be made \(not a directory"):
+    with pytest.raises(DiskError, match=r"has no folder, and none can be made \(file exists"):
         Store(Path(__file__) / "sub" / "db")
 
 
@@ -380,7 +384,7 @@ def test_a_full_disk_ends_remembering_and_is_told_once(tmp_path: Path) -> None:
             store.record(str(number), result_of(job_of(number)))
         await store.flush()
         store.record("late", result_of(job_of(1)))
-        assert store.done("late") is None
+        assert store.done("late", ANY) is None
         await store.flush()
         await store.aclose()
 
@@ -413,7 +417,7 @@ def test_another_run_that_is_writing_is_read_beside_and_waited_for(tmp_path: Pat
         other = sqlite3.connect(tmp_path / "db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM jobs")
-        assert store.done(job_of(1).key) is not None
+        assert store.done(job_of(1).key, job_of(1)) is not None
         store.record("key", result_of(job_of(2)))
         flushing = asyncio.ensure_future(store.flush())
         await asyncio.sleep(0)
@@ -421,8 +425,8 @@ def test_another_run_that_is_writing_is_read_beside_and_waited_for(tmp_path: Pat
         other.execute("COMMIT")
         other.close()
         await flushing
-        assert store.done(job_of(1).key) is None
-        assert store.done("key") is not None
+        assert store.done(job_of(1).key, job_of(1)) is None
+        assert store.done("key", ANY) is not None
 
     remember(tmp_path / "db", result_of(job_of(1)))
     in_store(tmp_path / "db", work)
@@ -469,7 +473,7 @@ def test_killed_at_any_instant_it_is_whole_and_holds_all_that_was_flushed(tmp_pa
     store = Store(path)
     known = sum(1 for _ in store.rows())
     assert known >= max(int(line) for line in printed if line.isdigit()) >= 50
-    assert all(store.done(Job(f"https://host/x/{number}").key) for number in range(known))
+    assert all(store.done(Job(f"https://host/x/{number}").key, ANY) for number in range(known))
     store.close()
     assert intact(path)
 

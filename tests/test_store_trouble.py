@@ -157,9 +157,10 @@ def test_a_link_within_its_folder_is_followed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_told_as_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path, reason in (
-        (tmp_path / "file" / "sub" / "db", "not a directory"),
+        (tmp_path / "file" / "sub" / "db", "file exists"),
         (tmp_path / ("n" * 300) / "db", "file name too long"),
         (tmp_path / "a\0b" / "db", "embedded null byte"),
+        (Path("/proc/fetchq/sub/db"), "no such file or directory"),
     ):
         with pytest.raises(StoreError, match=rf"has no folder, and none can be made \({reason}"):
             Store(path)
@@ -184,8 +185,8 @@ def test_what_is_no_record_is_damage(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is damaged"):
         urls_on_record(path)
     with closing(Store(path, warn=told.append)) as store:
-        assert store.done(JOB.key) is None
-        assert store.done(JOB.key) is None
+        assert store.done(JOB.key, JOB) is None
+        assert store.done(JOB.key, JOB) is None
     assert told == [f"The store {path} is damaged: this run goes on without it."]
 
 
@@ -205,8 +206,8 @@ def test_without_shared_memory_the_store_is_in_delete_mode(tmp_path: Path, witho
     remember(path)
     with closing(Store(path)) as one, closing(Store(path)) as other:
         assert header(path) == b"11"
-        assert one.done(JOB.key) is not None
-        assert other.done(JOB.key) is not None
+        assert one.done(JOB.key, JOB) is not None
+        assert other.done(JOB.key, JOB) is not None
 
 
 def test_a_store_at_rest_is_in_delete_mode_and_one_in_use_is_not(tmp_path: Path) -> None:
@@ -254,7 +255,7 @@ def test_a_queue_on_a_mount_without_shared_memory_is_remembered(
 def test_a_store_that_was_in_wal_mode_moves_to_such_a_mount(tmp_path: Path, direct_io: Path) -> None:
     killed_store(tmp_path / "below" / "db")
     with closing(Store(direct_io / "db")) as store:
-        assert store.done("key") is not None
+        assert store.done("key", JOB) is not None
     assert header(direct_io / "db") == b"11"
 
 
@@ -332,7 +333,7 @@ def test_a_lock_that_comes_during_a_run_does_not_stop_the_loop_at_each_look_up(
     remember(path)
     with closing(Store(path, warn=told.append)) as store, lock(path):
         began = time.monotonic()
-        assert [store.done(JOB.key) for _ in range(50)] == [None] * 50
+        assert [store.done(JOB.key, JOB) for _ in range(50)] == [None] * 50
         assert time.monotonic() - began < 1
     assert len(told) == 1
 

@@ -58,7 +58,7 @@ class History:
         return None if store is None else self._found(store, key, job)
 
     def _found(self, store: Store, key: str, job: Job) -> Result | None:
-        record = store.done(key) if job.out != "-" else None
+        record = store.done(key, job) if job.out != "-" else None
         if record is None or not store.still_there(record):
             return None
         path = store.path_of(record)
@@ -70,10 +70,10 @@ class History:
             self._skipped.popitem(last=False)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
 
-    async def path(self, key: str) -> Path | None:
+    async def path(self, key: str, job: Job) -> Path | None:
         """Return where an earlier run has put the file of a job; None where that is not on record."""
         store = await self._opened()
-        record = store.done(key) if store is not None else None
+        record = store.done(key, job) if store is not None else None
         return None if store is None or record is None else store.path_of(record)
 
     def owned(self, path: Path, key: str, url: str) -> bool | None:
@@ -93,9 +93,11 @@ class History:
         if row is None:
             return None
         owner, finished = row
-        if key != owner and finished.partition("?")[0] == redact(url).partition("?")[0]:
+        same_url = finished.partition("?")[0] == redact(url).partition("?")[0]
+        if key != owner and same_url:
             return None
-        return key == owner
+        # An id keeps its row when its URL changes.
+        return key == owner and same_url
 
     def record(self, result: Result, key: str = "") -> None:
         """Record how a job ended. Usage errors are not recorded: they concern no file.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Hashable, Iterator
-from dataclasses import replace
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from .. import _naming
@@ -123,7 +122,7 @@ class _Order:
 
 
 def _equality(job: Job) -> str:
-    key = job.key if job.id is None else replace(job, id=None).key
+    key = job.fingerprint
     more = (job.checksum, job.size, job.headers)
     return _hashed(f"{key}\0{more!r}") if any(more) else key
 

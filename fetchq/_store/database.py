@@ -23,25 +23,42 @@ __all__ = ["COLUMNS", "OPEN_TIMEOUT", "Database", "LockedStoreError", "Unwritabl
 
 # "ftch" in ASCII: marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION = 0x66746368
-VERSION = 1
-# WITHOUT ROWID: a look-up by key searches one B-tree instead of two (https://www.sqlite.org/withoutrowid.html).
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    key TEXT PRIMARY KEY,
-    url TEXT NOT NULL,
-    path TEXT,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER,
-    digests TEXT NOT NULL,
-    status TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    error TEXT NOT NULL,
-    finished_at REAL NOT NULL
-) WITHOUT ROWID
-"""
-# For asking whose a file is; it costs 1 us a row.
-_INDEX = "CREATE INDEX IF NOT EXISTS jobs_by_path ON jobs (path)"
-COLUMNS = "key, url, path, size, mtime_ns, digests, status, kind, error, finished_at"
+VERSION = 2
+# What leads to each version from the one before. WITHOUT ROWID: a look-up by key searches one B-tree instead of
+# two (https://www.sqlite.org/withoutrowid.html). The index is for asking whose a file is, and costs 1 us a row.
+_STEPS = {
+    1: (
+        """
+        CREATE TABLE jobs (
+            key TEXT PRIMARY KEY,
+            url TEXT NOT NULL,
+            path TEXT,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER,
+            digests TEXT NOT NULL,
+            status TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            error TEXT NOT NULL,
+            finished_at REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX jobs_by_path ON jobs (path)",
+        f"PRAGMA application_id = {APPLICATION}",
+    ),
+    2: (
+        "ALTER TABLE jobs ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",
+        """
+        CREATE TABLE runs (
+            owner TEXT PRIMARY KEY,
+            process TEXT NOT NULL,
+            expires REAL NOT NULL,
+            shares INTEGER NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE TABLE leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
+    ),
+}
+COLUMNS = "key, url, path, size, mtime_ns, digests, status, kind, error, finished_at, fingerprint"
 
 # Seconds to wait for another program's lock. A commit of another run takes milliseconds; the read of a look-up
 # blocks the event loop, and readers hardly ever wait.
@@ -218,47 +235,52 @@ class Database:
     def _read_only(self, query: str) -> sqlite3.Connection:
         connection = self._connect(READ_TIMEOUT, query)
         try:
-            if not self._is_made(connection):
+            connection.execute("BEGIN")
+            version = self._version(connection)
+            connection.execute("COMMIT")
+            if not version:
                 raise self.error("is another program's database", _ELSEWHERE)
+            if version < VERSION:
+                raise self.error("was written by an older fetchq", "a run that may write it adapts it")
             connection.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our own names
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _is_made(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is a store; False if it is empty.
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Return the version of the store; 0 if the file is empty. Within a transaction.
 
         :raises StoreError: it is another program's, or of a newer version.
         """
-        # One transaction: another run may create the store between two of the queries.
-        connection.execute("BEGIN")
         application, version, tables = (
             connection.execute(query).fetchone()[0]
             for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
         )
-        connection.execute("COMMIT")
         if application != APPLICATION and tables:
             raise self.error("is another program's database", _ELSEWHERE)
         if version > VERSION:
             raise self.error("was written by a newer fetchq", "use that")
-        return bool(application == APPLICATION)
+        return version if application == APPLICATION else 0
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check that the file is ours or empty before it is changed, then create what is missing."""
-        made = self._is_made(connection)
         # No fsync at each commit: power loss may lose records; those jobs are checked with their server again.
         connection.execute("PRAGMA synchronous = NORMAL")
-        if made:
-            connection.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our own names
+        # In one transaction: another run may create the store between two of the queries.
+        connection.execute("BEGIN")
+        version = self._version(connection)
+        connection.execute("COMMIT")
+        if version == VERSION:
             _require_writable(connection)
         else:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
-            connection.execute(_INDEX)
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            for step in range(self._version(connection) + 1, VERSION + 1):
+                for statement in _STEPS[step]:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
+        connection.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our own names
 
 
 def close(writer: sqlite3.Connection) -> None:
@@ -292,18 +314,17 @@ def _require_writable(connection: sqlite3.Connection) -> None:
 
 def _make_folder(path: str) -> None:
     """Make *path* with its parents; os.makedirs calls itself for each, which ends at a thousand."""
-    missing = [path]
-    while missing and not os.path.isdir(path):
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
         try:
-            os.mkdir(missing[-1])
-        except FileNotFoundError:
-            missing.append(os.path.dirname(missing[-1]))
+            os.mkdir(folder)
         except FileExistsError:
-            if not os.path.isdir(missing[-1]):
+            # Another run has just made it; or it is a file.
+            if not os.path.isdir(folder):
                 raise
-            missing.pop()
-        else:
-            missing.pop()
 
 
 def _can_map(folder: str) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .._errors import StoreError
-from .._models import Result, redact
+from .._models import Job, Result, redact
 from .database import COLUMNS, OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
 
 __all__ = ["Record", "Store"]
@@ -39,7 +39,7 @@ _CONTESTED = """
 SELECT path, MIN(url), MAX(url) FROM jobs WHERE path IS NOT NULL AND status != 'failed'
 GROUP BY path HAVING COUNT(DISTINCT substr(url, 1, instr(url || '?', '?') - 1)) > 1
 """
-_PLACEHOLDERS = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
+_PLACEHOLDERS = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
 # Rows per INSERT: each statement releases and reacquires the GIL, which costs more than a row.
 # SQLite before 3.32 accepts 999 values (https://www.sqlite.org/limits.html#max_variable_number).
 ROWS_PER_INSERT = 99
@@ -69,6 +69,7 @@ class Record:
     :param kind: :attr:`FetchError.kind` of a failure.
     :param error: the failure's message, one sentence.
     :param finished_at: seconds since the epoch.
+    :param fingerprint: :attr:`Job.fingerprint` of a job with an ``id``; else empty, for *key* is it.
     """
 
     key: str
@@ -81,6 +82,7 @@ class Record:
     kind: str = ""
     error: str = ""
     finished_at: float = 0.0
+    fingerprint: str = ""
 
 
 class Store:
@@ -157,12 +159,17 @@ class Store:
         if self._locked is not None:
             self._tell_locked(self._locked)
 
-    def done(self, key: str) -> Record | None:
-        """Return the record of a job that did not fail, else None; None as well where that cannot be read."""
+    def done(self, key: str, job: Job) -> Record | None:
+        """Return the record of a job that did not fail, else None; None as well where that cannot be read.
+
+        :param job: its URL, method, body and target must be those of the record, whatever its ``id``.
+        """
         record = self._pending.get(key) or self._writing.get(key)
         if record is None and (self._keys is None or key in self._keys):
             record = self._read(key)
-        return record if record is not None and record.status != "failed" else None
+        if record is None or record.status == "failed" or record.fingerprint != _fingerprint(job):
+            return None
+        return record
 
     def owner(self, path: Path) -> tuple[str, str] | None:
         """Return key and URL of the job that *path* was finished for; None where that is not on record.
@@ -292,7 +299,7 @@ class Store:
         """Whether *result* is a skip without digests of a file whose digests are on record."""
         if result.status != "skipped" or result.digests or result.path is None:
             return False
-        known = self.done(key)
+        known = self.done(key, result.job)
         if known is None or not known.digests or self.path_of(known) != Path(os.path.abspath(result.path)):
             return False
         return self.still_there(known)
@@ -320,6 +327,7 @@ class Store:
             result.error.kind if result.error else "",
             str(result.error or ""),
             self._clock(),
+            _fingerprint(result.job),
         )
 
     def _start_writing(self) -> None:
@@ -386,6 +394,11 @@ class Store:
             self._warn(f"{error.reason}: {what}.")
 
 
+def _fingerprint(job: Job) -> str:
+    """Return what must agree besides the key; nothing for a job without an ``id``."""
+    return "" if job.id is None else job.fingerprint
+
+
 def _batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
     """Yield *rows* in lists of at most *size* (itertools.batched is new in Python 3.12)."""
     return (rows[at : at + size] for at in range(0, len(rows), size))
@@ -393,7 +406,7 @@ def _batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
 
 @lru_cache(ROWS_PER_INSERT)
 def _insert(rows: int) -> str:
-    return f"INSERT OR REPLACE INTO jobs VALUES {', '.join([_PLACEHOLDERS] * rows)}"  # noqa: S608 - no values
+    return f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES {', '.join([_PLACEHOLDERS] * rows)}"  # noqa: S608 - no values
 
 
 def _sql_values(record: Record) -> SqlValues:
@@ -409,6 +422,7 @@ def _sql_values(record: Record) -> SqlValues:
         record.kind,
         record.error.encode("utf-8", "replace"),
         record.finished_at,
+        record.fingerprint,
     )
 
 
