@@ -292,6 +292,9 @@ class Queue:
     update: bool = _setting(
         False, "Ask whether finished files have changed on their servers, and fetch those that have."
     )
+    store_secrets: bool = _setting(
+        False, "Keep queries, headers and bodies of failed jobs in the store, so that they can be retried."
+    )
     allow_duplicates: bool = _setting(False, "Fetch equal lines once each, into files of their own.")
     # About 1 KiB each.
     lookahead: int = 1000

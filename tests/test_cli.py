@@ -242,7 +242,8 @@ def test_every_option_of_the_contract_is_there() -> None:
         --deadline --netrc-file --key-password --no-redirects --config --no-config --xattr --no-xattr
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
-        --report --update --allow-outside --allow-duplicates --name-template --tree --expect-type --no-html
+        --report --update --store-secrets
+        --allow-outside --allow-duplicates --name-template --tree --expect-type --no-html
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run --refresh --on-complete --on-error"""
@@ -572,7 +573,7 @@ def test_an_option_that_is_none_has_no_page(run_fetchq: RunFetchq) -> None:
     assert done.stderr == "fetchq: There is no option --nonsense: fetchq help options lists them all.\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "verify", "status", "help"])
+@pytest.mark.parametrize("command", ["demo", "verify", "status", "list", "retry", "forget", "help"])
 def test_each_command_has_a_help_of_its_own(run_fetchq: RunFetchq, command: str) -> None:
     done = run_fetchq(command, "-h")
     assert done.returncode == 0
@@ -585,7 +586,7 @@ def test_help_shows_the_program_topics_and_commands(run_fetchq: RunFetchq) -> No
     assert run_fetchq("help", "get").stdout == program
     contents = run_fetchq("help").stdout
     listed = re.findall(r"^  ([\w-]+)  ", contents, re.MULTILINE)
-    assert listed == [*topics.names(), "get", "demo", "verify", "status", "help"]
+    assert listed == [*topics.names(), "get", "demo", "verify", "status", "list", "retry", "forget", "help"]
     for name in topics.names():
         assert run_fetchq("help", name).stdout == f"{topics.page(name)}\n"
 

@@ -311,7 +311,8 @@ def test_a_topic_refers_to_topics_that_exist(name: str) -> None:
 
 
 def test_every_option_is_one_of_the_help(run_fetchq: RunFetchq) -> None:
-    known = "".join(run_fetchq(*command, "-h").stdout for command in ([], ["demo"], ["verify"], ["status"]))
+    commands = [[], ["demo"], ["verify"], ["status"], ["list"], ["forget"]]
+    known = "".join(run_fetchq(*command, "-h").stdout for command in commands)
     known += PAGES["options"] + PAGES["coming-from"]
     shown = re.sub(r"`[^`]*(shasum|--NAME)[^`]*`", "", TEXTS)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", shown))

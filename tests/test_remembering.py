@@ -156,7 +156,10 @@ def test_a_store_of_the_first_version_is_brought_to_this_one(origin: Origin, tmp
     fetch(tmp_path, plain, named)
     connection = sqlite3.connect(tmp_path / ".fetchq.db")
     for statement in (
-        "ALTER TABLE jobs DROP COLUMN fingerprint",
+        *(
+            f"ALTER TABLE jobs DROP COLUMN {name}"
+            for name in ("fingerprint", "etag", "last_modified", "source", "job")
+        ),
         "DROP TABLE runs",
         "DROP TABLE leases",
         "PRAGMA user_version = 1",

@@ -344,9 +344,10 @@ def test_a_lock_that_comes_during_a_run_does_not_stop_the_loop_at_each_look_up(
 # Leaves what a killed run leaves: records in the write-ahead log.
 KILLED = """
 import os, sys
-from fetchq._store.store import Store, Record, _sql_values
+from fetchq._store.records import Record, sql_values
+from fetchq._store.store import Store
 store = Store(sys.argv[1])
-store._write([_sql_values(Record("key", "https://host/k", None, 5, None))])
+store._write([sql_values(Record("key", "https://host/k", None, 5, None))])
 os.kill(os.getpid(), 9)
 """
 
@@ -404,6 +405,8 @@ def test_a_store_is_read_where_nothing_can_be_written(
         return
     with as_nobody() as folder:
         make(folder / "db")
+        for file in folder.glob("db*"):
+            file.chmod(0o644)  # they are the owner's alone, who may let others look
         os.seteuid(65534)
         if make is in_wal_mode:
             # Another user may begin to write it at any time, and without files beside it there are no locks.

@@ -385,7 +385,13 @@ class Downloader:
         def warn(message: str) -> None:
             observe(Warned(0, message))
 
-        return History(self._store_path, self._checksums, required=self._store_required, warn=warn)
+        return History(
+            self._store_path,
+            self._checksums,
+            required=self._store_required,
+            secrets=self.settings.queue.store_secrets,
+            warn=warn,
+        )
 
     def _standard_output(self) -> BinaryIO:
         # sys.stdout may be None, or without a buffer, as in notebooks.

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._digests import ChecksumPolicy, matches
+from .._disk import Existing
 from .._errors import StoreError, UsageError
 from .._models import Job, Result, redact
+from .._transfer import Kept
 
 if TYPE_CHECKING:
     from .._store import Record, Store
@@ -27,6 +29,7 @@ class History:
 
     :param path: of the store; None for no store.
     :param checksums: what is known of the files besides their jobs' own checksums.
+    :param secrets: keep what may be a secret of jobs that failed.
     :param required: whether a store that cannot be used is an error.
     :param warn: called with a sentence in the event loop's thread.
     """
@@ -37,11 +40,13 @@ class History:
         checksums: ChecksumPolicy,
         *,
         required: bool,
+        secrets: bool,
         warn: Callable[[str], None],
     ) -> None:
         self._path = path
         self._checksums = checksums
         self._required = required
+        self._secrets = secrets
         self._warn = warn
         self._store: Store | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -70,11 +75,15 @@ class History:
             self._skipped.popitem(last=False)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
 
-    async def path(self, key: str, job: Job) -> Path | None:
-        """Return where an earlier run has put the file of a job; None where that is not on record."""
+    async def kept(self, key: str, job: Job) -> Kept | None:
+        """Return the unchanged file of a job that an earlier run has finished; None where there is none."""
         store = await self._opened()
         record = store.done(key, job) if store is not None else None
-        return None if store is None or record is None else store.path_of(record)
+        if store is None or record is None or not store.still_there(record):
+            return None
+        path = store.path_of(record) or Path()
+        reason = "not modified on the server"
+        return Kept(Existing(path, reason, record.size), (record.etag, record.last_modified))
 
     def owned(self, path: Path, key: str, url: str) -> bool | None:
         """Whether *path* was finished for the job of this *key* and *url*, or for another job.
@@ -148,7 +157,7 @@ class History:
         from .._store import Store  # a run without a store does not import sqlite3
 
         try:
-            self._store = await asyncio.to_thread(Store, self._path, warn=self._warn)
+            self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
             self._store.announce()
         except StoreError as error:
             if self._required:

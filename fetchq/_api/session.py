@@ -225,7 +225,7 @@ class _Worker:
     async def _started(self, queued: QueuedJob, number: int) -> Transfer:
         job = queued.job
         history, update = self._session.history, self._context.settings.queue.update
-        earlier = await history.path(queued.key, job) if history and update and job.out != "-" else None
+        earlier = await history.kept(queued.key, job) if history and update and job.out != "-" else None
         transfer = Transfer(job, number, self._context, queued.key, queued.placement, earlier)
         self.transfers.add(transfer)
         self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))

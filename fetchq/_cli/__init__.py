@@ -15,7 +15,9 @@
     run        get: one run with its reports, signals and exit code
     programs   the commands that --on-complete, --on-error and --refresh run
     verify     verify: files against a manifest or the store
-    status     status: the records of a store
+    status     status: what a store says of its runs
+    lists      list, forget, retry: a store's jobs as a queue again
+    records    the records that these are about
 
 The only package that imports click. A command's module is imported when the command runs.
 """
@@ -25,6 +27,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +51,21 @@ PROGRESS_OPTION = click.option(
     default="auto",
     help="What to show meanwhile.  [default: auto]",
 )
+DIRECTORY = click.argument("directory", default=".", metavar="[DIR]", type=PATH)
+ONLY = click.option(
+    "--only", metavar="REASON", multiple=True, help="Failures for this reason, as status shows it; repeats."
+)
+# As in `_cli.records` and `_queue_files.write`, which a command imports when it runs.
+STATES = ("done", "failed", "all")
+FORMATS = ("text", "jsonl", "aria2")
 SIGINT_CODE = 130
+
+
+def _hidden(option: click.Option) -> click.Option:
+    """Return an option that is not listed in a command's help."""
+    listed = copy(option)
+    listed.hidden = True
+    return listed
 
 
 @click.group(cls=Verbs, add_help_option=False, invoke_without_command=False)
@@ -108,14 +125,60 @@ def verify(paths: tuple[Path, ...], **given: Any) -> int:
     return verify(paths, **given)
 
 
-@_commands.command(context_settings=CONTEXT, short_help="Show what a directory's store remembers.")
-@click.argument("directory", default=".", metavar="[DIR]", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each job.")
-def status(directory: Path, as_json: bool) -> int:
-    """Show how the jobs of the queue runs into DIR ended, and why some failed."""
+@_commands.command(context_settings=CONTEXT, short_help="Show how a directory's jobs ended, and why.")
+@DIRECTORY
+@click.option("--all", "everything", is_flag=True, help="Every failure and host, not only the first.")
+@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+def status(directory: Path, as_json: bool, everything: bool) -> int:
+    """Show how the jobs of the queue runs into DIR ended: counts, bytes, rate, hosts, and failures by reason.
+
+    It may be used while a run goes on.
+    """
     from .status import status
 
-    return status(directory, as_json=as_json)
+    return status(directory, as_json=as_json, everything=everything)
+
+
+@_commands.command("list", context_settings=CONTEXT, short_help="Print a directory's jobs as a queue file.")
+@DIRECTORY
+@click.option("--state", type=click.Choice(STATES), default="failed", help="Which jobs.  [default: failed]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="[default: text]")
+@ONLY
+def list_(directory: Path, state: str, form: Any, only: tuple[str, ...]) -> int:
+    """Print jobs of the queue runs into DIR, a line each, as a queue file that -i reads again.
+
+    A job of which something was not stored, since it may be a secret, is a comment that says so; and so is one
+    that the format cannot hold.
+    """
+    from .lists import print_list
+
+    return print_list(directory, state=state, form=form, only=only)
+
+
+@_commands.command(context_settings=CONTEXT, short_help="Fetch again what failed in a directory.")
+@DIRECTORY
+@ONLY
+def retry(directory: Path, only: tuple[str, ...], **given: Any) -> int:
+    """Fetch the jobs of the queue runs into DIR that failed again, with any options of get but -i and -o."""
+    from .lists import retry
+
+    return retry(directory, only, given)
+
+
+retry.params.extend(_hidden(option) for option in OPTIONS)
+
+
+@_commands.command(context_settings=CONTEXT, short_help="Make a directory's jobs new again.")
+@click.argument("words", nargs=-1, metavar="[DIR] [URL...]")
+@click.option("--state", type=click.Choice(STATES), help="Jobs that ended so.")
+@ONLY
+def forget(words: tuple[str, ...], state: str | None, only: tuple[str, ...]) -> int:
+    """Delete what the store of DIR remembers of some jobs; their files stay as they are."""
+    from .lists import forget
+
+    here = not words or "://" in words[0]
+    directory, urls = (".", words) if here else (words[0], words[1:])
+    return forget(Path(directory), urls, state=state, only=only)
 
 
 @_commands.command(

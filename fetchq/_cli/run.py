@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import chain
@@ -41,7 +41,7 @@ from .jobs import RunRequest, from_files, manifest, read_in_thread, request
 from .options import STORE, settings
 from .programs import Hooks, RefreshCommand
 
-__all__ = ["get"]
+__all__ = ["get", "get_jobs"]
 
 Jobs: TypeAlias = "list[Job] | Iterator[Job | FetchError] | AsyncIterator[Job | FetchError]"
 
@@ -59,22 +59,30 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
 
     :raises UsageError: the options contradict each other, or one of them cannot be used.
     """
-    _check(urls, given)
+    if not urls and not given["input"]:
+        raise UsageError("Nothing to download: give a URL, or a queue file with -i. fetchq -h shows more.")
+    return _run(given, lambda run: run.jobs(urls), several=len(urls) > 1 or bool(given["input"]))
+
+
+def get_jobs(jobs: Iterator[Job | FetchError], given: Mapping[str, Any]) -> int:
+    """Download *jobs* with the options *given*; return the exit code."""
+    return _run(given, lambda run: run.completed(jobs), several=True)
+
+
+def _run(given: Mapping[str, Any], jobs: Callable[[Run], Jobs], *, several: bool) -> int:
+    _check(given, several=several)
     chosen = settings(given)
     chosen = replace(chosen, network=with_credentials(chosen.network, given["user"]))
     place(Job("", given["output"]), chosen.disk.dir)
     run = Run(chosen, given)
     with ExitStack() as closing:
         run.open(closing)
-        jobs = run.jobs(urls)
-        return asyncio.run(run.preview(jobs) if given["dry_run"] else run.fetch(jobs))
+        items = jobs(run)
+        return asyncio.run(run.preview(items) if given["dry_run"] else run.fetch(items))
 
 
-def _check(urls: Sequence[str], given: Mapping[str, Any]) -> None:
+def _check(given: Mapping[str, Any], *, several: bool) -> None:
     """Raise UsageError for options that contradict each other, before anything is opened."""
-    several = len(urls) > 1 or bool(given["input"])
-    if not urls and not given["input"]:
-        raise UsageError("Nothing to download: give a URL, or a queue file with -i. fetchq -h shows more.")
     if several and given["output"]:
         raise UsageError("-o names one file: give it with one URL, or write out= into the queue file.")
     if several and given["checksum"]:
@@ -165,6 +173,12 @@ class Run:
             return named
         items = chain(named, from_files(given["input"], self._request))
         return items if all(map(_regular, given["input"])) else read_in_thread(items)
+
+    def completed(self, jobs: Iterator[Job | FetchError]) -> Iterator[Job | FetchError]:
+        """Return *jobs* with what the command line says of those that leave it open."""
+        if self._given["checksums"] is not None:
+            self._manifest = manifest(self._given["checksums"], self._settings, self._warn, for_one=False)
+        return (self._request.complete(job) if isinstance(job, Job) else job for job in jobs)
 
     def _warn(self, message: str) -> None:
         self._reporter(Warned(0, message))

@@ -8,6 +8,7 @@
     jsonl     parser: JSON Lines
     table     parser: CSV
     fields    the fields that JSON Lines and CSV name
+    write     jobs as lines of these formats
     values    checks of a job's fields that the parsers share
     refused   what is often taken for a queue file and is none
 

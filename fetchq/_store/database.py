@@ -18,47 +18,10 @@ from pathlib import Path
 
 from .._errors import StoreError
 from .._naming import printable
+from .schema import APPLICATION, COLUMNS, VERSION, columns_of, migrate
 
-__all__ = ["COLUMNS", "OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
+__all__ = ["OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
 
-# "ftch" in ASCII: marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
-APPLICATION = 0x66746368
-VERSION = 2
-# What leads to each version from the one before. WITHOUT ROWID: a look-up by key searches one B-tree instead of
-# two (https://www.sqlite.org/withoutrowid.html). The index is for asking whose a file is, and costs 1 us a row.
-_STEPS = {
-    1: (
-        """
-        CREATE TABLE jobs (
-            key TEXT PRIMARY KEY,
-            url TEXT NOT NULL,
-            path TEXT,
-            size INTEGER NOT NULL,
-            mtime_ns INTEGER,
-            digests TEXT NOT NULL,
-            status TEXT NOT NULL,
-            kind TEXT NOT NULL,
-            error TEXT NOT NULL,
-            finished_at REAL NOT NULL
-        ) WITHOUT ROWID
-        """,
-        "CREATE INDEX jobs_by_path ON jobs (path)",
-        f"PRAGMA application_id = {APPLICATION}",
-    ),
-    2: (
-        "ALTER TABLE jobs ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",
-        """
-        CREATE TABLE runs (
-            owner TEXT PRIMARY KEY,
-            process TEXT NOT NULL,
-            expires REAL NOT NULL,
-            shares INTEGER NOT NULL
-        ) WITHOUT ROWID
-        """,
-        "CREATE TABLE leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
-    ),
-}
-COLUMNS = "key, url, path, size, mtime_ns, digests, status, kind, error, finished_at, fingerprint"
 
 # Seconds to wait for another program's lock. A commit of another run takes milliseconds; the read of a look-up
 # blocks the event loop, and readers hardly ever wait.
@@ -110,12 +73,14 @@ class Database:
 
     :param remedy: what else can be done about any error.
     :ivar directory: its folder, absolute.
+    :ivar columns: expressions that read a record; others for a store of an earlier version that is only read.
     """
 
     def __init__(self, path: str | Path, remedy: str = "") -> None:
         self.path = Path(path)
         self.directory = os.path.dirname(os.path.abspath(path))
         self._remedy = remedy
+        self.columns = COLUMNS
         self._name = f"The store {printable(str(path))}"
 
     def make_folder(self) -> None:
@@ -221,6 +186,10 @@ class Database:
         return connection
 
     def _connect(self, timeout: float, query: str = "mode=rwc") -> sqlite3.Connection:
+        if query == "mode=rwc":
+            # Whoever can read it learns what was fetched from where; the files beside it get the same mode.
+            with suppress(OSError):
+                os.close(os.open(self._file(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         # isolation_level=None: autocommit, the writer executes BEGIN itself, in another thread than this one.
         connection = sqlite3.connect(
             f"{Path(self._file()).as_uri()}?{query}",
@@ -240,9 +209,8 @@ class Database:
             connection.execute("COMMIT")
             if not version:
                 raise self.error("is another program's database", _ELSEWHERE)
-            if version < VERSION:
-                raise self.error("was written by an older fetchq", "a run that may write it adapts it")
-            connection.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our own names
+            self.columns = columns_of(version)
+            connection.execute(f"SELECT {self.columns} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our names
         except BaseException:
             connection.close()
             raise
@@ -261,7 +229,7 @@ class Database:
             raise self.error("is another program's database", _ELSEWHERE)
         if version > VERSION:
             raise self.error("was written by a newer fetchq", "use that")
-        return version if application == APPLICATION else 0
+        return int(version) if application == APPLICATION else 0
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check that the file is ours or empty before it is changed, then create what is missing."""
@@ -274,12 +242,7 @@ class Database:
         if version == VERSION:
             _require_writable(connection)
         else:
-            connection.execute("BEGIN IMMEDIATE")
-            for step in range(self._version(connection) + 1, VERSION + 1):
-                for statement in _STEPS[step]:
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
+            migrate(connection, self._version)
         connection.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our own names
 
 

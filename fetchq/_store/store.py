@@ -14,23 +14,28 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from .._errors import StoreError
 from .._models import Job, Result, redact
-from .database import COLUMNS, OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
+from .._queue_files.write import line_fields
+from .database import OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
+from .records import (
+    ROWS_PER_INSERT,
+    HostCount,
+    Record,
+    SqlValues,
+    batched,
+    insert,
+    record_of,
+    sql_values,
+)
 
-__all__ = ["Record", "Store"]
+__all__ = ["Store"]
 
-SqlValues: TypeAlias = tuple[Any, ...]
-
-_LOOK_UP = f"SELECT {COLUMNS} FROM jobs WHERE key = ?"  # noqa: S608 - our own names
 _OWNER = """
 SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
 """
@@ -39,11 +44,14 @@ _CONTESTED = """
 SELECT path, MIN(url), MAX(url) FROM jobs WHERE path IS NOT NULL AND status != 'failed'
 GROUP BY path HAVING COUNT(DISTINCT substr(url, 1, instr(url || '?', '?') - 1)) > 1
 """
-_PLACEHOLDERS = "(?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
-# Rows per INSERT: each statement releases and reacquires the GIL, which costs more than a row.
-# SQLite before 3.32 accepts 999 values (https://www.sqlite.org/limits.html#max_variable_number).
-ROWS_PER_INSERT = 99
-
+# A URL's host stands between its first "//" and the next "/" or "?".
+_HOST = "substr(url, instr(url, '//') + 2)"
+_HOST = f"substr({_HOST}, 1, instr(replace({_HOST}, '?', '/') || '/', '/') - 1)"
+_COUNTS = f"SELECT {_HOST}, status, COUNT(*), SUM(size) FROM jobs GROUP BY 1, 2"  # noqa: S608 - our own names
+_SPAN = """
+SELECT MIN(finished_at), MAX(finished_at), SUM(size), SUM(size * (finished_at >= ?)) FROM jobs
+WHERE status IN ('done', 'resumed')
+"""
 # Commits contend with the transfers for the GIL, so records wait for up to DELAY seconds or BATCH rows (2 MB).
 BATCH = 2000
 DELAY = 0.5
@@ -55,42 +63,13 @@ MAX_KEYS = 20_000
 READ_PAUSE = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """How one job ended.
-
-    :param key: :attr:`Job.key`, a hash.
-    :param url: redacted.
-    :param path: relative to the store's directory if the file is below it, so that the directory may be moved.
-    :param size: bytes of the finished file.
-    :param mtime_ns: modification time of the finished file in nanoseconds; None if there is no file.
-    :param digests: algorithm to hex.
-    :param status: ``done``, ``resumed``, ``skipped`` or ``failed``.
-    :param kind: :attr:`FetchError.kind` of a failure.
-    :param error: the failure's message, one sentence.
-    :param finished_at: seconds since the epoch.
-    :param fingerprint: :attr:`Job.fingerprint` of a job with an ``id``; else empty, for *key* is it.
-    """
-
-    key: str
-    url: str
-    path: str | None
-    size: int
-    mtime_ns: int | None
-    digests: Mapping[str, str] = field(default_factory=dict)
-    status: str = "done"
-    kind: str = ""
-    error: str = ""
-    finished_at: float = 0.0
-    fingerprint: str = ""
-
-
 class Store:
     """Records of jobs in the SQLite file *path*.
 
     Opening it waits a short while for another program's lock. One that stays locked is opened as soon as that
     program lets it go.
 
+    :param secrets: keep what may be a secret of jobs that failed.
     :param read_only: only look: nothing is made or changed, and no right to write is needed.
     :param clock: returns seconds since the epoch.
     :param warn: called with a sentence, in the event loop's thread, when a record cannot be read or written.
@@ -101,12 +80,14 @@ class Store:
         self,
         path: str | Path,
         *,
+        secrets: bool = False,
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database = Database(path, "" if read_only else ", or use --no-store")
         self._directory = self._database.directory
+        self._secrets = secrets
         self._read_only = read_only
         self._clock = clock
         self._warn = warn
@@ -149,6 +130,9 @@ class Store:
                     return
                 # Not every lock is waited for by SQLite, such as that of a run that closes the store just now.
                 time.sleep(0.02)
+        if self._secrets:
+            with suppress(OSError):
+                database.path.chmod(0o600)
         self._reader = database.reader()
         with suppress(LockedStoreError), database.translated():
             if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
@@ -170,6 +154,10 @@ class Store:
         if record is None or record.status == "failed" or record.fingerprint != _fingerprint(job):
             return None
         return record
+
+    def find(self, key: str) -> Record | None:
+        """Return the record of a job, else None; None as well where that cannot be read."""
+        return self._read(key)
 
     def owner(self, path: Path) -> tuple[str, str] | None:
         """Return key and URL of the job that *path* was finished for; None where that is not on record.
@@ -261,11 +249,43 @@ class Store:
 
         :raises StoreError: they cannot be read.
         """
+        condition = f"WHERE status IN ({', '.join('?' * len(statuses))})" if statuses else ""
         with self._database.translated():
-            for row in self._select(f"SELECT {COLUMNS} FROM jobs ORDER BY finished_at"):  # noqa: S608
-                record = _record(row)
-                if not statuses or record.status in statuses:
-                    yield record
+            for row in self._select(f"{condition} ORDER BY finished_at", *statuses):
+                yield record_of(row)
+
+    def counts(self) -> Iterator[HostCount]:
+        """Yield how the jobs of each host ended.
+
+        :raises StoreError: the records cannot be read.
+        """
+        with self._database.translated():
+            for row in self._query(_COUNTS):
+                yield HostCount(*row)
+
+    def span(self, since: float) -> tuple[float, float, int, int]:
+        """Return when the first and the last file were finished, and the bytes of all and of those *since*.
+
+        :raises StoreError: the records cannot be read.
+        """
+        with self._database.translated():
+            for first, last, total, recent in self._query(_SPAN, since):
+                return first or 0.0, last or 0.0, total or 0, recent or 0
+        return 0.0, 0.0, 0, 0
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Delete records, and return how many there were. Files stay as they are.
+
+        :raises StoreError: they cannot be deleted.
+        """
+        if self._writer is None:
+            raise self._locked or self._database.error("cannot be written")
+        with self._database.translated():
+            before = self._writer.total_changes
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.executemany("DELETE FROM jobs WHERE key = ?", ((key,) for key in keys))
+            self._writer.execute("COMMIT")
+            return self._writer.total_changes - before
 
     def contested(self) -> Iterator[tuple[Path, str, str]]:
         """Yield each path that jobs of different URLs were finished as, with two of these URLs.
@@ -273,11 +293,14 @@ class Store:
         :raises StoreError: they cannot be read.
         """
         with self._database.translated():
-            for path, first, last in self._select(_CONTESTED):
+            for path, first, last in self._query(_CONTESTED):
                 yield Path(self._directory, path), first, last
 
-    def _select(self, query: str, *values: object) -> Iterator[SqlValues]:
-        """Return the rows; none while the file is locked."""
+    def _select(self, condition: str, *values: object) -> Iterator[SqlValues]:
+        """Return the records of this *condition*; none while the file is locked."""
+        return self._query(f"SELECT {self._database.columns} FROM jobs {condition}", *values)  # noqa: S608 - our names
+
+    def _query(self, query: str, *values: object) -> Iterator[SqlValues]:
         return iter(()) if self._reader is None else self._reader.execute(query, values)
 
     def _read(self, key: str) -> Record | None:
@@ -286,8 +309,8 @@ class Store:
             return None
         try:
             with self._database.translated():
-                for row in self._select(_LOOK_UP, key):
-                    return _record(row)
+                for row in self._select("WHERE key = ?", key):
+                    return record_of(row)
         except LockedStoreError as error:
             self._unread_until = time.monotonic() + READ_PAUSE
             self._tell_locked(error)
@@ -328,7 +351,18 @@ class Store:
             str(result.error or ""),
             self._clock(),
             _fingerprint(result.job),
+            result.etag,
+            result.last_modified,
+            result.job.source,
+            self._line(result.job) if result.error else "",
         )
+
+    def _line(self, job: Job) -> str:
+        """Return *job* as a line of JSON; empty where it holds what JSON does not."""
+        try:
+            return json.dumps(line_fields(job, secrets=self._secrets))
+        except (TypeError, ValueError):
+            return ""
 
     def _start_writing(self) -> None:
         """Pass the pending records to the thread; while it is busy they stay, and _written passes them."""
@@ -337,7 +371,7 @@ class Store:
             self._timer = None
         if self._task is None and self._pending:
             self._writing, self._pending = self._pending, {}
-            rows = [_sql_values(record) for record in self._writing.values()]
+            rows = [sql_values(record) for record in self._writing.values()]
             self._task = asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows)
             self._task.add_done_callback(self._written)
 
@@ -349,8 +383,8 @@ class Store:
         with self._database.translated():
             writer.execute("BEGIN IMMEDIATE")
             try:
-                for batch in _batched(rows, ROWS_PER_INSERT):
-                    writer.execute(_insert(len(batch)), [value for row in batch for value in row])
+                for batch in batched(rows, ROWS_PER_INSERT):
+                    writer.execute(insert(len(batch)), [value for row in batch for value in row])
                 writer.execute("COMMIT")
             except BaseException:
                 if writer.in_transaction:
@@ -397,40 +431,3 @@ class Store:
 def _fingerprint(job: Job) -> str:
     """Return what must agree besides the key; nothing for a job without an ``id``."""
     return "" if job.id is None else job.fingerprint
-
-
-def _batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
-    """Yield *rows* in lists of at most *size* (itertools.batched is new in Python 3.12)."""
-    return (rows[at : at + size] for at in range(0, len(rows), size))
-
-
-@lru_cache(ROWS_PER_INSERT)
-def _insert(rows: int) -> str:
-    return f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES {', '.join([_PLACEHOLDERS] * rows)}"  # noqa: S608 - no values
-
-
-def _sql_values(record: Record) -> SqlValues:
-    """Return the values of one row; text as bytes, which the placeholders cast: a path need not be UTF-8."""
-    return (
-        record.key,
-        record.url.encode("utf-8", "replace"),
-        None if record.path is None else os.fsencode(record.path),
-        record.size,
-        record.mtime_ns,
-        _json(record.digests),
-        record.status,
-        record.kind,
-        record.error.encode("utf-8", "replace"),
-        record.finished_at,
-        record.fingerprint,
-    )
-
-
-def _json(digests: Mapping[str, str]) -> str:
-    """Return a JSON object. Names and values need no escaping, and the encoder costs more than this."""
-    return "{" + ", ".join(f'"{algorithm}": "{value}"' for algorithm, value in digests.items()) + "}"
-
-
-def _record(row: SqlValues) -> Record:
-    key, url, path, size, mtime_ns, digests, *rest = row
-    return Record(key, url, path, size, mtime_ns, json.loads(digests), *rest)

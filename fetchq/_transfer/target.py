@@ -24,12 +24,12 @@ class Target:
 
     :param key: the job's identity in the store.
     :param placement: where its file goes among those of other jobs.
-    :param earlier: where an earlier run has put the file.
+    :param earlier: the file that an earlier run has left.
     :ivar piped: the bytes go to standard output, or what stands for it, in their order.
     """
 
     def __init__(
-        self, job: Job, number: int, context: RunContext, key: str, placement: Placement, earlier: Path | None
+        self, job: Job, number: int, context: RunContext, key: str, placement: Placement, earlier: Kept | None
     ) -> None:
         self._job = job
         self._number = number
@@ -82,15 +82,19 @@ class Target:
 
     async def _outdated(self, directory: Path, name: str) -> State | Existing | Kept | None:
         """Return the finished file, which may have a newer version, or what has been begun of that."""
-        found = None
-        if self._earlier is not None:
-            found = await self._recorded(self._earlier.parent, self._earlier.name)
+        found = None if self._earlier is None else await self._still_kept(self._earlier)
         found = found or await self._recorded(directory, name)
         if isinstance(found, Kept):
             self._own = found.existing.path
             directory, name = self._own.parent, self._own.name
         begun = await self._begun(directory, name) if self._parts.left_behind(directory) else None
         return begun or found
+
+    async def _still_kept(self, earlier: Kept) -> Existing | Kept | None:
+        path = earlier.existing.path
+        found = await self._recorded(path.parent, path.name)
+        # File systems without extended attributes hold no record.
+        return earlier if found is None and self._checksum is None and any(earlier.unless) else found
 
     async def _held(self, directory: Path, name: str) -> Existing | None:
         """Return the file *name* if it has the known checksum."""

@@ -57,7 +57,7 @@ class Transfer:
 
     :param key: the job's identity in the store.
     :param placement: where its file goes among those of other jobs.
-    :param earlier: where an earlier run has put the file, which is to be brought up to date.
+    :param earlier: the file that an earlier run has left, which is to be brought up to date.
 
     :meth:`run` is the one runner that turns an error into the attempt's end.
     """
@@ -69,7 +69,7 @@ class Transfer:
         context: RunContext,
         key: str = "",
         placement: Placement = ALONE,
-        earlier: Path | None = None,
+        earlier: Kept | None = None,
     ) -> None:
         self.job = job
         self.number = number

@@ -1,0 +1,75 @@
+"""``fetchq list``, ``forget`` and ``retry``: what a store remembers as a queue again, or no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .._errors import FetchError, UsageError
+from .._models import Job, redact
+from .._queue_files.write import LineFormat, format_line
+from .._store import Store
+from .records import chosen, job_of, line_of, store_path
+
+__all__ = ["forget", "print_list", "retry"]
+
+
+def print_list(directory: Path, *, state: str, form: LineFormat, only: Collection[str]) -> int:
+    """Print the jobs of *directory* that are in *state*, as lines of a queue file on stdout.
+
+    :param only: reasons of failures.
+    :return: exit code 0.
+    :raises FetchError: there is no store, it cannot be read, or nothing failed for such a reason.
+    """
+    with closing(Store(store_path(directory), read_only=True)) as store:
+        for record in chosen(store, state, only):
+            click.echo(format_line(line_of(record, digest=form != "text"), form, record.source))
+    return 0
+
+
+def forget(directory: Path, urls: Collection[str], *, state: str | None, only: Collection[str]) -> int:
+    """Delete records, so that their jobs are new again; their files stay.
+
+    :param urls: of the jobs; their queries do not count.
+    :return: exit code 0.
+    :raises FetchError: nothing was named, there is no store, or it cannot be written.
+    """
+    if not urls and state is None and not only:
+        raise UsageError("Say which jobs to forget: URLs, --state failed, --only REASON, or --state all.")
+    path = store_path(directory)
+    wanted = {redact(url) for url in urls}
+    with closing(Store(path)) as store:
+        records = chosen(store, state or "all", only)
+        keys = [record.key for record in records if not wanted or record.url in wanted]
+        count = store.forget(keys)
+    click.echo(f"{count} job{'s' * (count != 1)} forgotten; the files stay.", err=True)
+    return 0
+
+
+def retry(directory: Path, only: Collection[str], given: Mapping[str, Any]) -> int:
+    """Fetch the jobs of *directory* that failed again; return the exit code.
+
+    :param only: reasons of failures; empty for all.
+    :param given: the options of ``get``.
+    :raises FetchError: there is no store, it cannot be read, or nothing failed for such a reason.
+    """
+    from .run import get_jobs
+
+    if given["input"] or given["output"] or given["checksum"]:
+        raise UsageError("The jobs of retry are those of the store: leave out -i, -o and --checksum.")
+    path = store_path(directory)
+    folder = path.parent if directory == path else directory
+    return get_jobs(_failed(path, only), {**given, "dir": folder, "store": path})
+
+
+def _failed(path: Path, only: Collection[str]) -> Iterator[Job | FetchError]:
+    with closing(Store(path, read_only=True)) as store:
+        # While the records are written, the keys tell which were meant.
+        for key in [record.key for record in chosen(store, "failed", only)]:
+            record = store.find(key)
+            if record is not None:
+                yield job_of(record)

@@ -1,0 +1,206 @@
+"""``status``, ``list``, ``retry`` and ``forget``: a store looked at, and used as a queue again."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from .conftest import RunFetchq
+from .origin import Origin, status
+
+WORDS = ("--retries", "0", "--patience", "0", "--backoff", "0")
+
+
+@pytest.fixture
+def run_into(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> str:
+    """A queue of which two were done and seven failed: five as 404, one as 503, and one as nobody listens."""
+    lines = [origin.serve(f"/{number}.bin", b"x" * 1000) for number in range(2)]
+    lines += [origin.serve(f"/gone{number}", b"here now", *[status(404)] * 1) for number in range(5)]
+    lines += [origin.serve("/busy", b"free now", status(503)), "http://127.0.0.1:1/refused"]
+    (tmp_path / "q.txt").write_text("\n".join(lines))
+    assert run_fetchq("-i", "q.txt", "-d", "out", *WORDS).returncode != 0
+    return "out"
+
+
+def test_status_counts_and_groups(run_fetchq: RunFetchq, origin: Origin, run_into: str) -> None:
+    lines = run_fetchq("status", run_into).stdout.splitlines()
+    assert lines[0].startswith("out/.fetchq.db: 9 jobs, 2.0 KiB: 2 done, 7 failed; ")
+    assert lines[0].endswith("B/s")
+    host = f"127.0.0.1:{origin.port}"
+    assert [line.split() for line in lines[1:4]] == [
+        ["HOST", "DONE", "FAILED", "SIZE"],
+        [host, "2", "6", "2.0", "KiB"],
+        ["127.0.0.1:1", "0", "1", "0", "B"],
+    ]
+    text = "\n".join(lines[4:])
+    assert "failed, 404 not found: 5 jobs\n" in text
+    assert "failed, 503 service unavailable: 1 job\n" in text
+    assert "failed, network: 1 job\n" in text
+    assert text.count("/gone") == 3
+    assert "  and 2 more; --all shows them" in text
+    assert "q.txt:4" in text
+    everything = run_fetchq("status", "--all", run_into).stdout
+    assert everything.count("/gone") == 5
+    assert "more" not in everything
+
+
+def test_status_as_json(run_fetchq: RunFetchq, origin: Origin, run_into: str) -> None:
+    told = json.loads(run_fetchq("status", "--json", run_into).stdout)
+    assert (told["jobs"], told["done"], told["failed"], told["size"]) == (9, 2, 7, 2000)
+    assert told["hosts"][f"127.0.0.1:{origin.port}"] == {"done": 2, "failed": 6, "size": 2000}
+    assert {each["reason"]: each["count"] for each in told["failures"]} == {
+        "404 not found": 5,
+        "503 service unavailable": 1,
+        "network": 1,
+    }
+    assert {len(each["examples"]) for each in told["failures"]} == {1, 3}
+
+
+def test_a_list_of_failures_is_a_queue_again(
+    run_fetchq: RunFetchq, origin: Origin, run_into: str, tmp_path: Path
+) -> None:
+    for form in ("text", "jsonl", "aria2"):
+        listed = run_fetchq("list", run_into, "--format", form).stdout
+        assert len(listed.splitlines()) == 7
+        done = run_fetchq("-i", "-", "-d", form, "--no-store", *WORDS, input=listed)
+        assert "6 done, 1 failed" in done.stderr
+    listed = run_fetchq("list", run_into, "--only", "503").stdout
+    assert listed == f"{origin.url('/busy')}\n"
+    assert run_fetchq("list", run_into, "--state", "done").stdout.count(".bin\t") == 2
+    assert len(run_fetchq("list", run_into, "--state", "all").stdout.splitlines()) == 9
+
+
+def test_what_failed_is_retried(run_fetchq: RunFetchq, run_into: str, tmp_path: Path) -> None:
+    done = run_fetchq("retry", run_into, "--only", "404", *WORDS)
+    assert (done.returncode, "5 files: 5 done" in done.stderr) == (0, True), done.stderr
+    assert (tmp_path / "out/gone3").read_bytes() == b"here now"
+    assert "7 done, 2 failed" in run_fetchq("status", run_into).stdout
+    done = run_fetchq("retry", run_into, *WORDS)
+    assert "1 done, 1 failed" in done.stderr
+    # The original list knows that they are done.
+    assert "8 skipped, 1 failed" in run_fetchq("-i", "q.txt", "-d", "out", *WORDS).stderr
+
+
+def test_a_mistyped_reason_is_told_with_those_that_there_are(run_fetchq: RunFetchq, run_into: str) -> None:
+    for command in (["retry"], ["list"], ["forget"]):
+        done = run_fetchq(*command, run_into, "--only", "403")
+        assert done.returncode == 2
+        assert "No job failed for 403; there is: 404 not found, 503 service unavailable, network" in done.stderr
+
+
+def test_a_retry_takes_its_jobs_from_the_store(run_fetchq: RunFetchq, run_into: str) -> None:
+    for words in (["-i", "q.txt"], ["-o", "x"], ["--checksum", "md5:" + "0" * 32]):
+        done = run_fetchq("retry", run_into, *words)
+        assert (done.returncode, "leave out -i, -o and --checksum" in done.stderr) == (2, True)
+
+
+def secret_queue(origin: Origin) -> str:
+    lines = [
+        {"url": origin.serve("/a", b"a", status(404)) + "?sig=SECRET"},
+        {"url": origin.serve("/b", b"b", status(404)).replace("//", "//me:SECRET@")},
+        {
+            "url": origin.serve("/c", b"c", status(404)),
+            "headers": {"X-Key": "SECRET"},
+            "method": "POST",
+            "json": {"k": "SECRET"},
+            "out": "c.txt",
+        },
+        {"url": origin.serve("/d", b"d", status(404)), "headers": {"Accept": "text/csv"}, "out": "d.txt"},
+    ]
+    return "\n".join(map(json.dumps, lines))
+
+
+def test_secrets_stay_out_of_the_store_and_the_list_says_so(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    (tmp_path / "q.jsonl").write_text(secret_queue(origin))
+    run_fetchq("-i", "q.jsonl", "-d", "out", *WORDS)
+    store = tmp_path / "out/.fetchq.db"
+    assert store.stat().st_mode & 0o777 == 0o600
+    assert b"SECRET" not in store.read_bytes()
+    listed = run_fetchq("list", "out", "--format", "jsonl").stdout.splitlines()
+    [whole] = [line for line in listed if not line.startswith("#")]
+    assert json.loads(whole)["headers"] == {"Accept": "text/csv"}
+    lacking = sorted(line.partition(": ")[2] for line in listed if line.startswith("#"))
+    assert lacking == [
+        "headers, json not stored (--store-secrets)",
+        "user or query of the URL not stored (--store-secrets)",
+        "user or query of the URL not stored (--store-secrets)",
+    ]
+    assert all("(q.jsonl:" in line for line in listed if line.startswith("#"))
+    done = run_fetchq("retry", "out", *WORDS)
+    assert done.returncode == 2
+    assert "1 done, 3 failed" in done.stderr
+    assert (
+        "q.jsonl:3: headers, json not stored (--store-secrets): run its list again to retry it." in done.stderr
+    )
+
+
+def test_secrets_that_were_stored_are_used_again(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(secret_queue(origin))
+    run_fetchq("-i", "q.jsonl", "-d", "out", "--store-secrets", *WORDS)
+    assert (tmp_path / "out/.fetchq.db").stat().st_mode & 0o777 == 0o600
+    done = run_fetchq("retry", "out", *WORDS)
+    assert (done.returncode, "4 done" in done.stderr) == (0, True), done.stderr
+    [asked] = [request for request in origin.asked("/c") if request.status == 200]
+    assert (asked.headers["x-key"], asked.body) == ("SECRET", b'{"k":"SECRET"}')
+    # What is done needs no secret any more.
+    with closing(sqlite3.connect(tmp_path / "out/.fetchq.db")) as store:
+        assert store.execute("SELECT DISTINCT job FROM jobs").fetchall() == [("",)]
+
+
+def test_what_is_forgotten_is_new_again(
+    run_fetchq: RunFetchq, origin: Origin, run_into: str, tmp_path: Path
+) -> None:
+    done = run_fetchq("forget", run_into, origin.url("/1.bin"))
+    assert done.stderr == "1 job forgotten; the files stay.\n"
+    assert (tmp_path / "out/1.bin").exists()
+    assert run_fetchq("forget", run_into, "--only", "404").stderr.startswith("5 jobs")
+    assert "3 jobs" in run_fetchq("status", run_into).stdout
+    assert run_fetchq("forget", run_into, "--state", "failed").stderr.startswith("2 jobs")
+    assert run_fetchq("forget", "--state", "all", cwd=tmp_path / "out").stderr.startswith("1 job ")
+    done = run_fetchq("forget", run_into)
+    assert (done.returncode, "Say which jobs to forget" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["status", "list", "retry", "forget"])
+def test_a_directory_without_a_store_is_named(run_fetchq: RunFetchq, tmp_path: Path, command: str) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run_fetchq(command, "empty", *(["--state", "all"] if command == "forget" else []))
+    assert done.returncode == 2
+    assert "There is no empty/.fetchq.db" in done.stderr
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_store_of_the_first_version_is_read_and_brought_up(
+    run_fetchq: RunFetchq, origin: Origin, run_into: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "out/.fetchq.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        for column in ("fingerprint", "etag", "last_modified", "source", "job"):
+            store.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        for table in ("runs", "leases"):
+            store.execute(f"DROP TABLE {table}")
+        store.execute("PRAGMA user_version = 1")
+    assert "9 jobs" in run_fetchq("status", run_into).stdout
+    listed = run_fetchq("list", run_into).stdout
+    assert len(listed.splitlines()) == 7
+    assert "an earlier version recorded it" in run_fetchq("retry", run_into, "--only", "503").stderr
+    asked = len(origin.asked("/0.bin"))
+    done = run_fetchq("-i", "q.txt", "-d", "out", *WORDS)
+    assert "6 done, 2 skipped, 1 failed" in done.stderr
+    assert len(origin.asked("/0.bin")) == asked
+
+
+def test_an_update_knows_the_validators_of_files_without_attributes(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    url = origin.serve("/a.bin", b"bytes")
+    for _ in range(2):
+        done = run_fetchq("-i", "-", "-d", "out", "--no-xattr", "--update", input=url)
+        assert done.returncode == 0
+    assert [request.status for request in origin.requests] == [200, 304]
