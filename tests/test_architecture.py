@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "fetchq"
 
 # A module imports only from those above it. A noun is a file or a folder of that name.
 BANDS = {
-    "words": ["_version", "_units", "_errors", "_arguments", "_models", "_settings", "_events"],
+    "words": ["_version", "_units", "_errors", "_log", "_arguments", "_models", "_settings", "_events"],
     "decisions": [
         "_naming",
         "_templates",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .._errors import UsageError, worded
 from .._events import Event, Observer, Warned
+from .debug_lines import log
 
 __all__ = ["Observers", "checked"]
 
@@ -32,6 +33,7 @@ class Observers:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Warned):
             event = event._replace(message=worded(event.message))
+        log(event)
         for observer in self._all:
             if self._failed is not None and observer is self._failed[0]:
                 continue

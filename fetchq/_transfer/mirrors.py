@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from .. import _digests, _naming, _ranges, _retry
 from .._errors import ProtocolError
+from .._log import LOGGER, is_debugging
 from .._models import Job, Pairs, Resource, redact
 from .._naming import printable
 from .._ranges import Action, Answer, Ask
@@ -96,6 +97,10 @@ class Mirrors:
         )
         self.took = self._context.clock() - began
         self.redirected = reply.hops > 0
+        if is_debugging():
+            wanted = f" bytes {ask.span.start}-" if ask.span is not None else ""
+            told = f"{self._job.method} {self.shown}{wanted}: {reply.status} in {self.took:.3f} s"
+            LOGGER.debug("%s", printable(told))
         return reply
 
     def judge(self, ask: Ask, known: Resource | None, reply: Reply) -> tuple[Answer, Resource]:
