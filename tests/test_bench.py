@@ -19,6 +19,7 @@ from tests.faults_table import __main__ as faults_table
 from tests.faults_table.faults import FAULTS, Fault, outage
 from tests.faults_table.tools import NAME, Tool
 from tests.faults_table.trial import Verdict, trial
+from tests.origin import Answer, Request
 
 ENV = {"PATH": "/usr/bin:/bin"}
 
@@ -155,6 +156,20 @@ def test_an_outage_breaks_every_program_off_once(tmp_path: Path) -> None:
         "open(target, 'wb').write(data)"
     )
     assert trial(script(tmp_path, body), Fault("breaks off", outage)).verdict is Verdict.RIGHT
+
+
+def test_a_delay_is_met_by_each_program_anew() -> None:
+    delayed = next(fault for fault in FAULTS if "503 for a second" in fault.title)
+    # Each program's origin has a clock of its own; the second one here is slower to come back.
+    for moments in ((0.0, 0.1), (0.0, 5.0)):
+        behave = delayed.behave()
+        statuses = []
+        for at, headers in zip(moments, ({}, {"range": "bytes=300007-"}), strict=True):
+            answer = Answer(Request(1, 1, at, 1, "GET", "/a.bin", headers), delayed.resource, 1)
+            answer.well()
+            behave(answer)
+            statuses.append(answer.status)
+        assert statuses == [200, 503]
 
 
 def test_faults_have_titles_of_their_own() -> None:

@@ -6,6 +6,7 @@ Programs probe, split and retry in different rhythms, so no fault counts request
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,7 @@ from tests.origin import (
     Behaviour,
     Generated,
     Resource,
+    backwards,
     both_length_and_chunked,
     breaks_if_range,
     change,
@@ -30,6 +32,7 @@ from tests.origin import (
     generated,
     gzip_anyway,
     hang,
+    header,
     ignore_range,
     informational,
     latency,
@@ -38,6 +41,8 @@ from tests.origin import (
     page_as_206,
     range_of_gzip,
     redirect,
+    refuses_if_range,
+    refuses_range,
     repr_digest,
     reset,
     right_slice_as_200,
@@ -145,6 +150,23 @@ def on_range(behaviour: Behaviour) -> Behaviour:
     return lambda answer: behaviour(answer) if answer.request.range else None
 
 
+def empty_line_first(answer: Answer) -> None:
+    """Sends an empty line before the answer, as scripts that print one too many."""
+    answer.prologue = (b"\r\n",)
+
+
+def limited(answer: Answer) -> None:
+    """Refuses as GitHub does, until a moment that is told in seconds since 1970."""
+    answer.say(403, b"rate limit exceeded")
+    answer.set("X-RateLimit-Remaining", "0")
+    answer.set("X-RateLimit-Reset", str(int(time.time()) + 1))
+
+
+def not_gzip(answer: Answer) -> None:
+    """Says gzip of bytes that are not: a configuration that labels all files of a folder."""
+    answer.set("Content-Encoding", "gzip")
+
+
 def corrupt() -> Behaviour:
     """Send other bytes of the same length, with all the facts of the right ones, until asked again."""
     spoilt: set[str | None] = set()
@@ -163,8 +185,18 @@ def digest(answer: Answer) -> None:
     answer.set("Digest", f"SHA-256={told}")
 
 
+def checksum_header(answer: Answer) -> None:
+    """Promises the SHA-256 as Artifactory does."""
+    answer.set("X-Checksum-Sha256", answer.resource.sha256)
+
+
 def _resumed(title: str, then: Behaviour, resource: Resource = FILE) -> Fault:
     return Fault(f"breaks off; the resume {title}", lambda: outage(then), resource)
+
+
+def _delayed(title: str, first: Behaviour) -> Fault:
+    # Each program has a second of its own.
+    return Fault(f"breaks off; the resume meets {title}", lambda: outage(during(first, well)))
 
 
 def _published(title: str, newer: Resource, resource: Resource = FILE) -> Fault:
@@ -175,6 +207,8 @@ def _published(title: str, newer: Resource, resource: Resource = FILE) -> Fault:
 
 NEWER = generated(SIZE, 2, etag='"v2"', last_modified=LATER)
 NEWER_DATED = generated(SIZE, 2, etag=None, last_modified=LATER)
+# tornado computes a file's ETag once.
+NEWER_TAGGED = generated(SIZE, 2, last_modified=LATER)
 NEWER_BARE = generated(SIZE, 2, etag=None, last_modified=None)
 
 FAULTS = (
@@ -194,9 +228,17 @@ FAULTS = (
     _resumed("is an error page under status 206", on_range(page_as_206)),
     _resumed("is refused with 416 and the right total", on_range(status_416())),
     _resumed("is refused with 416 and no total", on_range(status_416("none"))),
-    _resumed("meets 503 for a second", during(status(503), well)),
+    _resumed("is refused with 403, as every request with Range", refuses_range(403)),
+    _resumed("is refused with 501, as every request with Range", refuses_range(501)),
+    _resumed("is answered with 304, as every request with If-Range", refuses_if_range(304)),
+    _resumed("is a 206 whose Content-Range runs backwards", backwards),
+    _delayed("503 for a second", status(503)),
+    _delayed("202 with Retry-After: 1 for a second", status(202, retry_after=1)),
+    _delayed("a rate limit of a second, told as GitHub does", limited),
+    _resumed("gets an empty line before the status line", empty_line_first),
     _published("new ETag, same length", NEWER),
     _published("new date, no ETag, same length", NEWER_DATED, DATED),
+    _published("new date, old ETag, same length", NEWER_TAGGED),
     _published("no ETag, no date, same length", NEWER_BARE, BARE),
     _published("longer", generated(SIZE + 5000, 2, etag='"v2"', last_modified=LATER)),
     _resumed("meets a server that answers If-Range with 200", breaks_if_range),
@@ -208,6 +250,8 @@ FAULTS = (
         signed=True,
     ),
     Fault("gzip though identity was asked for", gzip_anyway),
+    Fault("labelled gzip, and it is not", lambda: not_gzip),
+    Fault("labelled with a coding that nobody knows", lambda: header("Content-Encoding", "aws-chunked")),
     Fault("chunked, breaks off without the last chunk", lambda: together(chunked(), outage())),
     Fault("no length, reset midway", lambda: during(together(close_delimited, reset(REACHED)), well)),
     Fault(
@@ -221,6 +265,11 @@ FAULTS = (
         "right length, wrong bytes, and the server sends its digest",
         lambda: together(repr_digest(), digest, corrupt()),
     ),
+    Fault(
+        "right length, wrong bytes, and the server sends X-Checksum-Sha256",
+        lambda: together(checksum_header, corrupt()),
+    ),
+    Fault("every other connection is left waiting: one request at a time", lambda: crowded(1, hang)),
     Fault("no answer at first", lambda: during(hang, well)),
     Fault("falls silent midway", lambda: outage(how=stall)),
     Fault("a byte a second at first", lambda: during(drip(1, 1.0), well), bound=75.0),
