@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
+from tests.bench import latency as bench_latency
 from tests.bench.measure import Run, run
 from tests.bench.peers import Errand, Peer
 from tests.bench.rounds import Bench, Score, Scores, installed
@@ -180,3 +181,12 @@ def test_faults_have_titles_of_their_own() -> None:
 def test_faults_table_shows_fetchq(capsys: pytest.CaptureFixture[str]) -> None:
     assert faults_table.main(["--tools", "fetchq", "--only", "answered with 200"]) == 0
     assert "| breaks off; the resume is answered with 200 and the whole file | ✅ |" in capsys.readouterr().out
+
+
+def test_every_way_to_make_ten_requests_gets_all_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_latency.main(["--rounds", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2 + len(bench_latency.WAYS)
+    # Ten waits of 100 ms, where they are one after another: that no machine can shorten.
+    in_turn = [float(row.split("|")[2]) for row in rows if "in turn" in row]
+    assert min(in_turn) >= 1.0
