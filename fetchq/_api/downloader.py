@@ -27,7 +27,7 @@ from .. import _naming
 from .._arguments import URL, AnyPath, path, text
 from .._connections import Budget
 from .._digests import ChecksumPolicy, Manifest
-from .._disk import Parts
+from .._disk import Parts, require_usable
 from .._errors import FetchError, UsageError
 from .._events import Event, Observer, Warned
 from .._http import HttpClient
@@ -417,8 +417,9 @@ def _check(settings: Settings) -> None:
     expected = settings.network.expect_type
     if expected is not None and not re.fullmatch(r"(?a)[\w.+-]+/([\w.+-]+|\*)", expected):
         raise UsageError("expect_type must be a media type such as application/zip or image/*.")
-    if settings.disk.dir.exists() and not settings.disk.dir.is_dir():
-        raise UsageError(f"{settings.disk.dir} is a file: give a directory.")
+    # The current folder is not needed for standard output, or for targets elsewhere.
+    if settings.disk.dir != Path():
+        require_usable(settings.disk.dir)
 
 
 def _template(disk: Disk) -> NameTemplate | None:

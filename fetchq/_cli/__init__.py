@@ -33,7 +33,7 @@ from typing import Any
 
 import click
 
-from .._errors import DiskError, FetchError, options_named
+from .._errors import DiskError, FetchError, UsageError, options_named
 from .._settings import ProgressKind
 from .._version import VERSION
 from .config import notes_of
@@ -58,7 +58,7 @@ ONLY = click.option(
 # As in `_cli.records` and `_queue_files.write`, which a command imports when it runs.
 STATES = ("done", "failed", "all")
 FORMATS = ("text", "jsonl", "aria2")
-SIGINT_CODE = 130
+SIGINT_CODE, PIPE_CODE = 130, 141
 
 
 def _hidden(option: click.Option) -> click.Option:
@@ -209,13 +209,33 @@ def main(args: Sequence[str] | None = None) -> int:
         code = _print_error(error.format_message(), error.exit_code)
     except FetchError as error:
         code = _print_error(str(error), error.exit_code)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        # Errors of files are translated where they are opened, so one without a file name is of click's output.
-        code = _print_error(f"Standard output cannot be written: {error.strerror}.", DiskError.exit_code)
+    except SystemExit:
+        # click's way to end where the reader of stdout is gone; for nothing else in this mode.
+        code = PIPE_CODE
+    except (OSError, UnicodeEncodeError, RuntimeError) as error:
+        code = _refused(error)
     _flush_streams()
     return code
+
+
+def _refused(error: OSError | UnicodeEncodeError | RuntimeError) -> int:
+    """Print what the system refuses to the whole run; what it refuses to a job ends that job only."""
+    from .._disk import NO_THREAD, reason
+
+    if isinstance(error, RuntimeError):
+        if "start new thread" not in str(error):
+            raise error
+        return _print_error(NO_THREAD, UsageError.exit_code)
+    if isinstance(error, UnicodeEncodeError):
+        return _print_error(
+            f"{error.object!r} cannot be written in {error.encoding}, the locale's encoding:"
+            " set LC_ALL=C.UTF-8.",
+            UsageError.exit_code,
+        )
+    if error.filename is None:  # files are opened by their names, so it is of click's output
+        return _print_error(f"Standard output cannot be written: {error.strerror}.", DiskError.exit_code)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    return _print_error(f"{name} cannot be used: {reason(error, Path(name))}.", UsageError.exit_code)
 
 
 def _print_error(message: str, code: int) -> int:

@@ -25,9 +25,11 @@ _META = "fetchq.configuration"
 # here.
 ALLOWED = frozenset(
     {
-        *("dir", "if_exists", "max_size", "min_free", "fsync", "no_store", "checksums", "require_checksum"),
+        *("dir", "if_exists", "max_size", "min_free", "fsync", "xattr", "no_store"),
+        *("checksums", "require_checksum"),
         *("expect_type", "no_html"),
         *("jobs", "connections", "per_host", "limit_rate", "min_speed", "retries", "backoff", "retry_on"),
+        *("max_wait", "patience"),
         *("timeout", "connect_timeout", "read_timeout", "write_timeout", "pool_timeout", "http2"),
         *("user_agent", "progress", "verbose", "dry_run", "no_redirects", "deadline"),
     }

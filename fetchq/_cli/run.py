@@ -18,6 +18,7 @@ import click
 
 from .._api import Downloader
 from .._digests import Manifest
+from .._disk import require_usable
 from .._errors import DiskError, FetchError, UsageError
 from .._events import Observer, Warned
 from .._models import FormFile, Job, Preview
@@ -73,7 +74,9 @@ def _run(given: Mapping[str, Any], jobs: Callable[[Run], Jobs], *, several: bool
     _check(given, several=several)
     chosen = settings(given)
     chosen = replace(chosen, network=with_credentials(chosen.network, given["user"]))
-    place(Job("", given["output"]), chosen.disk.dir)
+    folder, _ = place(Job("", given["output"]), chosen.disk.dir)
+    if given["output"] != "-":
+        require_usable(folder)
     run = Run(chosen, given)
     with ExitStack() as closing:
         run.open(closing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
@@ -48,7 +49,7 @@ else:
     ParamType = click.ParamType  # not subscriptable in older releases
 
 
-class OptionType(ParamType):
+class OptionType(ParamType, ABC):
     """Base of the types; in an environment variable several values are separated by line ends."""
 
     envvar_list_splitter: ClassVar[str] = "\n"
@@ -62,12 +63,12 @@ class OptionType(ParamType):
         except (ValueError, UsageError) as error:
             self.refuse(str(error), param, ctx)
 
+    @abstractmethod
     def read(self, text: str) -> Any:
         """Return the value of *text*.
 
         :raises ValueError: or UsageError, with a sentence that says what is allowed.
         """
-        raise NotImplementedError
 
     def refuse(self, reason: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
         """Raise click's usage error with *reason*."""
@@ -288,7 +289,8 @@ FORM = FormType()
 CHECKSUM, CODES, COOKIE, COUNT, HEADER = ChecksumType(), CodesType(), CookieType(), CountType(), HeaderType()
 PAIR, PAUSE, RATE, RETRIES, SECONDS = PairType(), PauseType(), RateType(), RetriesType(), SecondsType()
 SIZE, TARGET, URL = SizeType(), TargetType(), UrlType()
-PATH, FILE = PathType(path_type=Path), PathType(dir_okay=False, path_type=Path)
+# Not to be read at once: files can be put into a folder that may only be entered.
+PATH, FILE = PathType(readable=False, path_type=Path), PathType(dir_okay=False, path_type=Path)
 GIVEN_FILE = PathType(exists=True, dir_okay=False, path_type=Path)
 GIVEN_PATH = PathType(exists=True, path_type=Path)
 IF_EXISTS = click.Choice(get_args(IfExists))

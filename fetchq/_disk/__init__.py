@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from .complete import CompleteBody
 from .existing import Existing, ExistingPolicy, Unproven
-from .files import Files
+from .files import Files, reason, require_usable
 from .journal import Identity, Journal
 from .part import Part
 from .parts import Parts
@@ -35,8 +35,10 @@ from .pipe import Pipe, PipeClosedError, SequentialSink
 from .publish import Finished
 from .record import FileRecord
 from .sink import Sink
+from .threads import NO_THREAD
 
 __all__ = [
+    "NO_THREAD",
     "CompleteBody",
     "Existing",
     "ExistingPolicy",
@@ -52,4 +54,6 @@ __all__ = [
     "SequentialSink",
     "Sink",
     "Unproven",
+    "reason",
+    "require_usable",
 ]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 
 from .._settings import Disk
-from .files import Files
+from .files import Files, translate
 from .threads import Threads
 
 if TYPE_CHECKING:
     from .sink import Sink
 
 __all__ = ["DiskContext"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class DiskContext(NamedTuple):
@@ -27,3 +31,14 @@ class DiskContext(NamedTuple):
     threads: Threads
     clock: Callable[[], float]
     open: set[Sink]
+
+    async def run(self, path: Path, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call *function* in a thread.
+
+        :param path: what the download is to be, for messages.
+        :raises DiskError: the file system refused.
+        """
+        try:
+            return await self.threads.run(function, *args)
+        except OSError as error:
+            raise translate(error, path) from error

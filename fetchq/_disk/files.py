@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
+import stat
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from .._errors import DiskError, DiskFullError
+from .._errors import DiskError, DiskFullError, UsageError
 from .._models import Buffer
 from .._naming import printable
 
@@ -18,10 +22,15 @@ __all__ = [
     "Files",
     "NameTakenError",
     "UnnamedError",
+    "reason",
     "remove",
+    "require_usable",
     "translate",
     "write_all",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # writev(2): the kernel takes at most 1024 buffers a call (UIO_MAXIOV).
 MAX_BUFFERS = 1024
@@ -47,10 +56,16 @@ _REASONS = {
     errno.ENFILE: "too many open files on this machine",
     errno.ENOLCK: "the file system has no locks",
     errno.ESTALE: "the network file system lost it",
+    errno.ENOTCONN: "the program that serves its file system has ended; unmount it, and mount it again",
+    errno.EILSEQ: "the file system does not take the letters of its name",
 }
+# What is no UTF-8 by the locale cannot write most names: LC_ALL=C without Python's UTF-8 mode, for instance.
+_ENCODING = sys.getfilesystemencoding().lower()
+_UNWRITABLE = f"its name has letters that {_ENCODING}, the locale's encoding, lacks; set LC_ALL=C.UTF-8"
 # Errors of open(2) where the file system, or the kernel, has no O_TMPFILE.
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
 class UnnamedError(Exception):
@@ -59,6 +74,21 @@ class UnnamedError(Exception):
 
 class NameTakenError(Exception):
     """The name that an unnamed file was to get is taken."""
+
+
+def _named(call: Callable[P, T]) -> Callable[P, T]:
+    """Let a call raise OSError also for a name that Python does not hand to the system."""
+
+    @functools.wraps(call)
+    def named(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except UnicodeError as error:
+            raise OSError(errno.EILSEQ, _UNWRITABLE) from error
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from error
+
+    return named
 
 
 class DiskWarnings:
@@ -90,10 +120,12 @@ class Files:
 
     warnings = DiskWarnings()
 
+    @_named
     def open(self, name: str | Path, flags: int, dir_fd: int | None = None) -> int:
         """Open *name*; a new file gets mode 0666 less the umask."""
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=dir_fd)
 
+    @_named
     def open_folder(self, path: Path) -> int:
         """Open the folder *path*. Symbolic links are followed here: the user has named this folder."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -114,6 +146,7 @@ class Files:
                 raise UnnamedError from error
             raise
 
+    @_named
     def link_unnamed(self, fd: int, name: str, dir_fd: int) -> None:
         """Link an unnamed file under *name*.
 
@@ -130,6 +163,7 @@ class Files:
             # a part, whose calls report what else may be wrong.
             raise UnnamedError from error
 
+    @_named
     def mkdir(self, name: str, dir_fd: int) -> None:
         os.mkdir(name, dir_fd=dir_fd)
 
@@ -165,6 +199,7 @@ class Files:
     def fstat(self, fd: int) -> os.stat_result:
         return os.fstat(fd)
 
+    @_named
     def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
         """Return the stat of *name* itself, not of a link's target; None when it does not exist."""
         # Not access(2), which is quicker where nothing is there: a sandbox that does not know faccessat2(2)
@@ -174,6 +209,7 @@ class Files:
         except FileNotFoundError:
             return None
 
+    @_named
     def statvfs(self, at: int | Path) -> os.statvfs_result:
         return os.statvfs(at)
 
@@ -192,11 +228,18 @@ class Files:
         except (OSError, StopIteration, IndexError):
             return None
 
+    @_named
     def link(self, source: str, target: str, dir_fd: int) -> None:
         os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 
+    @_named
     def replace(self, source: str, target: str, dir_fd: int) -> None:
         os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    @_named
+    def resolved(self, path: Path) -> Path:
+        """Return the absolute path without symbolic links; what does not exist stays as it is."""
+        return Path(os.path.realpath(path))
 
     def ignores_case(self, dir_fd: int) -> bool:
         """Whether a folder does not tell upper from lower case: a file is created to find out."""
@@ -216,16 +259,75 @@ class Files:
     def attribute(self, fd: int, name: str) -> bytes:
         return os.getxattr(fd, name)
 
+    @_named
     def unlink(self, name: str, dir_fd: int) -> None:
         os.unlink(name, dir_fd=dir_fd)
 
 
 def translate(error: OSError, path: Path) -> DiskError:
-    """Return the error as one sentence: which file and why; a DiskFullError where there is no room."""
+    """Return the error as one sentence: which file and why; a DiskFullError where there is no room.
+
+    :param path: what the download is to be; the error may name a file beside it, or the folder.
+    """
+    name = error.filename if isinstance(error.filename, str) else ""
+    is_folder = name.endswith("/")
+    if is_folder:
+        path = Path(name)
+    elif error.errno in _DENIED and name.startswith(path.name.partition(".")[0]) and "/" not in name:
+        path = path.with_name(name)
+    kind = DiskFullError if error.errno in _FULL else DiskError
+    verb = "used" if is_folder else "written"
+    return kind(f"{printable(str(path))} cannot be {verb}: {reason(error, path)}.")
+
+
+def reason(error: OSError, path: Path) -> str:
+    """Return why a call failed for *path*, as the end of a sentence."""
     number = error.errno or 0
-    reason = _REASONS.get(number) or (os.strerror(number).lower() if number else str(error))
-    kind = DiskFullError if number in _FULL else DiskError
-    return kind(f"{printable(str(path))} cannot be written: {reason}.")
+    told = _REASONS.get(number) or (os.strerror(number).lower() if number else str(error))
+    if number == errno.EILSEQ and error.strerror == _UNWRITABLE:
+        return _UNWRITABLE
+    try:
+        if number == errno.ENOENT and path.parent.is_dir() and not _lacks_folder(path):
+            return "its folder takes no new files"
+        if number in _DENIED and os.lstat(path).st_uid != os.geteuid():
+            return f"{told}, it belongs to another user"
+    except (OSError, ValueError):
+        pass  # there is no more to say
+    return told
+
+
+def require_usable(folder: Path) -> None:
+    """Check that *folder* can be where files go; it need not exist.
+
+    :raises UsageError: it is a file, or can be neither entered nor created.
+    """
+    shown = printable(str(folder))
+    try:
+        found = os.stat(folder)
+        if stat.S_ISDIR(found.st_mode):
+            os.stat(f"{folder}/.")  # may it be entered?
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.islink(folder):
+            raise UsageError(f"{shown} is a symbolic link to a folder that does not exist.") from error
+        return
+    except OSError as error:
+        raise UsageError(f"{shown} cannot be used as the folder: {reason(error, folder)}.") from error
+    except ValueError as error:
+        raise UsageError(f"{shown} cannot be used as the folder: {_UNWRITABLE}.") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"{shown} is a file: give a directory.")
+    if _lacks_folder(folder):
+        raise UsageError(
+            "The current folder does not exist any more: go to another one, or give one with --dir."
+        )
+
+
+def _lacks_folder(path: Path) -> bool:
+    """Whether *path* is relative to a current folder that was deleted."""
+    try:
+        return not (path.is_absolute() or os.getcwd())
+    except FileNotFoundError:
+        return True
 
 
 def remove(files: Files, name: str, dir_fd: int) -> bool:

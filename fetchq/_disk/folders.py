@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from .._naming import shorten
+from .._errors import DiskError
+from .._naming import printable, shorten
 from .fallbacks import sync
 from .files import Files
 
@@ -137,7 +138,7 @@ def _list(directory: Path) -> _Listing:
                 for found in _NUMBER.finditer(name):
                     wanted = f"{name[: found.start()]}{name[found.end() :]}".casefold()
                     numbers.setdefault(wanted, []).append(int(found[1]))
-    except OSError:
+    except (OSError, ValueError):
         pass  # the download itself meets the same error, and reports it
     return _Listing(journals, numbers)
 
@@ -146,22 +147,35 @@ def open_directory(files: Files, path: Path, *, durable: bool) -> int:
     """Open the folder *path*; it is created with its parents when missing.
 
     :param durable: a new folder survives power loss.
+    :raises OSError: with the folder that cannot be opened or created, and a ``/`` behind it.
     """
     try:
+        try:
+            return files.open_folder(path)
+        except FileNotFoundError:
+            if path.parent == path:
+                raise
+        _create(files, path, durable=durable)
         return files.open_folder(path)
-    except FileNotFoundError:
-        if path.parent == path:
-            raise
+    except OSError as error:
+        folder = str(error.filename or "")
+        raise OSError(error.errno, error.strerror, folder if folder.endswith("/") else f"{path}/") from error
+
+
+def _create(files: Files, path: Path, *, durable: bool) -> None:
     parent = open_directory(files, path.parent, durable=durable)
     try:
         files.mkdir(path.name, parent)
         if durable:
             sync(files, parent)
-    except FileExistsError:
-        pass  # another job or process has just created it
+    except FileExistsError as error:
+        # Else another job or process has just created it.
+        if os.path.islink(path) and not os.path.exists(path):
+            raise DiskError(
+                f"{printable(str(path))} is a symbolic link to a folder that does not exist."
+            ) from error
     finally:
         files.close(parent)
-    return files.open_folder(path)
 
 
 def _remember(known: dict[Key, Fact], key: Key, value: Fact) -> None:

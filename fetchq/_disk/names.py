@@ -82,7 +82,8 @@ class NameRegistry:
     def _stay_inside(self, directory: Path) -> None:
         """Refuse a folder that a symbolic link leads out of the run's directory."""
         base = self._settings.dir
-        if directory != base and not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(base)):
+        resolved = self._files.resolved
+        if directory != base and not resolved(directory).is_relative_to(resolved(base)):
             raise DiskError(
                 f"{printable(str(directory))} leads out of {printable(str(base))}, which a queue file may with"
                 " --allow-outside only."

@@ -17,7 +17,7 @@ from .._ranges import add, covers, total
 from .context import DiskContext
 from .existing import Existing
 from .fallbacks import sync_data
-from .files import translate, write_all
+from .files import write_all
 from .hashing import PrefixHasher
 from .journal import Identity, Journal
 from .lock import LockedPart, OpenedPart, open_part
@@ -114,10 +114,7 @@ class Part:
         await self._run(self._close)
 
     async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        try:
-            return await self._context.threads.run(function, *args)
-        except OSError as error:
-            raise translate(error, self.path) from error
+        return await self._context.run(self.path, function, *args)
 
     # --- in a thread
 
@@ -126,7 +123,7 @@ class Part:
         """Use the descriptor beside others, while it is neither closed nor started over."""
         with self._idle:
             if self._closed:
-                raise ValueError(f"{self.name} is closed")
+                raise RuntimeError(f"{self.name} is closed")
             self._busy += 1
         try:
             yield
@@ -182,7 +179,7 @@ class Part:
 
     def _begun(self) -> PrefixHasher:
         if self._hasher is None:
-            raise ValueError("begin() comes first")
+            raise RuntimeError("begin() comes first")
         return self._hasher
 
     def _prefix_end(self) -> int:

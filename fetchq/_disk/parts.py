@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar, TypeVarTuple
 
 from .._digests import Checksum
 from .._naming import candidate, candidates
@@ -37,7 +37,10 @@ from .threads import Threads
 
 __all__ = ["Parts"]
 
-# Candidates among which an earlier run's part is looked for: each costs two system calls on the event loop.
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# Candidates among which an earlier run's part is looked for: each costs two system calls.
 MAX_PEEKS = 100
 
 # A body up to this many bytes is hashed and written in the time that a call into a thread takes.
@@ -74,19 +77,12 @@ class Parts:
         self._unnamed = True
         self._some_disk_full = False
 
-    def left_behind(self, directory: Path) -> bool:
-        """Whether an earlier run may have left parts in *directory*; looked up once for each folder."""
-        return self._folders.left_behind(directory)
-
-    def peek(self, directory: Path, name: str, identity: Identity, ordinal: int = 0) -> str | None:
+    async def peek(self, directory: Path, name: str, identity: Identity, ordinal: int = 0) -> str | None:
         """Return the candidate for *name* whose journal is this download's; None when there is none.
 
         :param ordinal: the candidate to look at first.
-
-        Fit for the event loop: five failing system calls where nothing is there.
         """
-        found = self._find_journal(directory, self._folders.fit(directory, name), identity, ordinal)
-        return None if found is None else found[0]
+        return await self._look(self._peek, directory, name, identity, ordinal)
 
     async def holds(
         self, directory: Path, name: str, checksum: Checksum, identity: Identity
@@ -95,15 +91,44 @@ class Parts:
 
         No other job of the run gets its name.
         """
-        if not self._exists(directory / name):
+        if not await self._look(self._has, directory, name):
             return None
         try:
             return await self._threads.run(self._holds, directory, name, checksum, identity.key)
         except OSError:
             return None  # the download itself meets the same error, and reports it
 
-    def trusted(self, directory: Path, name: str, identity: Identity) -> int:
+    async def trusted(self, directory: Path, name: str, identity: Identity) -> int:
         """Return how many bytes of this download an earlier run has left, without changing anything."""
+        return await self._context.run(directory / name, self._trusted, directory, name, identity)
+
+    async def stat(self, directory: Path, name: str) -> os.stat_result | None:
+        """Return the stat of the file *name*; None where there is none.
+
+        :raises DiskError: the file system refuses.
+        """
+        return await self._context.run(directory / name, self._files.stat, directory / name)
+
+    async def _look(self, function: Callable[[Path, *Ts], T], directory: Path, *args: *Ts) -> T:
+        """Call what makes a few short system calls; in the loop's own thread for a folder on a quick disk."""
+        if self._folders.is_local(directory) and self._threads.is_quick():
+            return function(directory, *args)
+        return await self._threads.run(function, directory, *args)
+
+    def _peek(self, directory: Path, name: str, identity: Identity, ordinal: int) -> str | None:
+        if not self._folders.left_behind(directory):
+            return None
+        found = self._find_journal(directory, self._folders.fit(directory, name), identity, ordinal)
+        return None if found is None else found[0]
+
+    def _has(self, directory: Path, name: str) -> bool:
+        return self._exists(directory / name)
+
+    def _has_alike(self, directory: Path, name: str) -> bool:
+        """Whether *name* or a candidate for it may be there."""
+        return self._has(directory, name) or self._folders.numbers(directory, name) != []
+
+    def _trusted(self, directory: Path, name: str, identity: Identity) -> int:
         found = self._find_journal(directory, self._folders.fit(directory, name), identity)
         if found is None:
             return 0
@@ -147,7 +172,7 @@ class Parts:
         A file that was changed since it was finished does not count. No other job of the run gets its name.
         """
         name = self._folders.fit(directory, name)
-        if not self._exists(directory / name) and self._folders.numbers(directory, name) == []:
+        if not await self._look(self._has_alike, directory, name):
             return None
         try:
             return await self._threads.run(self._names.recorded, directory, name, identity.key)
@@ -177,12 +202,12 @@ class Parts:
         """
         pending = _PendingPart()
         try:
-            found = await self._threads.run(self._claim, pending, directory, name, policy, length)
+            found = await self._context.run(
+                directory / name, self._claim, pending, directory, name, policy, length
+            )
         except asyncio.CancelledError:
             pending.cancel()
             raise
-        except OSError as error:
-            raise translate(error, directory / name) from error
         return Part(found, policy.identity, self._context) if isinstance(found, LockedPart) else found
 
     async def require_free(self, directory: Path) -> None:
@@ -191,7 +216,7 @@ class Parts:
         :raises DiskFullError: it has none.
         """
         if self._some_disk_full:
-            await self._threads.run(self._require_free, directory)
+            await self._context.run(directory, self._require_free, directory)
 
     def note_full(self) -> None:
         """Look at the free space of a disk, from now on, before a download for it is asked for."""
@@ -229,10 +254,7 @@ class Parts:
 
         :raises DiskError: it cannot be read.
         """
-        try:
-            return await self._threads.run(self._ends, path, size)
-        except OSError as error:
-            raise translate(error, path) from error
+        return await self._context.run(path, self._ends, path, size)
 
     def pipe(self, stream: BinaryIO) -> Pipe:
         """Return a sink for standard output, or what stands for it; it is not closed."""
@@ -265,7 +287,7 @@ class Parts:
 
     def _require_free(self, directory: Path) -> None:
         # The folder need not exist yet; its nearest parent is on the same disk.
-        for folder in (directory, *directory.absolute().parents):
+        for folder in (directory, *self._files.resolved(directory).parents):
             if self._exists(folder):
                 require_free(self._files, folder, directory, self._settings)
                 return
@@ -304,7 +326,7 @@ class Parts:
         self, body: CompleteBody, directory: Path, name: str, policy: ExistingPolicy
     ) -> Finished | Existing:
         # A journal of an earlier run would outlive its part: where there are any, a locked part is used.
-        if self._unnamed and not self.left_behind(directory):
+        if self._unnamed and not self._folders.left_behind(directory):
             try:
                 return self._store(body, directory, name, policy, unnamed=True)
             except NameTakenError:

@@ -8,17 +8,22 @@ are being received, since both threads want the interpreter.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any, TypeVar, TypeVarTuple, cast
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast
 
-__all__ = ["Threads"]
+from .._errors import DiskError
 
+__all__ = ["NO_THREAD", "Threads"]
+
+P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+NO_THREAD = (
+    "No thread can be started: this user runs too many processes; end some, or raise the limit with ulimit -u."
+)
 # Bound on waiting for calls under way at the end of a run: a disk answers by then, a file server may never.
 SHUTDOWN_SECONDS = 10.0
 # A call in the event loop's thread may take this long on average before the disk counts as slow: as long as a
@@ -46,6 +51,32 @@ class _SlowDiskError(Exception):
     """A short call was not made, since the disk is slow."""
 
 
+class _Pool(ThreadPoolExecutor):
+    """Threads of which fewer may start than were asked for.
+
+    :ivar running: calls that have not ended.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, thread_name_prefix="fetchq-disk")
+        self.running: set[Future[Any]] = set()
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = super().submit(call, *args, **kwargs)
+        self.running.add(future)
+        future.add_done_callback(self.running.discard)
+        return future
+
+    def _adjust_thread_count(self) -> None:
+        # Called when a call waits in the queue, which it must not if no thread will ever take it from there.
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError as error:
+            if not self._threads:
+                self._work_queue.get_nowait()
+                raise DiskError(NO_THREAD) from error
+
+
 class Threads:
     """Runs blocking file work beside the event loop, in a pool of its own: the default one resolves names.
 
@@ -54,7 +85,7 @@ class Threads:
     """
 
     def __init__(self, count: int, clock: Callable[[], float]) -> None:
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix="fetchq-disk")
+        self._executor = _Pool(count)
         self._clock = clock
         self._average = 0.0  # seconds, of the latest calls in the loop's own thread
         self._slow_until = 0.0
@@ -113,11 +144,6 @@ class Threads:
     async def aclose(self) -> None:
         """Wait at most :data:`SHUTDOWN_SECONDS` for running calls; those that have not begun are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        ended: Future[None] = Future()
-        threading.Thread(target=self._wait, args=(ended,), daemon=True).start()
-        await asyncio.wait([asyncio.wrap_future(ended)], timeout=SHUTDOWN_SECONDS)
-
-    def _wait(self, ended: Future[None]) -> None:
-        self._executor.shutdown(wait=True)
-        if ended.set_running_or_notify_cancel():
-            ended.set_result(None)
+        running = [asyncio.wrap_future(future) for future in list(self._executor.running)]
+        if running:
+            await asyncio.wait(running, timeout=SHUTDOWN_SECONDS)

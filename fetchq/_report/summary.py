@@ -50,7 +50,9 @@ class Summary:
             lines = [_counts(run, jobs), *(f"  {text}" for text in self._failures)]
             if run.failed > len(self._failures):
                 lines.append(f"  ... and {run.failed - len(self._failures)} more")
-        if self._resumable and (self._worth_resuming or run.left or run.stopped):
+        # Where the run ended before it had anything, the reason is one that the same command meets again.
+        has_more = (run.left or run.stopped) and (run.received or run.done or run.resumed or run.skipped)
+        if self._resumable and (self._worth_resuming or has_more):
             lines.append(RESUME_HINT)
         return lines
 

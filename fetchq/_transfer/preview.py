@@ -44,10 +44,10 @@ async def _look(job: Job, context: RunContext, placement: Placement) -> Preview:
     if job.out is None and name == (placement.name or _naming.guess(job.url)):
         name = _naming.candidate(name, placement.ordinal)
     shown = _shown(folder / name, base)
-    final = folder / name
-    if final.is_file() and same_file(final.stat(), seen):
+    found = await context.parts.stat(folder, name)
+    if found is not None and same_file(found, seen):
         return Preview(job, shown, "done", seen.length, seen.length or 0, resumable)
-    have = context.parts.trusted(folder, name, identity(job))
+    have = await context.parts.trusted(folder, name, identity(job))
     return Preview(job, shown, "resume" if have and resumable else "fresh", seen.length, have, resumable)
 
 

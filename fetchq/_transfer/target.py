@@ -76,7 +76,7 @@ class Target:
         found: State | Existing | Kept | None = await self._held(directory, name)
         if self._updates and found is None:
             return await self._outdated(directory, name)
-        if found is None and self._parts.left_behind(directory):
+        if found is None:
             found = await self._begun(directory, name)
         return found or await self._recorded(directory, name)
 
@@ -87,7 +87,7 @@ class Target:
         if isinstance(found, Kept):
             self._own = found.existing.path
             directory, name = self._own.parent, self._own.name
-        begun = await self._begun(directory, name) if self._parts.left_behind(directory) else None
+        begun = await self._begun(directory, name)
         return begun or found
 
     async def _still_kept(self, earlier: Kept) -> Existing | Kept | None:
@@ -104,7 +104,7 @@ class Target:
 
     async def _begun(self, directory: Path, name: str) -> State | Existing | None:
         """Lock the part that an earlier run has left."""
-        found = self._parts.peek(directory, name, self._identity, self._ordinal(name))
+        found = await self._parts.peek(directory, name, self._identity, self._ordinal(name))
         if found is None:
             return None
         if not self._settled:

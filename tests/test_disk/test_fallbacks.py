@@ -225,7 +225,7 @@ def test_a_servers_name_is_cut_to_what_the_folder_takes(tmp_path: Path, limit: i
             await part.begin(resource(1000), [])
             await write(part, 0, [BODY[:500]])
             await part.close()
-            found = parts.peek(tmp_path, name, OURS)
+            found = await parts.peek(tmp_path, name, OURS)
             assert found is not None
             part = await claimed(parts, tmp_path, found)
             assert part.spans == (Span(0, 500),)

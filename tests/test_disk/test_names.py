@@ -187,10 +187,10 @@ def test_our_own_part_is_gone_on_with(tmp_path: Path) -> None:
     async def work() -> None:
         await leave_part(tmp_path, OURS, b"x" * 100)
         async with opened() as parts:
-            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
-            assert parts.peek(tmp_path, "a.iso", OTHER) is None
-            assert parts.trusted(tmp_path, "a.iso", OURS) == 100
-            assert parts.trusted(tmp_path, "a.iso", OTHER) == 0
+            assert await parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            assert await parts.peek(tmp_path, "a.iso", OTHER) is None
+            assert await parts.trusted(tmp_path, "a.iso", OURS) == 100
+            assert await parts.trusted(tmp_path, "a.iso", OTHER) == 0
             part = await claimed(parts, tmp_path)
             assert part.spans == (Span(0, 100),)
             assert part.journal is not None
@@ -205,7 +205,7 @@ def test_our_part_under_a_later_name_is_found(tmp_path: Path) -> None:
         await leave_part(tmp_path, OURS, b"x" * 100)
         assert names(tmp_path) == {"a.iso", "a.1.iso.part", "a.1.iso.part.json"}
         async with opened() as parts:
-            assert parts.peek(tmp_path, "a.iso", OURS) == "a.1.iso"
+            assert await parts.peek(tmp_path, "a.iso", OURS) == "a.1.iso"
             assert (await claimed(parts, tmp_path)).spans == (Span(0, 100),)
 
     run(work())
@@ -216,7 +216,7 @@ def test_our_part_is_gone_on_with_though_another_file_has_got_its_name(tmp_path:
         await leave_part(tmp_path, OURS, b"x" * 100)
         (tmp_path / "a.iso").write_bytes(b"the user's")
         async with opened() as parts:
-            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            assert await parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
             part = await claimed(parts, tmp_path)
             assert part.spans == (Span(0, 100),)
             await part.begin(resource(101), [])
@@ -235,10 +235,10 @@ def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
         await leave_part(tmp_path, OURS, b"x" * 1000)
         (tmp_path / "a.iso.part").unlink()
         async with opened() as parts:
-            assert parts.peek(tmp_path, "a.iso", OURS) is None
+            assert await parts.peek(tmp_path, "a.iso", OURS) is None
         (tmp_path / "a.iso").write_bytes(b"y" * 1000)
         async with opened(disk(policy)) as parts:
-            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            assert await parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
             found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
             assert isinstance(found, Existing) == (policy == "skip")
             assert getattr(found, "reason", "") != "already complete"
@@ -327,7 +327,7 @@ def test_a_side_file_that_no_journal_of_ours_names_is_left_to_its_program(
             await part.close()
         assert names(tmp_path) == theirs | {"a.iso.part.1", "a.iso.part.1.json"}
         async with opened() as parts:
-            assert parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
+            assert await parts.peek(tmp_path, "a.iso", OURS) == "a.iso"
             part = await claimed(parts, tmp_path)
             assert part.spans == (Span(0, 3),)
             await part.begin(resource(6), [])

@@ -233,7 +233,7 @@ def test_starting_over_leaves_nothing_to_trust_at_any_moment(tmp_path: Path) -> 
             assert emptied is not None
             assert (emptied.key, emptied.spans, emptied.etag) == (OURS.key, (), None)
             assert part.path.read_bytes() == b""
-            with pytest.raises(ValueError, match="begin"):
+            with pytest.raises(RuntimeError, match="begin"):
                 await write(part, 0, [b"new"])
             await part.begin(resource(3, '"v2"'), ["sha256"])
             await write(part, 0, [b"new"])
@@ -293,7 +293,7 @@ def test_a_closed_part_refuses_to_be_written(tmp_path: Path) -> None:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(3), [])
             await part.close()
-            with pytest.raises(ValueError, match="closed"):
+            with pytest.raises(RuntimeError, match="closed"):
                 await write(part, 0, [b"abc"])
 
     run(work())

@@ -57,7 +57,7 @@ async def part_of(claiming: Awaitable[Part | Existing | Unproven]) -> Part | Exi
 
 async def claim(parts: Parts, folder: Path, server: Server, body: bytes) -> Part | Existing:
     """Lock the part as a transfer does: an earlier run's is looked for before the server is asked."""
-    found = parts.peek(folder, "a.iso", OURS) if parts.left_behind(folder) else None
+    found = await parts.peek(folder, "a.iso", OURS)
     if found is not None:
         return await part_of(parts.claim(folder, found, policy(parts, seen=None)))
     return await part_of(parts.claim(folder, "a.iso", policy(parts, same=server.same_as(body))))
@@ -180,7 +180,7 @@ async def afterwards(folder: Path, server: Server, settings: Disk, *, tidy: bool
     """What is there can be believed, and the next run ends right; *whole*: what it gets comes in one piece."""
     check_finals(folder)
     async with opened(settings) as parts:
-        if whole and not (parts.left_behind(folder) and parts.peek(folder, "a.iso", OURS)):
+        if whole and not await parts.peek(folder, "a.iso", OURS):
             await at_once(parts, folder, server, NEW)
         else:
             await fetch(parts, folder, server, NEW, '"new"')
