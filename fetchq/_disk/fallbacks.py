@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
+from itertools import count, repeat
 
 from .files import Files, remove
 
@@ -12,6 +14,8 @@ __all__ = ["lock", "replace", "sync", "sync_data", "touch"]
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EACCES})
 # fsync(2) where the file system, or the kind of file, such as a folder, has nothing to synchronise.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS})
+# What an old file is called while a new one gets its name, in two steps.
+_ASIDE = "{}.old{}"
 # rename(2) onto a file that is there: an SFTP server without posix-rename refuses it, which sshfs passes on as
 # EPERM; others say EEXIST.
 _NO_RENAME_OVER = frozenset({errno.EPERM, errno.EACCES, errno.EEXIST, errno.EOPNOTSUPP})
@@ -39,10 +43,25 @@ def replace(files: Files, source: str, target: str, dir_fd: int) -> None:
     except OSError as error:
         if error.errno not in _NO_RENAME_OVER:
             raise
-        # A refusal that has another reason, such as a read-only folder, is repeated by one of these calls.
-        if files.stat(source, dir_fd) is None or not remove(files, target, dir_fd):
+        if files.stat(source, dir_fd) is None or files.stat(target, dir_fd) is None:
             raise
+        _replace_in_steps(files, source, target, dir_fd)
+
+
+def _replace_in_steps(files: Files, source: str, target: str, dir_fd: int) -> None:
+    """Move the old file out of the way, and back where the new one does not get its name."""
+    aside = next(
+        name for name in map(_ASIDE.format, repeat(target), count(1)) if files.stat(name, dir_fd) is None
+    )
+    # A refusal that has another reason, such as a read-only folder, is repeated by this call.
+    files.replace(target, aside, dir_fd)
+    try:
         files.replace(source, target, dir_fd)
+    except OSError:
+        files.replace(aside, target, dir_fd)
+        raise
+    with suppress(OSError):  # two files are better than none
+        remove(files, aside, dir_fd)
 
 
 def sync(files: Files, fd: int) -> None:

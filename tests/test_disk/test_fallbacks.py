@@ -144,23 +144,70 @@ def test_where_nothing_can_be_renamed_over_it_is_removed_first(tmp_path: Path, n
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"a.iso": BODY, "b.iso": BODY}
 
 
-def test_a_rename_that_is_refused_for_another_reason_removes_nothing(tmp_path: Path) -> None:
+class Refusing(NoRenameOver):
+    """It refuses more: to rename *call* times, counted from 1, whatever is there."""
+
+    def __init__(self, number: int, *calls: int) -> None:
+        super().__init__(number)
+        self.calls = calls
+        self.made = 0
+
+    def replace(self, source: str, target: str, dir_fd: int) -> None:
+        self.made += 1
+        if self.made in self.calls:
+            raise OSError(self.number, "refused")
+        super().replace(source, target, dir_fd)
+
+
+async def overwrite(files: Files, folder: Path) -> None:
+    """Put a new b.iso in the place of the old one."""
+    async with opened(disk("overwrite"), files=Files()) as parts:
+        part = await claimed(parts, folder, "b.iso")
+        await part.begin(resource(3), [])
+        await write(part, 0, [b"abc"])
+        part._entry = part._entry._replace(files=files)
+        part._locked.entry = part._entry
+        await part.finish(size=3, mtime=None, check=no_check)
+
+
+# The first call is the rename over the old file, the second moves that aside, the third gives the name, and the
+# fourth moves the old one back.
+@pytest.mark.parametrize("calls", [(2,), (3,), (2, 3)])
+@pytest.mark.parametrize("taken", [[], ["b.iso.old1", "b.iso.old2"]])
+def test_a_rename_that_is_refused_for_another_reason_loses_neither_file(
+    tmp_path: Path, calls: tuple[int, ...], taken: list[str]
+) -> None:
+    for name in ("b.iso", *taken):
+        (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(DiskError, match="permission denied"):
+        run(overwrite(Refusing(errno.EPERM, *calls), tmp_path))
+    assert all((tmp_path / name).read_bytes() == b"old" for name in ("b.iso", *taken))
+    assert (tmp_path / "b.iso.part").read_bytes() == b"abc"
+    assert names(tmp_path) == {"b.iso", "b.iso.part", "b.iso.part.json", *taken}
+
+
+def test_where_no_rename_gives_the_old_file_its_name_back_it_is_still_there(tmp_path: Path) -> None:
     (tmp_path / "b.iso").write_bytes(b"old")
+    with pytest.raises(DiskError, match="permission denied"):
+        run(overwrite(Refusing(errno.EPERM, 3, 4), tmp_path))
+    assert (tmp_path / "b.iso.old1").read_bytes() == b"old"
+    assert (tmp_path / "b.iso.part").read_bytes() == b"abc"
 
-    async def work() -> None:
-        files = Failing("unlink", errno.EPERM, 0)
-        files.broken = False
-        async with opened(disk("overwrite"), files=files) as parts:
-            part = await claimed(parts, tmp_path, "b.iso")
-            await part.begin(resource(3), [])
-            await write(part, 0, [b"abc"])
-            files.broken = True
-            files.replace = NoRenameOver(errno.EPERM).replace  # type: ignore[method-assign] # as Failing does
-            with pytest.raises(DiskError, match="permission denied"):
-                await part.finish(size=3, mtime=None, check=no_check)
 
-    run(work())
-    assert (tmp_path / "b.iso").read_bytes() == b"old"
+def test_an_old_file_that_cannot_be_removed_stays_beside_the_new_one(tmp_path: Path) -> None:
+    (tmp_path / "b.iso").write_bytes(b"old")
+    files = Refusing(errno.EPERM)
+    real = files.unlink
+
+    def unlink(name: str, dir_fd: int) -> None:
+        if name.startswith("b.iso.old"):
+            raise OSError(errno.EPERM, "refused")
+        real(name, dir_fd)
+
+    files.unlink = unlink  # type: ignore[method-assign] # as Failing does
+    run(overwrite(files, tmp_path))
+    assert (tmp_path / "b.iso").read_bytes() == b"abc"
+    assert (tmp_path / "b.iso.old1").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -219,6 +266,9 @@ LONG = "n" * 200 + ".tar.gz"
 @pytest.mark.parametrize("limit", [60, 143, 175])
 @pytest.mark.parametrize("name", [LONG, "\u00fc" * 100 + ".iso"])
 def test_a_servers_name_is_cut_to_what_the_folder_takes(tmp_path: Path, limit: int, name: str) -> None:
+    # Without any journal in the folder no part is looked for.
+    (tmp_path / "x.part.json").touch()
+
     async def work() -> None:
         async with opened(disk(fsync=True), files=Short(limit)) as parts:
             part = await claimed(parts, tmp_path, name)
@@ -239,6 +289,7 @@ def test_a_servers_name_is_cut_to_what_the_folder_takes(tmp_path: Path, limit: i
             assert isinstance(await put(parts, tmp_path, b"other", name, OTHER), Finished)
 
     run(work())
+    (tmp_path / "x.part.json").unlink()
     first, second = sorted(names(tmp_path), key=len)
     suffix = name[name.index(".") :]
     assert first.endswith(suffix)
