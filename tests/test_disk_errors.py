@@ -146,6 +146,18 @@ def test_one_file_that_cannot_fit_does_not_stop_those_that_do(
     assert names(small_disk) == {*sizes, ".fetchq.db"} - {"large.bin"}
 
 
+def test_of_two_files_that_fit_one_at_a_time_one_is_done_and_one_says_why(
+    run_fetchq: RunFetchq, origin: Origin, small_disk: Path
+) -> None:
+    urls = [origin.serve(f"/{number}.bin", generated(5 * MIB), throttle(8e6)) for number in range(2)]
+    done = run_fetchq(*QUICK, "-j", "2", "-d", small_disk, *urls)
+    assert done.returncode == DISK
+    assert "2 files: 1 done, 1 failed" in done.stderr
+    assert re.search(r"needs 5\.0 MiB more, and the disk of .* has .* free, .* of it for other", done.stderr)
+    assert len(names(small_disk)) == 1
+    assert [path.stat().st_size for path in small_disk.iterdir()] == [5 * MIB]
+
+
 def test_a_disk_that_fills_up_meanwhile_is_noticed_before_it_is_full(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, small_disk: Path
 ) -> None:

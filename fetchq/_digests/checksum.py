@@ -102,9 +102,19 @@ def strongest(found: Iterable[Checksum], where: str) -> Checksum | None:
     return best
 
 
-def algorithms(expected: Iterable[Checksum]) -> list[str]:
-    """Return what has to be computed to compare with *expected*."""
-    return list(dict.fromkeys(name for checksum in expected for name in checksum.algorithms))
+def algorithms(expected: Iterable[Checksum], *, likely: bool = False) -> list[str]:
+    """Return what has to be computed to compare with *expected*.
+
+    :param likely: only the usual algorithm of a value that came without one: the others cost three times as
+        much again, and can be computed where it differs.
+    """
+    return list(
+        dict.fromkeys(
+            name
+            for checksum in expected
+            for name in (checksum.algorithms[:1] if likely else checksum.algorithms)
+        )
+    )
 
 
 def matches(checksum: Checksum, actual: Mapping[str, str]) -> bool:
@@ -115,7 +125,7 @@ def matches(checksum: Checksum, actual: Mapping[str, str]) -> bool:
 def compare(expected: Iterable[Checksum], actual: Mapping[str, str], name: str) -> None:
     """Check that the digests computed of a file are those expected, every one.
 
-    :param actual: algorithm to hex, with all that :func:`algorithms` asks for.
+    :param actual: algorithm to hex, with all that :func:`algorithms` asks for, if only when it is asked for.
     :param name: of the file, for the message.
     :raises ChecksumError: one differs; the message has both values.
     """

@@ -11,6 +11,7 @@ from .._models import Buffer
 from .context import DiskContext
 from .existing import HEAD, Existing
 from .files import Files, write_all
+from .hashing import Digests
 from .journal import Journal
 from .lock import LockedPart
 from .publish import Finished, Finishing, publish
@@ -72,17 +73,17 @@ class CompleteBody(NamedTuple):
         write_all(files, part.fd, self.chunks, 0)
         if part.size > size:
             files.truncate(part.fd, size)
-        digests = self._digests()
+        digests = self._digests(self.algorithms)
         try:
-            self.check(digests)
+            self.check(Digests(digests, lambda name: self._digests([name])[name]))
         except ChecksumError:
             part.put_aside()
             part.entry.delete_journal()
             raise
         return publish(part, context, Finishing(size, digests, self.mtime, self.etag, self.last_modified))
 
-    def _digests(self) -> dict[str, str]:
-        hasher = Hasher(self.algorithms)
+    def _digests(self, algorithms: Sequence[str]) -> dict[str, str]:
+        hasher = Hasher(algorithms)
         for chunk in self.chunks:
             hasher.update(chunk)
         return hasher.hexdigests()

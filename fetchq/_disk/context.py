@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 
 from .._settings import Disk
 from .files import Files, translate
+from .room import Reserved
 from .threads import Threads
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class DiskContext(NamedTuple):
 
     :param clock: monotonic seconds.
     :param open: sinks to close when the run ends.
+    :param reserved: the room that these have yet to fill.
     """
 
     settings: Disk
@@ -31,6 +33,7 @@ class DiskContext(NamedTuple):
     threads: Threads
     clock: Callable[[], float]
     open: set[Sink]
+    reserved: Reserved
 
     async def run(self, path: Path, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* in a thread.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .._digests import Checksum, Hasher, algorithms, matches
@@ -12,7 +12,7 @@ from .._errors import DiskError, StoppedError
 from .._models import Buffer
 from .files import Files
 
-__all__ = ["PrefixHasher", "has_digests"]
+__all__ = ["Digests", "PrefixHasher", "has_digests"]
 
 # Bytes read back at a time: they come from the page cache, and fit into the processor's.
 PIECE = 1 << 18
@@ -87,6 +87,28 @@ class PrefixHasher:
             self.position += count
 
 
+class Digests(Mapping[str, str]):
+    """Digests by algorithm; those of the iteration are known, and any other is computed when it is asked for.
+
+    :param compute: returns the hex of the algorithm that it is handed.
+    """
+
+    def __init__(self, known: dict[str, str], compute: Callable[[str], str]) -> None:
+        self._known = known
+        self._compute = compute
+
+    def __getitem__(self, algorithm: str) -> str:
+        if algorithm not in self._known:
+            self._known[algorithm] = self._compute(algorithm)
+        return self._known[algorithm]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
 def has_digests(
     files: Files, name: str | Path, dir_fd: int | None, size: int, checksums: Sequence[Checksum]
 ) -> bool:
@@ -96,7 +118,8 @@ def has_digests(
     """
     fd = files.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd)
     try:
-        found = PrefixHasher(files, fd, algorithms(checksums)).digests(size)
+        first = PrefixHasher(files, fd, algorithms(checksums, likely=True)).digests(size)
+        found = Digests(first, lambda name: PrefixHasher(files, fd, [name]).digests(size)[name])
+        return all(matches(checksum, found) for checksum in checksums)
     finally:
         files.close(fd)
-    return all(matches(checksum, found) for checksum in checksums)

@@ -18,11 +18,11 @@ from .context import DiskContext
 from .existing import Existing
 from .fallbacks import sync_data
 from .files import write_all
-from .hashing import PrefixHasher
+from .hashing import Digests, PrefixHasher
 from .journal import Identity, Journal
 from .lock import LockedPart, OpenedPart, open_part
 from .publish import Finished, Finishing, publish
-from .room import require_free, require_room
+from .room import require_free
 
 __all__ = ["Part"]
 
@@ -147,7 +147,8 @@ class Part:
     def _begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
         with self._exclusive():
             if resource.length is not None:
-                require_room(self._files, self._locked.fd, self._entry.path, resource.length, self._settings)
+                path = self._entry.path
+                self._context.reserved.require(self._locked.fd, path, resource.length, reserve=True)
             if self._hasher is None or self._hasher.algorithms != tuple(algorithms):
                 self._hasher = PrefixHasher(self._files, self._locked.fd, algorithms)
             self.journal = Journal.of(self._identity, resource, self.spans)
@@ -247,7 +248,7 @@ class Part:
         with self._exclusive():
             self._require_complete(size)
             digests = self._begun().digests(size)
-            check(digests)
+            check(Digests(digests, lambda name: self._digest(name, size)))
             journal = self.journal or Journal.new(self._identity)
             kept = publish(
                 self._locked,
@@ -256,6 +257,11 @@ class Part:
             )
             self._release()
             return kept
+
+    def _digest(self, algorithm: str, size: int) -> str:
+        """Hash the part again, by another algorithm."""
+        self._hasher = PrefixHasher(self._files, self._locked.fd, [algorithm])
+        return self._hasher.digests(size)[algorithm]
 
     def _require_complete(self, size: int) -> None:
         """Check that the part holds all *size* bytes, and cut off what lies behind them."""
@@ -275,6 +281,7 @@ class Part:
             opened = open_part(self._entry, self._identity, take_over=True)
             if not isinstance(opened, OpenedPart):
                 raise self._lost()
+            self._context.reserved.release(self._locked.fd)
             self._files.close(self._locked.fd)
             self._locked.fd = opened.fd
             self._locked.entry = self._entry = opened.entry
@@ -299,4 +306,5 @@ class Part:
     def _release(self) -> None:
         self._closed = True
         self._context.open.discard(self)
+        self._context.reserved.release(self._locked.fd)
         self._locked.close()

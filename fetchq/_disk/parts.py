@@ -32,7 +32,7 @@ from .part import Part
 from .pipe import FileObjectSink, Pipe
 from .publish import Finished
 from .record import FileRecord
-from .room import require_free, require_room
+from .room import Reserved, require_free
 from .threads import Threads
 
 __all__ = ["Parts"]
@@ -71,7 +71,8 @@ class Parts:
         self._threads = Threads(threads, clock)
         self._folders = Folders(self._files, durable=settings.fsync)
         self._names = NameRegistry(settings, self._files, self._folders)
-        self._context = DiskContext(settings, self._files, self._threads, clock, set())
+        reserved = Reserved(self._files, settings)
+        self._context = DiskContext(settings, self._files, self._threads, clock, set(), reserved)
         self._room_checked_at = -math.inf
         # Until one folder of the run has none.
         self._unnamed = True
@@ -315,7 +316,7 @@ class Parts:
             return found
         try:
             if length is not None:
-                require_room(self._files, found.fd, found.entry.path, length, self._settings)
+                self._context.reserved.require(found.fd, found.entry.path, length)
         except BaseException:
             found.abandon()
             raise
@@ -345,7 +346,7 @@ class Parts:
             raise TypeError("a complete body proves itself")
         try:
             if self._room_check_due(body.size):
-                require_room(self._files, found.fd, found.entry.path, body.size, self._settings)
+                self._context.reserved.require(found.fd, found.entry.path, body.size)
             kept = body.store(found, self._context)
         except BaseException:
             found.abandon()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from .._settings import MIB, Disk
 from .._units import size as shown
 from .files import Files, translate
 
-__all__ = ["Room", "require_free", "require_room", "room_of"]
+__all__ = ["Reserved", "Room", "require_free", "room_of"]
 
 # What stays free unless the user says otherwise: enough for the machine to work, and not all of a small disk.
 _KEPT_BYTES, _KEPT_SHARE = 64 * MIB, 0.01
@@ -39,22 +40,52 @@ def room_of(files: Files, at: int | Path, settings: Disk) -> Room | None:
     return Room(found.f_bavail * found.f_frsize, kept)
 
 
-def require_room(files: Files, fd: int, path: Path, length: int, settings: Disk) -> None:
-    """Check that a file of *length* bytes, of which *fd* has some already, fits and leaves the rest free.
+class Reserved:
+    """The files of a run that are being written and whose lengths are known: each has its room to itself."""
 
-    :raises DiskFullError: it does not.
-    """
-    room = room_of(files, fd, settings)
-    if room is None:
-        return
-    # st_blocks counts units of 512 bytes (stat(2)), whatever the file system's block is.
-    missing = max(0, length - files.fstat(fd).st_blocks * 512)
-    if missing and room.free - missing < room.kept:
-        raise DiskFullError(
-            f"{printable(path.name)} needs {shown(missing)} more, and the disk of"
-            f" {printable(str(path.parent))} has {shown(room.free)} free,"
-            f" of which {shown(room.kept)} must stay free."
-        )
+    def __init__(self, files: Files, settings: Disk) -> None:
+        self._files = files
+        self._settings = settings
+        # By descriptor: the device and the length.
+        self._lengths: dict[int, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def require(self, fd: int, path: Path, length: int, *, reserve: bool = False) -> None:
+        """Check that a file of *length* bytes, of which *fd* has some, fits beside all that the others need.
+
+        :param reserve: keep room for it until :meth:`release`.
+        :raises DiskFullError: it does not fit.
+        """
+        room = room_of(self._files, fd, self._settings)
+        if room is None:
+            return
+        with self._lock:
+            device, missing = self._missing(fd, length)
+            others = sum(
+                self._missing(other, wanted)[1]
+                for other, (on, wanted) in self._lengths.items()
+                if on == device and other != fd
+            )
+            if missing and room.free - missing - others < room.kept:
+                also = f", {shown(others)} of it for other downloads" if others else ""
+                raise DiskFullError(
+                    f"{printable(path.name)} needs {shown(missing)} more, and the disk of"
+                    f" {printable(str(path.parent))} has {shown(room.free)} free{also},"
+                    f" of which {shown(room.kept)} must stay free."
+                )
+            if reserve:
+                self._lengths[fd] = (device, length)
+
+    def release(self, fd: int) -> None:
+        """Keep no more room for a file; before its descriptor is closed."""
+        with self._lock:
+            self._lengths.pop(fd, None)
+
+    def _missing(self, fd: int, length: int) -> tuple[int, int]:
+        """Return device and bytes that a file has yet to get."""
+        found = self._files.fstat(fd)
+        # st_blocks counts units of 512 bytes (stat(2)), whatever the file system's block is.
+        return found.st_dev, max(0, length - found.st_blocks * 512)
 
 
 def require_free(files: Files, at: int | Path, path: Path, settings: Disk) -> None:

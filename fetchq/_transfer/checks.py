@@ -142,12 +142,13 @@ def checksums(own: Checksum | None, seen: Resource | None) -> list[Checksum]:
     return asked + [Checksum(value, (name,)) for name, value in promised.items() if name not in decided]
 
 
-def algorithms(own: Checksum | None, seen: Resource, *, sha256: bool) -> list[str]:
+def algorithms(own: Checksum | None, seen: Resource, *, sha256: bool, likely: bool = True) -> list[str]:
     """Return the digests to compute while streaming: the caller's, and what the server promised.
 
     :param sha256: compute that where the caller asks for none.
+    :param likely: of a checksum without an algorithm only the usual one; the file can be read again.
     """
-    names = _digests.algorithms(checksums(own, seen))
+    names = _digests.algorithms(checksums(own, seen), likely=likely)
     return ["sha256", *(name for name in names if name != "sha256")] if sha256 and own is None else names
 
 

@@ -247,7 +247,7 @@ class Target:
         return checks.checksums(self._checksum, seen)
 
     def _algorithms(self, seen: Resource) -> list[str]:
-        return checks.algorithms(self._checksum, seen, sha256=self._settings.sha256)
+        return checks.algorithms(self._checksum, seen, sha256=self._settings.sha256, likely=not self.piped)
 
     def _check(self, seen: Resource, digests: Mapping[str, str]) -> None:
         name = self._noun if self.piped else self._name
