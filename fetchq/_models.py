@@ -107,7 +107,7 @@ def _files(value: Any) -> Files:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # __repr__ masks the URL
+@dataclass(frozen=True, slots=True, repr=False, weakref_slot=True)  # __repr__ masks the URL
 class Job:
     """One file to download.
 
@@ -120,6 +120,7 @@ class Job:
     :param method: HTTP method; a response to anything but GET is never resumed or split. The file of a HEAD is
         the response's head as text, a field a line.
     :param headers: sent to the origin of ``url`` only.
+    :param cookies: sent to the origin of ``url`` only, beside the run's.
     :param params: appended to the query of ``url``, which itself is sent byte for byte.
     :param content: request body as bytes; excludes ``json`` and ``form``.
     :param json: request body as JSON; excludes ``content`` and ``form``.
@@ -153,6 +154,7 @@ class Job:
             confined: bool = False,
             method: str = "GET",
             headers: PairsLike = (),
+            cookies: PairsLike = (),
             params: PairsLike = (),
             content: bytes | None = None,
             json: Any = None,
@@ -178,6 +180,7 @@ class Job:
     confined: bool = field(default=False, kw_only=True)
     method: str = field(default="GET", kw_only=True)
     headers: Pairs = field(default=(), kw_only=True, repr=False)
+    cookies: Pairs = field(default=(), kw_only=True, repr=False)
     params: Pairs = field(default=(), kw_only=True, repr=False)
     content: bytes | None = field(default=None, kw_only=True, repr=False)
     json: Any = field(default=None, kw_only=True, repr=False)

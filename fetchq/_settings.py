@@ -100,6 +100,12 @@ class Network:
         None, "Take users and passwords from this file, written as a netrc."
     )
     cookies: GivenPairs = _setting((), "Cookie to send to each job's own origin; repeats.", secret=True)
+    load_cookies: GivenOptionalPath = _setting(None, "Netscape file of cookies, as browsers export them.")
+    save_cookies: GivenOptionalPath = _setting(
+        None,
+        "File for all cookies at the end, in that format.",
+        why="Without a file, a job is sent none that the server of another job has set.",
+    )
     insecure: bool = _setting(
         False,
         "Do not verify TLS certificates.",

@@ -412,6 +412,36 @@ def test_a_file_that_holds_no_token(
     assert f"--bearer @token: {reason}" in done.stderr
 
 
+# --- cookies
+
+
+def test_cookies_are_loaded_and_saved(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a", FILE, header("Set-Cookie", "new=hunter2; Max-Age=1000"), repeat=True)
+    jar = tmp_path / "jar"
+    jar.write_text("127.0.0.1\tFALSE\t/\tFALSE\t0\told\t1\n")
+    words = ["--load-cookies", "jar", "--save-cookies", "jar", "-v", "--no-xattr", "-o", "-"]
+    for _ in range(2):
+        done = run_fetchq(*words, url)
+        assert done.returncode == 0
+        assert "hunter2" not in done.stderr
+    assert [request.headers.get("cookie") for request in origin.requests] == ["old=1", "old=1; new=hunter2"]
+    assert jar.stat().st_mode & 0o777 == 0o600
+    assert "\tnew\thunter2\n" in jar.read_text()
+    other = on_disk(tmp_path, {"url": url, "cookies": {"mine": 1}, "out": "c"})
+    assert run_fetchq("-b", "all=2", "-i", other).returncode == 0
+    assert origin.requests[-1].headers["cookie"] == "all=2; mine=1"
+
+
+def test_a_cookie_file_with_secrets_does_not_leave_tls(
+    run_fetchq: RunFetchq, origin: Origin, secure: Origin, authority: Path, tmp_path: Path
+) -> None:
+    url = secure.serve("/from", FILE, redirect(origin.serve("/to", FILE)), repeat=True)
+    (tmp_path / "jar").write_text("127.0.0.1\tFALSE\t/\tFALSE\t0\told\t1\n")
+    done = run_fetchq("--cacert", authority / "ca.pem", "--load-cookies", "jar", url)
+    assert done.returncode == 7
+    assert not origin.requests
+
+
 # --- TLS
 
 
@@ -501,6 +531,11 @@ URL = "http://127.0.0.1:1/a"
         (["--data", "@-", "--bearer", "@-"], "stdin can be read once: --data @- and --bearer @- both want it."),
         (["-i", "-", "--key-password", "@-"], "stdin can be read once: -i - and --key-password @- both"),
         (["--data", "@\0"], "it is no file's name"),
+        (["--load-cookies", "key"], "key is no cookie file in Netscape's format"),
+        (["--load-cookies", "empty"], "'empty' is a directory"),
+        (["--save-cookies", "key"], "key is no cookie file in Netscape's format"),
+        (["--save-cookies", "missing/jar"], "missing/jar cannot be written"),
+        (["-b", "cookies.txt"], "a file of cookies is given with --load-cookies"),
         (["--form", "a=@missing"], "missing cannot be read: No such file"),
         (["--form", "a=@empty"], "empty is no regular file"),
         (["--form", "a=@"], "a file is written NAME=@FILE"),

@@ -93,7 +93,7 @@ ROWS = {
         -v, --verbose               | -v                  |
         -w, --write-out FORMAT      | --progress json     | an object a line for each event
         -i, --include               |                     | not here: a file holds the body; -i is a queue file
-        -I, --head                  | --dry-run           | shows name, size and whether it can resume
+        -I, --head                  | -X HEAD -o -        | --dry-run shows name, size and whether it can resume
         -X, --request METHOD        | -X METHOD           |
         -d, --data TEXT             | --data TEXT         | -d is a directory here
         --data-raw TEXT             | --data TEXT         |
@@ -106,7 +106,8 @@ ROWS = {
         -H, --header 'K: V'         | -H 'K: V'           |
         -A, --user-agent TEXT       | -U TEXT             |
         -e, --referer URL           | -e URL              |
-        -b, --cookie K=V            | -b K=V              |
+        -b, --cookie K=V            | -b K=V              | of a file: --load-cookies FILE
+        -c, --cookie-jar FILE       | --save-cookies FILE |
         -u, --user NAME:PW          | -u NAME:PW          |
         --oauth2-bearer TOKEN       | --bearer TOKEN      |
         -n, --netrc                 | --netrc             |
@@ -124,6 +125,7 @@ ROWS = {
         --socks5 HOST               | --proxy socks5://HOST |
         --noproxy HOSTS             | --no-env            | or NO_PROXY=HOSTS in the environment
         --connect-timeout SECONDS   | --connect-timeout SECONDS |
+        -m, --max-time SECONDS      | --deadline SECONDS  |
         -y, --speed-time SECONDS    |                     | not here: --min-speed is measured over 30 s
         -Y, --speed-limit RATE      | --min-speed RATE    |
         --limit-rate RATE           | --limit-rate RATE   |
@@ -138,7 +140,7 @@ ROWS = {
         --no-clobber                | --if-exists rename  |
         --skip-existing             | --if-exists skip    |
         --xattr                     | --xattr             | the default
-        --max-redirs N              |                     | not here: up to 20 are followed
+        --max-redirs N              | --no-redirects      | for none; else up to 20 are followed
         -r, --range SPAN            |                     | not here: files are fetched whole
         -a, --append                |                     | not here: a file appears when it is complete
         --http2                     | --http2             |
@@ -151,7 +153,9 @@ ROWS = {
         -P, --directory-prefix DIR  | -d DIR              |
         -i, --input-file FILE       | -i FILE             |
         -B, --base URL              | --base-url URL      |
-        --max-redirect N            |                     | not here: up to 20 are followed
+        --max-redirect N            | --no-redirects      | for none; else up to 20 are followed
+        --load-cookies FILE         | --load-cookies FILE |
+        --save-cookies FILE         | --save-cookies FILE | with those of the session
         -c, --continue              |                     | done anyway: what is there is proven, then continued
         -nc, --no-clobber           | --if-exists skip    |
         -nd, --no-directories       |                     | done anyway
@@ -234,6 +238,8 @@ ROWS = {
         -U, --user-agent TEXT       | -U TEXT             |
         --referer URL               | --referer URL       |
         --header 'K: V'             | --header 'K: V'     |
+        --load-cookies FILE         | --load-cookies FILE | of Netscape's format
+        --save-cookies FILE         | --save-cookies FILE |
         --http-user NAME            | -u NAME:PW          | with --http-passwd
         --http-passwd PW            | -u NAME:PW          | with --http-user
         -n, --no-netrc              |                     | the default

@@ -218,6 +218,8 @@ OPTIONS: tuple[Option, ...] = (
     _set(Network, "-b", "--cookie", heading=SECRETS,
          brief="Cookie for the URL's own server; repeats.", field="cookies", metavar="K=V", multiple=True,
          type=types.COOKIE),
+    _set(Network, "--load-cookies", heading=SECRETS, metavar="FILE", type=types.GIVEN_FILE),
+    _set(Network, "--save-cookies", heading=SECRETS, metavar="FILE", type=types.FILE),
     _set(Network, "-k", "--insecure", heading=TLS, brief="Do not verify TLS certificates.", is_flag=True),
     _set(Network, "--cacert", heading=TLS, metavar="FILE|DIR", type=types.GIVEN_PATH),
     _set(Network, "--add-cacert", heading=TLS, metavar="FILE|DIR", multiple=True, type=types.GIVEN_PATH),

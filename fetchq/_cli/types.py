@@ -223,6 +223,8 @@ class CookieType(PairType):
         """Return all pairs."""
         if re.search(_BREAKS, text):
             raise ValueError("a cookie holds no line break.")
+        if "=" not in text:
+            raise ValueError("it is written NAME=VALUE; a file of cookies is given with --load-cookies.")
         return tuple(super(CookieType, self).read(part.strip()) for part in text.split(";") if part.strip())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -76,7 +77,10 @@ class HttpClient:
         self.warnings = (*self._credentials.warnings, *_warnings(network, client))
         self._theirs = client
         self._hooks = event_hooks or {}
-        self._jar = CookieJar()
+        # For all jobs, where it was asked for; else each job whose server sets a cookie has one of its own.
+        self._jar = self._filled(network)
+        self._jars: dict[int, CookieJar] = {}
+        self._saved = network.save_cookies
         self._transport = RoutingTransport(network, connections=connections)
         self._requests = RequestBuilder(
             network, None if client is None else functools.partial(_facts_of, client)
@@ -85,8 +89,42 @@ class HttpClient:
         self._parse = functools.lru_cache(_PARSED_URLS)(functools.partial(parse, base=base))
 
     async def aclose(self) -> None:
-        """Close every connection; a client of the caller's stays open."""
+        """Close every connection, and save the cookies; a client of the caller's stays open.
+
+        :raises DiskError: the cookies cannot be saved.
+        """
         await self._transport.aclose()
+        if self._saved is not None and self._jar is not None:
+            from .cookie_file import save
+
+            save(self._saved, self._jar)
+
+    def _filled(self, network: Network) -> CookieJar | None:
+        """Return the jar for all jobs, with the cookies of the file; None where none was asked for."""
+        if network.load_cookies is None and network.save_cookies is None:
+            return None
+        if self._theirs is not None:
+            raise UsageError("Cookie files and your own httpx client exclude each other: fill its cookies.")
+        from .cookie_file import check_target, load
+
+        jar = CookieJar()
+        if network.save_cookies is not None:
+            check_target(network.save_cookies)
+        if network.load_cookies is not None:
+            self.warnings = (*self.warnings, *load(network.load_cookies, jar))
+        return jar
+
+    def _jar_of(self, job: Job) -> CookieJar | None:
+        return self._jars.get(id(job)) if self._jar is None else self._jar
+
+    def _store_cookies(self, job: Job, url: httpx.URL, fields: Sequence[bytes]) -> CookieJar:
+        """Store what the answer for *url* sets; return the jar."""
+        jar = self._jar_of(job)
+        if jar is None:
+            jar = self._jars[id(job)] = CookieJar()
+            weakref.finalize(job, self._jars.pop, id(job), None).atexit = False
+        jar.extract(url, fields)
+        return jar
 
     def check(self, job: Job) -> None:
         """Refuse what could never be sent, before anything is asked of the network.
@@ -98,7 +136,7 @@ class HttpClient:
         for mirror in job.mirrors:
             self._parse(mirror)
         check_method(job.method)
-        encoded(job.headers)
+        encoded((*job.headers, *job.cookies))
         body_of(job)
         if job.timeout is not None:
             own_timeouts(job)
@@ -209,10 +247,11 @@ class HttpClient:
         response = await self._transport.handle_async_request(request)
         response.request = request
         if "set-cookie" in _headers_of(response):
-            self._jar.extract(request.url, values(response.headers.raw, b"set-cookie"))
+            job = request.extensions["fetchq"]["job"]
+            jar = self._store_cookies(job, request.url, values(response.headers.raw, b"set-cookie"))
             if response.status_code == _UNAUTHORIZED:
                 # The same request answers the challenge.
-                renew_cookies(request, self._jar.header(request.url))
+                renew_cookies(request, jar.header(request.url))
         try:
             for hook in self._hooks.get("response", ()):
                 await hook(response)
@@ -224,7 +263,8 @@ class HttpClient:
     def _cookies_for(self, context: RequestContext, url: ParsedURL) -> bytes:
         """Return the cookies that may go to *url*, as a Cookie field has them."""
         if self._theirs is None:
-            return self._jar.header(url.url) if self._jar else b""
+            found = self._jar_of(context.job)
+            return found.header(url.url) if found else b""
         jar = self._theirs.cookies
         if not jar:
             return b""
@@ -249,6 +289,8 @@ class HttpClient:
         if auth is not None and (auth is not httpx.USE_CLIENT_DEFAULT or theirs):
             return True
         if context.given and url.origin == context.asked.origin:
+            return True
+        if self._jar is not None and self._cookies_for(context, url):
             return True
         return url.origin == context.home.origin and self._requests.has_secrets(context)
 

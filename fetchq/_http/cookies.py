@@ -10,7 +10,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from .hostnames import ascii_host
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
-__all__ = ["CookieJar", "renew_cookies", "stored_by"]
+__all__ = ["Cookie", "CookieJar", "renew_cookies", "stored_by"]
 
 # What browsers accept of name and value together, and of an attribute (RFC 6265bis section 5.6).
 _LONGEST, _LONGEST_ATTRIBUTE = 4096, 1024
@@ -48,10 +48,11 @@ _AGE_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Cookie:
+class Cookie:
     """A cookie as RFC 6265 section 5.3 stores it.
 
     :param expires: seconds since the epoch; None for the end of the run.
+    :param http_only: kept for browsers, whose scripts may not read it.
     :param created: its place in the order of all that were stored.
     """
 
@@ -61,7 +62,8 @@ class _Cookie:
     host_only: bool
     secure: bool
     expires: float | None
-    created: int
+    http_only: bool = False
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +75,46 @@ class _Attributes:
     domain: str = ""
     path: bytes = b""
     secure: bool = False
+    http_only: bool = False
 
 
 class CookieJar:
-    """Keeps cookies in memory, for one run.
+    """Keeps cookies in memory, for one job or for a run.
 
     :param now: seconds since the epoch.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._domains: dict[str, dict[tuple[bytes, bytes], _Cookie]] = {}
+        self._domains: dict[str, dict[tuple[bytes, bytes], Cookie]] = {}
         self._created = 0
-        self._count = 0
+        self._count = self._added = 0
 
     def __bool__(self) -> bool:
         return bool(self._domains)
+
+    def add(self, domain: str, cookie: Cookie) -> None:
+        """Store a cookie of the user's, unless it has expired; it does not count against the jar's bounds.
+
+        :param domain: in ASCII and lower case; one that anybody may register names below is for itself only.
+        """
+        if cookie.expires is not None and cookie.expires <= self._now():
+            return
+        self._created += 1
+        host_only = cookie.host_only or _is_address(domain) or _is_public(domain) is True
+        cookies = self._domains.setdefault(domain, {})
+        before = cookies.pop((cookie.name, cookie.path), None)
+        cookies[cookie.name, cookie.path] = replace(cookie, host_only=host_only, created=self._created)
+        self._count += before is None
+        self._added += before is None
+
+    def cookies(self) -> Iterator[tuple[str, Cookie]]:
+        """Yield domain and cookie of all that have not expired."""
+        now = self._now()
+        for domain, cookies in sorted(self._domains.items()):
+            for cookie in cookies.values():
+                if cookie.expires is None or cookie.expires > now:
+                    yield domain, cookie
 
     def extract(self, url: httpx.URL, fields: Sequence[bytes]) -> None:
         """Store what the answer for *url* sets.
@@ -116,18 +142,20 @@ class CookieJar:
             # A cookie that is renewed keeps its place (RFC 6265 section 5.3, step 11.3).
             self._created += before is None
             created = self._created if before is None else before.created
-            cookies[key] = _Cookie(name, value, path, not domain, given.secure, expires, created)
+            cookies[key] = Cookie(
+                name, value, path, not domain, given.secure, expires, given.http_only, created
+            )
             self._count += 1
             self._domains[domain or host] = cookies
             self._evict(cookies)
         elif not cookies:
             self._domains.pop(domain or host, None)
 
-    def _evict(self, cookies: dict[tuple[bytes, bytes], _Cookie]) -> None:
-        if len(cookies) > _PER_DOMAIN:
+    def _evict(self, cookies: dict[tuple[bytes, bytes], Cookie]) -> None:
+        if len(cookies) > _PER_DOMAIN + self._added:
             del cookies[next(iter(cookies))]
             self._count -= 1
-        while self._count > _IN_ALL:
+        while self._count > _IN_ALL + self._added:
             self._count -= len(self._domains.pop(next(iter(self._domains))))
 
     def header(self, url: httpx.URL) -> bytes:
@@ -164,7 +192,7 @@ def renew_cookies(request: httpx.Request, stored: bytes) -> None:
 def _attributes(parts: Sequence[bytes]) -> _Attributes:
     """Read the attributes (RFC 6265 section 5.2); the last of a kind counts."""
     expires = max_age = None
-    domain, path, secure = "", b"", False
+    domain, path, secure, http_only = "", b"", False, False
     for part in parts:
         name, _, value = (piece.strip(b" \t") for piece in part.partition(b"="))
         if len(value) > _LONGEST_ATTRIBUTE:
@@ -181,7 +209,9 @@ def _attributes(parts: Sequence[bytes]) -> _Attributes:
                 path = value if value.startswith(b"/") else b""
             case b"secure":
                 secure = True
-    return _Attributes(expires, max_age, domain, path, secure)
+            case b"httponly":
+                http_only = True
+    return _Attributes(expires, max_age, domain, path, secure, http_only)
 
 
 def _date(text: str) -> float | None:

@@ -44,6 +44,7 @@ class RequestContext(NamedTuple):
     :param extensions: httpx's, with the timeouts.
     """
 
+    job: Job
     home: ParsedURL
     asked: ParsedURL
     fields: Fields
@@ -94,8 +95,8 @@ class RequestBuilder:
         timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
             timeouts = {**timeouts, **own_timeouts(job)}
-        extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy}}
-        return RequestContext(home, asked, fields, encoded(job.headers), body_of(job), extensions, given or [])
+        extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy, "job": job}}
+        return RequestContext(job, home, asked, fields, _secret_fields(job), body_of(job), extensions, given or [])
 
     def build(
         self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, cookies: bytes
@@ -172,6 +173,13 @@ class RequestBuilder:
             defaults = layered(self._theirs()[0], self._ours)
         layers = (defaults, self._secret, context.secret)
         return layered(kind, *map(portable, layers), context.fields)
+
+
+def _secret_fields(job: Job) -> Fields:
+    fields = encoded(job.headers)
+    if not job.cookies:
+        return fields
+    return [*fields, *encoded([("Cookie", "; ".join(map("=".join, job.cookies)))])]
 
 
 def own_timeouts(job: Job) -> Timeouts:

@@ -213,6 +213,7 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "if_exists": ("if_exists", _if_exists),
     "method": ("method", lambda value: _text(value).upper()),
     "headers": ("headers", lambda value: tuple(check_header(*pair) for pair in _pairs(value))),
+    "cookies": ("cookies", lambda value: tuple(check_header(*pair) for pair in _pairs(value))),
     "params": ("params", _pairs),
     "json": ("json", _json),
     "data": ("content", _body),

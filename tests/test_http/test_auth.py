@@ -144,6 +144,8 @@ def test_passwords_that_others_may_read_are_warned_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_netrc(tmp_path, "machine h login me password s3cret\n", monkeypatch)
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)  # what --no-env leaves out is told too
     assert HttpClient(Network(netrc=True, env=False), connections=1).warnings == ()
     (tmp_path / ".netrc").chmod(0o644)
     [warning] = HttpClient(Network(netrc=True, env=False), connections=1).warnings
@@ -554,13 +556,13 @@ async def test_the_log_of_httpx_has_no_password_even_where_a_program_asks_for_it
 
 
 @runs
-async def test_cookies_of_the_server_join_the_users_and_renew_them() -> None:
+async def test_cookies_of_the_server_join_the_users_and_renew_them(tmp_path: Path) -> None:
     def respond(seen: Seen) -> bytes:
         return answer(
             headers=("Set-Cookie: a=server", "Set-Cookie: c=3; Path=/deep") if seen.target == "/set" else ()
         )
 
-    network = Network(env=False, cookies=(("a", "user"), ("b", "2")))
+    network = Network(env=False, cookies=(("a", "user"), ("b", "2")), save_cookies=tmp_path / "jar")
     async with serving(respond) as server, opened(network) as client:
         for path in ("/set", "/plain", "/deep/x"):
             await (await client.open(Job(server.url + path))).aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,9 +205,14 @@ async def test_either_way_to_the_server_sends_the_same() -> None:
 
 
 @runs
-async def test_a_cookie_that_a_server_sets_comes_back_to_it_alone() -> None:
+async def test_a_cookie_that_a_server_sets_comes_back_to_it_alone(tmp_path: Path) -> None:
     setting = answer(200, b"body", headers=("Set-Cookie: session=7",))
-    async with serving(lambda _: setting) as server, serving(lambda _: answer()) as other, opened() as client:
+    shared = Network(env=False, save_cookies=tmp_path / "jar")
+    async with (
+        serving(lambda _: setting) as server,
+        serving(lambda _: answer()) as other,
+        opened(shared) as client,
+    ):
         for url in (server.url, other.url.replace("127.0.0.1", "localhost"), server.url):
             await (await client.open(Job(url))).aclose()
     assert [seen.get("cookie") for seen in server.seen] == [None, "session=7"]

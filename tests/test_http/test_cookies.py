@@ -320,8 +320,9 @@ async def test_a_byte_that_is_no_ascii_is_sent_back(settings: dict[str, Any]) ->
 
     network = Network(env=False, cookies=(("mine", "\xfc"),), **settings)
     async with serving(respond) as server, opened(network) as client:
+        job = Job(server.url)
         for _ in range(3):
-            await (await client.open(Job(server.url))).aclose()
+            await (await client.open(job)).aclose()
     assert [seen.get("cookie") for seen in server.seen] == [
         "mine=\xfc",
         *["mine=\xfc; name=Andr\xe9; euro=\xe2\x82\xac"] * 2,

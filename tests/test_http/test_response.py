@@ -112,7 +112,7 @@ async def test_timeouts_and_the_buffer_reach_either_way_to_the_server() -> None:
         (dict.fromkeys(told, 9), None),
     ] * 2
     assert requests[0].extensions["timeout"] == told
-    assert requests[0].extensions["fetchq"] == {"buffer": 65536, "proxy": None}
+    assert requests[0].extensions["fetchq"]["buffer"] == 65536
     assert set(requests[1].extensions["timeout"].values()) == {9}
 
 
