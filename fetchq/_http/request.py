@@ -96,7 +96,9 @@ class RequestBuilder:
         if job.timeout is not None:
             timeouts = {**timeouts, **own_timeouts(job)}
         extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy, "job": job}}
-        return RequestContext(job, home, asked, fields, _secret_fields(job), body_of(job), extensions, given or [])
+        return RequestContext(
+            job, home, asked, fields, _secret_fields(job), body_of(job), extensions, given or []
+        )
 
     def build(
         self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, cookies: bytes

@@ -153,9 +153,9 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
     :raises FetchError: what an error status means.
     """
     if reply.head and reply.status < _ERRORS:
-        return Answer("whole", "the head alone was asked for"), Resource(reply.url, len(reply.head))
+        return Answer("whole", "the head alone was asked for"), Resource(redact(reply.url), len(reply.head))
     if reply.status == 304 and ask.unless is not None:
-        return Answer("complete", "not modified on the server"), Resource(reply.url)
+        return Answer("complete", "not modified on the server"), Resource(redact(reply.url))
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
         policy, now = context.settings.retry, context.now()
         error = _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)

@@ -19,7 +19,7 @@ from .._errors import (
     StatusError,
 )
 from .._events import AttemptFailed, Planned, Waiting
-from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span
+from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span, redact
 from .._outages import LONG_WAIT
 from .._ranges import Answer, Ask
 from . import checks, refusal
@@ -192,10 +192,12 @@ class Transfer:
         self._headers = reply.headers
         body = Body(reply)
         try:
-            self._seen = Resource(reply.url)
+            self._seen = Resource(redact(reply.url))
             answer, seen = await self._judge(ask, state, reply, body)
             self._seen = (
-                seen if ask.unless is None or reply.status != 304 else Resource(reply.url, None, *ask.unless)
+                seen
+                if ask.unless is None or reply.status != 304
+                else Resource(redact(reply.url), None, *ask.unless)
             )
             answered = Answered(reply, body, seen, answer)
             if answer.action == "complete" and existing is not None:
