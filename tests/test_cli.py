@@ -574,7 +574,9 @@ def test_an_option_that_is_none_has_no_page(run_fetchq: RunFetchq) -> None:
     assert done.stderr == "fetchq: There is no option --nonsense: fetchq help options lists them all.\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "verify", "status", "list", "retry", "forget", "help"])
+@pytest.mark.parametrize(
+    "command", ["demo", "verify", "status", "list", "retry", "forget", "completion", "help"]
+)
 def test_each_command_has_a_help_of_its_own(run_fetchq: RunFetchq, command: str) -> None:
     done = run_fetchq(command, "-h")
     assert done.returncode == 0
@@ -587,7 +589,18 @@ def test_help_shows_the_program_topics_and_commands(run_fetchq: RunFetchq) -> No
     assert run_fetchq("help", "get").stdout == program
     contents = run_fetchq("help").stdout
     listed = re.findall(r"^  ([\w-]+)  ", contents, re.MULTILINE)
-    assert listed == [*topics.names(), "get", "demo", "verify", "status", "list", "retry", "forget", "help"]
+    assert listed == [
+        *topics.names(),
+        "get",
+        "demo",
+        "verify",
+        "status",
+        "list",
+        "retry",
+        "forget",
+        "completion",
+        "help",
+    ]
     for name in topics.names():
         assert run_fetchq("help", name).stdout == f"{topics.page(name)}\n"
 

@@ -14,6 +14,7 @@
     jobs       URLs and queue files -> jobs
     run        get: one run with its reports, signals and exit code
     programs   the commands that --on-complete, --on-error and --refresh run
+    completion  completion: scripts for bash, zsh and fish
     verify     verify: files against a manifest or the store
     status     status: what a store says of its runs
     lists      list, forget, retry: a store's jobs as a queue again
@@ -179,6 +180,16 @@ def forget(words: tuple[str, ...], state: str | None, only: tuple[str, ...]) -> 
     here = not words or "://" in words[0]
     directory, urls = (".", words) if here else (words[0], words[1:])
     return forget(Path(directory), urls, state=state, only=only)
+
+
+@_commands.command(context_settings=CONTEXT, short_help="Print a completion script for your shell.")
+@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print a script that completes options, values and commands: eval "$(fetchq completion bash)"."""
+    from .completion import script
+
+    click.echo(script(shell, _commands.commands), nl=False)
+    return 0
 
 
 @_commands.command(

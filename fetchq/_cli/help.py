@@ -27,7 +27,6 @@ EXAMPLES = """\
 Examples:
   fetchq -o b.iso --checksum sha256:HEX https://example.com/a.iso
   fetchq -i queue.txt -d data -j 16
-  fetchq -o - https://example.com/a.tar.gz | tar xz
 """
 
 MORE = """\
