@@ -6,9 +6,10 @@ in its class. Secrets are left out of ``repr``. Nothing here reads the environme
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ._arguments import GivenOptionalPath, GivenPairs, GivenPath, GivenPaths, check_fields
 from ._errors import UsageError
@@ -27,6 +28,7 @@ __all__ = [
     "reason_of",
 ]
 
+T = TypeVar("T")
 MIB = 1 << 20
 
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
@@ -41,6 +43,21 @@ def _setting(default: Any, help: str, *, why: str = "", secret: bool = False) ->
     return field(default=default, metadata={"help": help, "why": why}, repr=not secret)
 
 
+def _described(group: type[T]) -> type[T]:
+    """Complete the docstring of a *group* with its options' help, and make each field show its own."""
+    told = dict(re.findall(r":param (\w+): (.+?)(?=\n\s*:param|\s*\Z)", group.__doc__ or "", re.DOTALL))
+    docs = {
+        item.name: str(item.metadata.get("help") or " ".join(told.get(item.name, "").split()))
+        for item in fields(group)  # type: ignore[arg-type] # a dataclass
+    }
+    more = [f"    :param {name}: {text}" for name, text in docs.items() if name not in told]
+    group.__doc__ = "\n".join([(group.__doc__ or "").rstrip(), *more, "    "])
+    # What inspect.getdoc() and help() take the docstrings of slots from.
+    group.__slots__ = docs  # type: ignore[attr-defined] # any class with slots has it
+    return group
+
+
+@_described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """Connections and requests.
@@ -154,6 +171,7 @@ class Network:
         check_fields(self)
 
 
+@_described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """When a failed attempt is repeated.
@@ -211,6 +229,7 @@ class Retry:
         return 60.0 if self.retries == RETRIES else 0.0
 
 
+@_described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """Files. Every size is in bytes.
@@ -271,6 +290,7 @@ class Disk:
         check_fields(self)
 
 
+@_described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
     """Concurrency and rate.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +17,7 @@ from starlette.routing import Route
 
 import fetchq
 
+from . import servers
 from .conftest import clean_env, run
 from .origin import Origin, generated, status
 
@@ -38,6 +41,23 @@ async with fetchq.Downloader(dir="data") as downloader:
     async for result in downloader.run([fetchq.Job(URL, "b.bin")]):
         print(result.status)
 """,
+    """
+try:
+    with fetchq.Downloader() as blocking:
+        pass
+except fetchq.UsageError as error:
+    print(error)
+""",
+    """
+import threading
+shared = fetchq.Downloader(dir="data")
+async for result in shared.run([URL, fetchq.Job(URL, "c.bin")]):
+    break
+async for result in shared.run([fetchq.Job(URL, "c.bin")]):
+    print(result.ok)
+await shared.aclose()
+print([thread.name for thread in threading.enumerate() if "fetchq" in thread.name])
+""",
 ]
 
 
@@ -54,6 +74,8 @@ def test_a_notebook_awaits_and_is_told_so(origin: Origin, tmp_path: Path) -> Non
     assert said[0] == f"{FILE.size}\n"
     assert "use `await fetchq.adownload(...)`" in said[1]
     assert said[2] == "done\n"
+    assert "use `async with fetchq.Downloader(...)`" in said[3]
+    assert said[4] == "True\n[]\n"
     assert (tmp_path / "data/a.bin").read_bytes() == FILE.data
 
 
@@ -79,3 +101,33 @@ def test_a_handler_of_an_application_downloads(origin: Origin, tmp_path: Path) -
     assert done == [(200, {"size": FILE.size})] * 4
     assert refused == (404, {"error": f"127.0.0.1:{origin.port} answered 404 (not found)."})
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_an_application_shares_one_downloader(origin: Origin, www: Path) -> None:
+    """Opened by the lifespan, used by async handlers, by a plain one in a thread, and as a proxy's stream."""
+    url = origin.serve("/a", FILE)
+    with servers.hypercorn(www, app="downloads") as server:
+
+        async def work() -> list[httpx.Response]:
+            async with httpx.AsyncClient(base_url=server.url("/"), timeout=30) as client:
+                paths = ["fetch", "plain", "stream"] * 4
+                return await asyncio.gather(*(client.get(path, params={"url": url}) for path in paths))
+
+        answers = run(work())
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert {answer.text for answer in answers if answer.url.path != "/stream"} == {str(FILE.size)}
+    assert all(answer.content == FILE.data for answer in answers if answer.url.path == "/stream")
+    # Two connections are what the application allows its Downloader, whatever is asked at once.
+    assert origin.peak <= 2
+
+
+def test_processes_of_a_pool_download(origin: Origin, tmp_path: Path) -> None:
+    urls = [origin.serve(f"/{number}", FILE) for number in range(4)]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        sizes = list(pool.map(downloaded, urls, [tmp_path] * 4))
+    assert sizes == [FILE.size] * 4
+
+
+def downloaded(url: str, folder: Path) -> int:
+    with fetchq.Downloader(dir=folder) as downloader:
+        return downloader.fetch_sync(url).size

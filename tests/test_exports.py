@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+import pydoc
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import resources
 from types import ModuleType
+
+import pytest
 
 import fetchq
 
@@ -82,3 +87,15 @@ def test_a_name_is_the_same_object_every_time() -> None:
 
 def test_types_are_shipped() -> None:
     assert resources.files("fetchq").joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize("group", [fetchq.Network, fetchq.Retry, fetchq.Disk, fetchq.Queue])
+def test_every_setting_tells_what_it_is(group: type) -> None:
+    shown = pydoc.plain(pydoc.render_doc(group))
+    for item in fields(group):
+        told = inspect.getdoc(getattr(group, item.name))
+        assert told, item.name
+        assert told.endswith((".", ")")), told
+        assert f":param {item.name}: " in (group.__doc__ or "")
+        assert f" |  {item.name}\n |      {told}" in shown
+    assert pickle.loads(pickle.dumps(group())) == group()

@@ -68,6 +68,22 @@ def test_a_queue_ends_under_uvloop(origin: Origin, tmp_path: Path) -> None:
     assert sorted(in_uvloop(work())) == [10_000 + number for number in range(100)]
 
 
+def test_one_downloader_serves_many_under_uvloop(origin: Origin, tmp_path: Path) -> None:
+    urls = [origin.serve(f"/{number}", FILE, drop(after=1_000_000)) for number in range(6)]
+
+    async def work() -> list[int]:
+        async with fetchq.Downloader(dir=tmp_path, jobs=3) as downloader:
+            sizes = [result.size for result in await asyncio.gather(*map(downloader.fetch, urls[:3]))]
+            async for result in downloader.run(urls[3:]):
+                sizes.append(result.size)
+                break
+            async with downloader.stream(urls[4]) as chunks:
+                sizes.append(sum([len(chunk) async for chunk in chunks]))
+            return sizes
+
+    assert in_uvloop(work()) == [FILE.size] * 5
+
+
 def test_a_run_stopped_under_uvloop_is_resumed(origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/a.bin", FILE, stall(after=2_000_000))
 
