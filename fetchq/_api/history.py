@@ -7,7 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .._digests import ChecksumPolicy, matches
 from .._disk import Existing
@@ -53,14 +53,28 @@ class History:
         # Files of jobs that were skipped in this run, with these jobs' keys.
         self._skipped: OrderedDict[str, str] = OrderedDict()
 
-    async def find(self, key: str, job: Job) -> Result | None:
-        """Return a ``skipped`` result if an earlier run finished *job* and its file is unchanged, else None.
+    async def begin(self, key: str, job: Job, *, update: bool) -> Result | Literal["held"] | None:
+        """Take a job in hand; return None if it is to be done.
+
+        Else return a ``skipped`` result, if an earlier run finished it and its file is unchanged, or ``held``
+        if another run of the same queue has it just now.
 
         :param key: ``job.key``.
+        :param update: do it though it was finished.
         :raises StoreError: the store is required and cannot be opened.
         """
         store = await self._opened()
-        return None if store is None else self._found(store, key, job)
+        if store is None:
+            return None
+        found = None if update else self._found(store, key, job)
+        if found is None and not await store.claim(key):
+            return "held"
+        if found is None and not update and store.leases.shared:
+            # Another run may have finished it since.
+            found = self._found(store, key, job)
+            if found is not None:
+                self.release(key)
+        return found
 
     def _found(self, store: Store, key: str, job: Job) -> Result | None:
         record = store.done(key, job) if job.out != "-" else None
@@ -115,6 +129,13 @@ class History:
         """
         if self._store is not None and not isinstance(result.error, UsageError):
             self._store.record(key or result.job.key, result)
+        else:
+            self.release(key)
+
+    def release(self, key: str) -> None:
+        """Let go of a job that did not end: another run may do it."""
+        if self._store is not None:
+            self._store.leases.release([key])
 
     def __bool__(self) -> bool:
         return self._path is not None
@@ -158,7 +179,7 @@ class History:
 
         try:
             self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
-            self._store.announce()
+            await self._store.join()
         except StoreError as error:
             if self._required:
                 raise

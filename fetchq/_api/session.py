@@ -28,6 +28,8 @@ Adapt: TypeAlias = Callable[[RunContext], RunContext]
 
 # Seconds after which a job looks again whether the one that it is equal to has ended.
 EQUAL_WAIT = 0.1
+# Seconds after which a job looks again whether another run has let go of it.
+HELD_WAIT = 0.5
 
 
 class Session:
@@ -176,14 +178,14 @@ class Session:
 class _Worker:
     """Makes the attempts at the jobs of one run, or at a single one.
 
-    :ivar transfers: those of jobs that have not ended; each holds the lock on its part.
+    :ivar transfers: those of jobs that have not ended, with the jobs' keys; each holds the lock on its part.
     """
 
     def __init__(self, session: Session, context: RunContext) -> None:
         self._session = session
         self._context = context
         self._equals = EqualJobs()
-        self.transfers: set[Transfer] = set()
+        self.transfers: dict[Transfer, str] = {}
 
     async def attempt(self, scheduled: ScheduledJob[QueuedJob | FetchError]) -> Result | Again:
         """Make one attempt at a job."""
@@ -199,7 +201,7 @@ class _Worker:
         outcome = await transfer.run(scheduled.received)
         if isinstance(outcome, Again):
             return outcome
-        self.transfers.discard(transfer)
+        self.transfers.pop(transfer, None)
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
         session.history.record(outcome, queued.key)
@@ -215,10 +217,12 @@ class _Worker:
         if state == "ended":
             return self._ended(number, self._equals.result(queued.equal, job))
         update = session.context.settings.queue.update
-        known = bool(session.history) and not update and session.is_valid(job)
-        earlier = await session.history.find(queued.key, job) if known else None
+        known = bool(session.history) and session.is_valid(job)
+        earlier = await session.history.begin(queued.key, job, update=update) if known else None
         if earlier is None:
             return None
+        if earlier == "held":
+            return Again(HELD_WAIT, None)
         self._equals.end(queued.equal, earlier)
         return self._ended(number, earlier)
 
@@ -227,7 +231,7 @@ class _Worker:
         history, update = self._session.history, self._context.settings.queue.update
         earlier = await history.kept(queued.key, job) if history and update and job.out != "-" else None
         transfer = Transfer(job, number, self._context, queued.key, queued.placement, earlier)
-        self.transfers.add(transfer)
+        self.transfers[transfer] = queued.key
         self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
         return transfer
 
@@ -244,7 +248,9 @@ class _Worker:
     async def close(self) -> None:
         """Let go of the parts of jobs that did not end; what is in them stays."""
         while self.transfers:
-            await self.transfers.pop().close()
+            transfer, key = self.transfers.popitem()
+            await transfer.close()
+            self._session.history.release(key)
 
 
 class QueueRun:

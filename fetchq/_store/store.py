@@ -18,11 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from .._errors import StoreError
 from .._models import Job, Result, redact
 from .._queue_files.write import line_fields
 from .database import OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
+from .leases import Leases
 from .records import (
     ROWS_PER_INSERT,
     HostCount,
@@ -35,6 +37,8 @@ from .records import (
 )
 
 __all__ = ["Store"]
+
+T = TypeVar("T")
 
 _OWNER = """
 SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
@@ -106,6 +110,7 @@ class Store:
         self._reader: sqlite3.Connection | None = None
         self._owner_reader: sqlite3.Connection | None = None
         self._owner_lock = threading.Lock()
+        self.leases = Leases(self._transact, clock, warn)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetchq-store")
         if read_only:
             self._reader = self._database.read_only()
@@ -138,10 +143,22 @@ class Store:
             if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
                 self._keys = set()
 
-    def announce(self) -> None:
-        """Warn of a store that was locked when it was opened."""
+    async def join(self) -> None:
+        """Begin a run, perhaps beside others; warn of a store that was locked when it was opened."""
         if self._locked is not None:
             self._tell_locked(self._locked)
+        if self._writer is not None:
+            await self.leases.join()
+
+    async def claim(self, key: str) -> bool:
+        """Take a job in hand; False if another run of the same queue has it: it is worth another look later.
+
+        True also where that cannot be known. A job that another run has finished meanwhile is on record then.
+        """
+        claimed = await self.leases.claim(key)
+        if self.leases.shared:
+            self._keys = None
+        return claimed
 
     def done(self, key: str, job: Job) -> Record | None:
         """Return the record of a job that did not fail, else None; None as well where that cannot be read.
@@ -196,6 +213,7 @@ class Store:
         A skipped job has no digests, so an existing record with digests of the unchanged file is kept.
         """
         if self._broken or self._has_digests(key, result):
+            self.leases.release([key])
             return
         if self._read_only:
             self._give_up(self._database.error("cannot be written"), "what this run fetches is not recorded")
@@ -225,6 +243,7 @@ class Store:
         """Write pending records and close the file."""
         try:
             await self.flush()
+            await self.leases.leave()
         finally:
             self._close_readers()
             if self._writer is not None:
@@ -377,19 +396,31 @@ class Store:
 
     def _write(self, rows: list[SqlValues]) -> None:
         """Write *rows* in one transaction, in the thread."""
+
+        def work(writer: sqlite3.Connection) -> None:
+            for batch in batched(rows, ROWS_PER_INSERT):
+                writer.execute(insert(len(batch)), [value for row in batch for value in row])
+
+        self._do(work)
+
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do *work* in one transaction, in the thread."""
         if self._writer is None:
             self._writer = self._database.writer()
         writer = self._writer
         with self._database.translated():
             writer.execute("BEGIN IMMEDIATE")
             try:
-                for batch in batched(rows, ROWS_PER_INSERT):
-                    writer.execute(insert(len(batch)), [value for row in batch for value in row])
+                done = work(writer)
                 writer.execute("COMMIT")
             except BaseException:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
+        return done
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
 
     def _written(self, task: asyncio.Future[None]) -> None:
         self._task, written, self._writing = None, self._writing, {}
@@ -408,6 +439,7 @@ class Store:
             self._give_up(error)
         else:
             self._locked = None
+            self.leases.release(written)
             if self._pending:
                 self._start_writing()
 

@@ -1,0 +1,211 @@
+"""Several runs of one queue at once: each job is done by one of them, and all end with the whole queue done."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fetchq._models import Job, Result
+from fetchq._store import Store
+from fetchq._store.leases import VALID
+
+from .conftest import RunFetchq, until
+from .origin import Origin, generated, throttle
+from .test_two_processes import FILE, Valve, has_journal, names, started
+
+JOB = Job("https://host/1.bin")
+
+
+def queue(origin: Origin, folder: Path, count: int) -> dict[str, bytes]:
+    """Write a queue of *count* files that take a tenth of a second each; return what is to come of them."""
+    files = {f"{number}.bin": generated(50_000, seed=number).data for number in range(count)}
+    urls = [origin.serve(f"/{file}", data, throttle(5e5)) for file, data in files.items()]
+    (folder / "q.txt").write_text("\n".join(urls) + "\n")
+    return files
+
+
+WORDS = ("-j", "4", "-i", "q.txt", "-d", "out")
+
+
+def test_two_runs_share_a_queue(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    files = queue(origin, tmp_path, 120)
+    done = []
+    with started(*WORDS, cwd=tmp_path) as one, started(*WORDS, cwd=tmp_path) as two:
+        for process in (one, two):
+            _, err = process.communicate(timeout=50)
+            assert process.returncode == 0, err
+            done.append(int((re.search(r"120 files: (\d+) done", err) or [0, 0])[1]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.bin*")} == files
+    assert [len(origin.asked(f"/{name}")) for name in files] == [1] * len(files)
+    assert sum(done) == 120
+    assert min(done) > 10, "both had their share"
+    assert "120 jobs" in run_fetchq("status", "out").stdout
+    assert rows(tmp_path / "out" / ".fetchq.db") == []
+
+
+def test_a_job_that_another_run_has_is_waited_for(origin: Origin, tmp_path: Path) -> None:
+    valve = Valve()
+    urls = [origin.serve("/f.bin", FILE, valve), origin.serve("/g.bin", b"good")]
+    (tmp_path / "q.txt").write_text("\n".join(urls))
+    with started(*WORDS, cwd=tmp_path) as one:
+        until(lambda: has_journal(tmp_path / "out" / "f.bin.part"))
+        with started(*WORDS, cwd=tmp_path) as two:
+            assert two.stderr is not None
+            line = two.stderr.readline()
+            while "warning" not in line:
+                line = two.stderr.readline()
+            assert f"Process {one.pid} works on this queue too: what it has begun is waited for." in line
+            valve.opened = True
+            for process in (one, two):
+                _, err = process.communicate(timeout=30)
+                assert process.returncode == 0, err
+    assert names(tmp_path / "out") == {"f.bin", "g.bin", ".fetchq.db"}
+    assert origin.ranges("/f.bin") == [None]
+    assert origin.ranges("/g.bin") == [None]
+
+
+def test_a_killed_runs_jobs_go_to_the_other(origin: Origin, tmp_path: Path) -> None:
+    valve = Valve()
+    (tmp_path / "q.txt").write_text(origin.serve("/f.bin", FILE, valve))
+    with started(*WORDS, cwd=tmp_path) as one:
+        until(lambda: has_journal(tmp_path / "out" / "f.bin.part"))
+        with started(*WORDS, cwd=tmp_path) as two:
+            assert two.stderr is not None
+            while "works on this queue too" not in two.stderr.readline():
+                pass
+            one.send_signal(signal.SIGKILL)
+            one.wait()
+            valve.opened = True
+            _, err = two.communicate(timeout=30)
+            assert two.returncode == 0, err
+    assert (tmp_path / "out" / "f.bin").read_bytes() == FILE.data
+    first, second = origin.asked("/f.bin")
+    assert first.range is None
+    assert second.range is not None
+
+
+def test_after_a_kill_the_same_command_does_not_wait(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    valve = Valve()
+    (tmp_path / "q.txt").write_text(origin.serve("/f.bin", FILE, valve))
+    with started(*WORDS, cwd=tmp_path) as one:
+        until(lambda: has_journal(tmp_path / "out" / "f.bin.part"))
+        one.send_signal(signal.SIGKILL)
+        one.wait()
+    valve.opened = True
+    done = run_fetchq(*WORDS)
+    assert (done.returncode, "works on this queue" in done.stderr) == (0, False), done.stderr
+    assert rows(tmp_path / "out" / ".fetchq.db") == []
+
+
+def rows(path: Path) -> list[tuple[str, ...]]:
+    """Return the runs and leases that the store holds."""
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT owner FROM runs UNION ALL SELECT key FROM leases"
+        return connection.execute(query).fetchall()
+
+
+# --- the leases alone
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the runs of this process look for each other without delay."""
+    monkeypatch.setattr("fetchq._store.leases.TICK", 0.01)
+    monkeypatch.setattr("fetchq._store.leases.POLL", 0.001)
+
+
+def at(seconds: float) -> Callable[[], float]:
+    return lambda: seconds
+
+
+def test_what_a_run_has_in_hand_is_known_to_one_that_comes_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        one, two = Store(tmp_path / "db", clock=at(0)), Store(tmp_path / "db", clock=at(1))
+        await one.join()
+        assert await one.claim("a")
+        assert rows(tmp_path / "db")[1:] == [], "a run that is alone writes down nothing"
+        await two.join()
+        assert not await two.claim("a")
+        assert await two.claim("b")
+        assert not await one.claim("b")
+        assert await two.claim("b"), "a run may take its own job again"
+        one.record("a", Result(JOB, "done", None, 5))
+        await one.flush()
+        await one._transact(lambda connection: connection)  # what released it was before this
+        assert await two.claim("a")
+        assert two.done("a", JOB) is not None, "what was released as done is on record"
+        two.leases.release(["b"])
+        await two._transact(lambda connection: connection)
+        assert await one.claim("b")
+        await two.aclose()
+        assert await one.claim("a")
+        await one.aclose()
+
+    asyncio.run(main())
+    assert rows(tmp_path / "db") == []
+
+
+@pytest.mark.parametrize(("later", "taken"), [(VALID - 1, False), (VALID + 1, True), (-1e6, True)])
+def test_a_run_that_does_not_renew_its_leases_loses_them(tmp_path: Path, later: float, taken: bool) -> None:
+    async def main() -> None:
+        one, two = Store(tmp_path / "db", clock=at(1e9)), Store(tmp_path / "db", clock=at(1e9 + later))
+        await one.join()
+        await one.claim("a")
+        one.leases.shared = True
+        await one._transact(one.leases._publish)
+        if taken:
+            assert one.leases._ticker is not None
+            one.leases._ticker.cancel()
+        await two.join()
+        assert await two.claim("a") is taken
+        await two.aclose()
+        await one.aclose()
+
+    asyncio.run(main())
+
+
+# Claims a job as another run, writes it down, and is killed.
+DEAD = """
+import asyncio, os, sys
+from fetchq._store import Store
+
+async def main():
+    store = Store(sys.argv[1])
+    await store.join()
+    await store.claim("a")
+    store.leases.shared = True
+    await store._transact(store.leases._publish)
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("machine", ["this", "another"])
+def test_a_dead_runs_leases_are_void_at_once_where_that_can_be_known(tmp_path: Path, machine: str) -> None:
+    path = tmp_path / "db"
+    subprocess.run([sys.executable, "-c", DEAD, path], check=False, cwd=Path(__file__).parent.parent)
+    assert len(rows(path)) == 2
+    if machine == "another":
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE runs SET process = 'elsewhere 1 1'")
+            connection.commit()
+
+    async def main() -> None:
+        store = Store(path)
+        await store.join()
+        assert await store.claim("a") is (machine == "this")
+        await store.aclose()
+
+    asyncio.run(main())
