@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,9 +109,33 @@ def test_after_a_kill_the_same_command_does_not_wait(
     assert rows(tmp_path / "out" / ".fetchq.db") == []
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_and_restarted_in_turn_two_runs_end_with_every_file(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, seed: int
+) -> None:
+    files, chance = queue(origin, tmp_path, 100), random.Random(seed)
+    kills = 4
+    with contextlib.ExitStack() as running:
+        processes = [running.enter_context(started(*WORDS, cwd=tmp_path)) for _ in range(2)]
+        for kill in range(kills):
+            begun = len(origin.requests)
+            until(lambda begun=begun: len(origin.requests) >= begun + chance.randrange(1, 15))  # type: ignore[misc]
+            processes[kill % 2].kill()
+            processes[kill % 2].communicate()
+            processes[kill % 2] = running.enter_context(started(*WORDS, cwd=tmp_path))
+        for process in processes:
+            _, err = process.communicate(timeout=50)
+            assert process.returncode == 0, err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.bin*")} == files
+    assert run_fetchq(*WORDS).returncode == 0
+    # Each process had at most four in hand, and those of the last half second were not on record yet.
+    asked = [len(origin.asked(f"/{name}")) for name in files]
+    assert sum(asked) - len(files) <= kills * (4 + 4 + 6), asked
+
+
 def rows(path: Path) -> list[tuple[str, ...]]:
     """Return the runs and leases that the store holds."""
-    with closing(sqlite3.connect(path)) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         query = "SELECT owner FROM runs UNION ALL SELECT key FROM leases"
         return connection.execute(query).fetchall()
 
@@ -198,7 +223,7 @@ def test_a_dead_runs_leases_are_void_at_once_where_that_can_be_known(tmp_path: P
     subprocess.run([sys.executable, "-c", DEAD, path], check=False, cwd=Path(__file__).parent.parent)
     assert len(rows(path)) == 2
     if machine == "another":
-        with closing(sqlite3.connect(path)) as connection:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("UPDATE runs SET process = 'elsewhere 1 1'")
             connection.commit()
 
