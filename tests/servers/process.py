@@ -96,7 +96,9 @@ Command = Callable[[Server, Path], Sequence[str]]
 def need(program: str) -> str:
     """Return the path of a server's program; without it skip the test, or fail it where CI must have it."""
     scripts = sysconfig.get_path("scripts")
-    found = shutil.which(program, path=os.pathsep.join([scripts, os.environ.get("PATH", ""), "/usr/sbin"]))
+    found = shutil.which(
+        program, path=os.pathsep.join([scripts, os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/openssh"])
+    )
     if found is None:
         _missing(program)
     return found
