@@ -321,6 +321,9 @@ class Queue:
     store_secrets: bool = _setting(
         False, "Keep queries, headers and bodies of failed jobs in the store, so that they can be retried."
     )
+    trust_store: bool = _setting(
+        False, "Take the store's word that finished files are unchanged, without a look at each."
+    )
     allow_duplicates: bool = _setting(False, "Fetch equal lines once each, into files of their own.")
     # About 1 KiB each.
     lookahead: int = 1000

@@ -243,7 +243,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --netrc-file --key-password --no-redirects --config --no-config --xattr --no-xattr
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
-        --report --update --store-secrets
+        --report --update --store-secrets --trust-store
         --allow-outside --allow-duplicates --name-template --tree --expect-type --no-html
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store

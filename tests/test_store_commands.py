@@ -204,3 +204,13 @@ def test_an_update_knows_the_validators_of_files_without_attributes(
         done = run_fetchq("-i", "-", "-d", "out", "--no-xattr", "--update", input=url)
         assert done.returncode == 0
     assert [request.status for request in origin.requests] == [200, 304]
+
+
+def test_a_trusted_store_looks_at_no_file(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text(origin.serve("/a.bin", b"bytes"))
+    run_fetchq("-i", "q.txt", "-d", "out")
+    (tmp_path / "out/a.bin").unlink()
+    assert "skipped" in run_fetchq("-i", "q.txt", "-d", "out", "--trust-store", "-v").stderr
+    assert len(origin.requests) == 1
+    run_fetchq("-i", "q.txt", "-d", "out")
+    assert (tmp_path / "out/a.bin").read_bytes() == b"bytes"

@@ -390,6 +390,7 @@ class Downloader:
             self._checksums,
             required=self._store_required,
             secrets=self.settings.queue.store_secrets,
+            trusted=self.settings.queue.trust_store,
             warn=warn,
         )
 

@@ -86,7 +86,9 @@ class _Order:
         if isinstance(item, FetchError):
             return item
         try:
-            key, equal = item.key, _equality(item)
+            fingerprint = item.fingerprint
+            key = fingerprint if item.id is None else item.key
+            equal = _equality(item, fingerprint)
         except (TypeError, ValueError):
             return alone(item)
         earlier = self._jobs.get(equal)
@@ -121,10 +123,9 @@ class _Order:
         return Placement(folder, name, ordinal, copies) if folder or ordinal or copies else ALONE
 
 
-def _equality(job: Job) -> str:
-    key = job.fingerprint
+def _equality(job: Job, fingerprint: str) -> str:
     more = (job.checksum, job.size, job.headers)
-    return _hashed(f"{key}\0{more!r}") if any(more) else key
+    return _hashed(f"{fingerprint}\0{more!r}") if any(more) else fingerprint
 
 
 def _hashed(text: str) -> str:

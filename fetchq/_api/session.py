@@ -155,6 +155,8 @@ class Session:
 
     def is_valid(self, job: Job) -> bool:
         """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
+        if _is_plain(job) and self.http.names_server(job):
+            return True  # as nearly all lines of a long list; the rest of the URL costs much more
         try:
             self.http.check(job)
             place(job, self.context.settings.disk.dir)
@@ -173,6 +175,13 @@ class Session:
         except UsageError:
             # The job's attempt will raise the same error and report it.
             return "", job.priority
+
+
+def _is_plain(job: Job) -> bool:
+    """Whether the job asks for a URL, and for nothing that may be wrong besides."""
+    named = job.out is None and job.dir is None and job.checksum is None
+    body = job.json is not None or job.content is not None or job.form or job.files
+    return named and job.method == "GET" and not (body or job.headers or job.mirrors or job.params or job.proxy)
 
 
 class _Worker:

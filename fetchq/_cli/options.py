@@ -159,6 +159,7 @@ OPTIONS: tuple[Option, ...] = (
     _set(Disk, "--xattr/--no-xattr", heading=FILES, default=None),
     Option("--store", heading=FILES, metavar="FILE", type=types.FILE, default_text=f"DIR/{STORE} with -i",
            help="Where a queue run remembers its jobs."),
+    _set(Queue, "--trust-store", heading=FILES, is_flag=True),
     _set(Queue, "--store-secrets", heading=FILES, is_flag=True),
     Option("--no-store", heading=FILES, is_flag=True, help="Remember nothing."),
     _set(Retry, "--retries", heading=NETWORK, synonyms=("--retry",),

@@ -24,7 +24,7 @@ from .request import RequestBuilder, RequestContext, Timeouts, body_of, own_time
 from .response import Response, drain
 from .tls import BUNDLE_VARIABLES, OLD_VERSIONS
 from .transport import RoutingTransport
-from .url import ParsedURL, parse
+from .url import ParsedURL, parse, server_of
 
 __all__ = ["HttpClient"]
 
@@ -148,9 +148,13 @@ class HttpClient:
             )
         self._transport.check(job.proxy)
 
+    def names_server(self, job: Job) -> bool:
+        """Whether the job's URL names a server that may be asked; cheaper than :meth:`check`."""
+        return server_of(job.url) is not None
+
     def host_of(self, job: Job) -> str:
         """Return ``host:port``, the same for all jobs of one server."""
-        return self._parse(job.url, job.params).key
+        return server_of(job.url) or self._parse(job.url, job.params).key
 
     async def open(
         self,

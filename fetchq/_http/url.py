@@ -89,6 +89,18 @@ def parse(text: str, params: Pairs = (), base: str | None = None) -> ParsedURL:
         raise UsageError(f"{_shown(text)} is not a valid URL: {_reason(error)}.") from error
 
 
+def server_of(text: str) -> str | None:
+    """Return ``host:port`` of an absolute URL, much cheaper than :func:`parse`; None where that must tell."""
+    start = _START.match(text)
+    if start is None:
+        return None
+    try:
+        origin = _server(start[1], start[3], start[4]).origin
+    except ValueError:
+        return None
+    return f"{origin[1]}:{origin[2]}"
+
+
 def _parsed(text: str) -> ParsedURL:
     if _CONTROL.search(text):
         raise _RefusedError("it holds a control character")

@@ -192,15 +192,15 @@ class Store:
 
     def still_there(self, record: Record) -> bool:
         """Whether the job's file is unchanged: a regular file of the same size and modification time."""
-        path = self.path_of(record)
+        if record.path is None:
+            return False
         try:
-            found = os.stat(path) if path is not None else None
+            found = os.stat(os.path.join(self._directory, record.path))
         except OSError:
             return False
-        return (
-            found is not None
-            and stat.S_ISREG(found.st_mode)
-            and (found.st_size, found.st_mtime_ns) == (record.size, record.mtime_ns)
+        return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (
+            record.size,
+            record.mtime_ns,
         )
 
     def path_of(self, record: Record) -> Path | None:
@@ -327,9 +327,12 @@ class Store:
         if self._broken or time.monotonic() < self._unread_until:
             return None
         try:
-            with self._database.translated():
+            try:
                 for row in self._select("WHERE key = ?", key):
                     return record_of(row)
+            except (sqlite3.Error, ValueError):
+                with self._database.translated():  # which costs as much as the rest, where nothing fails
+                    raise
         except LockedStoreError as error:
             self._unread_until = time.monotonic() + READ_PAUSE
             self._tell_locked(error)
