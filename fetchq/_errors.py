@@ -123,6 +123,7 @@ class FetchError(Exception):
     :param retry_after: seconds to wait first, if the server sent Retry-After (RFC 9110 section 10.2.3).
     :ivar url: the URL that was asked, or was to be, without secrets; empty where no job is concerned.
     :ivar attempts: requests made for the job until then.
+    :ivar unsent: the request did not reach the server, so that it cannot act twice when it is repeated.
     """
 
     exit_code: ClassVar[int] = 1
@@ -136,6 +137,7 @@ class FetchError(Exception):
         self.retry_after = retry_after
         self.url = ""
         self.attempts = 0
+        self.unsent = False
 
     def __str__(self) -> str:
         return worded(super().__str__())

@@ -23,12 +23,27 @@ from ._errors import (
 from ._settings import Retry
 from ._units import duration
 
-__all__ = ["GOOD", "Decision", "Failure", "decide", "error_for", "http_date", "is_outage", "wait_asked"]
+__all__ = [
+    "GOOD",
+    "IDEMPOTENT",
+    "Decision",
+    "Failure",
+    "decide",
+    "error_for",
+    "http_date",
+    "is_outage",
+    "wait_asked",
+]
 
 # Each 2xx whose body is the representation asked for, and those that nobody knows, which count as 200 (RFC 9110
 # section 15); 206 is judged by its range. 202 says that the thing is not ready, 207 and 208 come with a report
 # of several (RFC 4918), 226 with a difference (RFC 3229).
 GOOD = frozenset(range(200, 300)) - {202, 207, 208, 226}
+
+# RFC 9110 section 9.2.2 and IANA's registry: sending such a request twice has the effect of sending it once.
+IDEMPOTENT = frozenset(
+    {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH", "QUERY"}
+)
 
 _ACCEPTED = 202
 # With the usual backoff of 0.5 s, 5 s.
@@ -169,6 +184,7 @@ class Failure(NamedTuple):
     :param segment: the error is that of one of several connections.
     :param repeated: an error of this kind has restarted the job before.
     :param mirrors: the job has another URL to turn to.
+    :param repeatable: sending the request once more cannot have another effect than sending it once.
     :param restartable: bytes that were stored can be taken back; False for standard output.
     """
 
@@ -179,6 +195,7 @@ class Failure(NamedTuple):
     repeated: bool = False
     mirrors: bool = False
     restartable: bool = True
+    repeatable: bool = True
 
 
 class Decision(NamedTuple):
@@ -205,6 +222,8 @@ def decide(error: FetchError, failure: Failure, policy: Retry, random: Callable[
 
     :param random: returns a number in [0, 1).
     """
+    if not failure.repeatable:
+        return Decision("give_up", 0.0, "the server may have acted on the request")
     if isinstance(error, ChecksumError):
         return _after_wrong_bytes(failure)
     if not _transient(error, failure):

@@ -208,6 +208,11 @@ class Retry:
         why="A Retry-After of hours or days must not stall an unattended run.",
     )
 
+    retry_unsafe: bool = _setting(
+        False,
+        "Repeat POST and PATCH too after a failure on the way.",
+        why="The server may have acted on the first: RFC 9110 section 9.2.2.",
+    )
     deadline: float | None = _setting(
         None,
         "Seconds that each job may take in all, waits between its attempts included.",

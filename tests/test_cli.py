@@ -239,7 +239,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --pool-timeout --min-speed -H
         --header
         -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
-        --load-cookies --save-cookies --deadline
+        --retry-unsafe --load-cookies --save-cookies --deadline
         --netrc-file --key-password --no-redirects --config --no-config --xattr --no-xattr
         --ca-native --cert --key
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum

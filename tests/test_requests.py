@@ -23,6 +23,7 @@ from fetchq._settings import Network
 
 from .conftest import RunFetchq, clean_env
 from .origin import (
+    Behaviour,
     Origin,
     Request,
     basic_auth,
@@ -309,6 +310,46 @@ def test_a_form_that_an_error_repeats_is_not_shown(
     assert done.returncode == 8
     assert "bad password" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+# --- another attempt
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [status(503), drop(after=0), drop(after=4), hang],
+    ids=["status", "no answer", "mid-body", "late"],
+)
+def test_what_the_server_may_have_acted_on_is_not_repeated_unasked(
+    run_fetchq: RunFetchq, origin: Origin, failure: Behaviour
+) -> None:
+    url = origin.serve("/a", FILE, failure)
+    words = ["--backoff", "0", "--read-timeout", "0.3", "--data", "x", "-o", "a"]
+    done = run_fetchq(*words, url)
+    assert done.returncode in {4, 8}
+    assert "POST is not repeated, since the server may have acted on it: --retry-unsafe" in done.stderr
+    assert len(origin.requests) == 1
+    again = origin.serve("/b", FILE, failure)
+    assert run_fetchq(*words, "--retry-unsafe", again).returncode == 0
+    assert [request.body for request in origin.asked("/b")] == [b"x", b"x"]
+    put = origin.serve("/c", FILE, failure)
+    assert run_fetchq(*words, "-X", "PUT", put).returncode == 0
+    assert [request.body for request in origin.asked("/c")] == [b"x", b"x"]
+
+
+def test_what_was_not_sent_is_sent_again(run_fetchq: RunFetchq) -> None:
+    done = run_fetchq("-v", "--backoff", "0", "--retries", "2", "--data", "x", "http://127.0.0.1:1/")
+    assert done.returncode == 4
+    assert "not repeated" not in done.stderr
+    assert done.stderr.count("retry ") == 2
+
+
+def test_a_request_that_a_redirect_answered_was_sent(run_fetchq: RunFetchq, origin: Origin) -> None:
+    url = origin.serve("/a", FILE, redirect("http://127.0.0.1:1/", 303), repeat=True)
+    done = run_fetchq("--backoff", "0", "--data", "x", url)
+    assert done.returncode == 4
+    assert "POST is not repeated" in done.stderr
+    assert len(origin.requests) == 1
 
 
 # --- time

@@ -167,6 +167,7 @@ OPTIONS: tuple[Option, ...] = (
     _set(Retry, "--backoff", heading=NETWORK, metavar="SECONDS", type=types.PAUSE),
     _set(Retry, "--patience", heading=NETWORK, metavar="SECONDS", type=types.PAUSE,
          default_text="60; 0 with another number of --retries"),
+    _set(Retry, "--retry-unsafe", heading=NETWORK, is_flag=True),
     _set(Retry, "--deadline", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Retry, "--max-wait", heading=NETWORK, metavar="SECONDS", type=types.SECONDS),
     _set(Retry, "--retry-on", heading=NETWORK, metavar="CODES", type=types.CODES),

@@ -231,7 +231,10 @@ class HttpClient:
             else:
                 response = await authenticate(self._exchange, request, auth)
         except failures() as error:
-            raise translate(error, self._name(context, url, referrer)) from error
+            failed = translate(error, self._name(context, url, referrer))
+            # Behind a redirect another server has had the request.
+            failed.unsent = failed.unsent and url is context.asked
+            raise failed from error
         answer = Response(response, _headers_of(response), url.text, self._name(context, url, referrer))
         if answer.status == _UNAUTHORIZED:
             answer.hint = self._refusal(context, url, response)

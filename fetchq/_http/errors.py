@@ -47,6 +47,9 @@ def failures() -> tuple[type[Exception], ...]:
     return FAILURES if anyio is None else (*FAILURES, anyio.EndOfStream, anyio.BrokenResourceError)
 
 
+# Met before the request's first byte.
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
 _TIMEOUTS: dict[type[Exception], str] = {
     httpx.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",
     httpx.ReadTimeout: "{host} sent nothing within the time limit (--read-timeout).",
@@ -64,7 +67,9 @@ def translate(error: Exception, host: str) -> FetchError:
     """Return the FetchError for *error*, met while talking to *host*; to be raised ``from`` the error."""
     for kind, make in _TABLE:
         if isinstance(error, kind):
-            return make(error, host)
+            made = make(error, host)
+            made.unsent = isinstance(error, _UNSENT)
+            return made
     return NetworkError(f"The exchange with {host} failed: {type(error).__name__}.")
 
 

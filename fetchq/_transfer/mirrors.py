@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from .. import _digests, _naming, _ranges, _retry
-from .._errors import ProtocolError
+from .._errors import FetchError, ProtocolError
 from .._log import LOGGER, is_debugging
 from .._models import Job, Pairs, Resource, redact
 from .._naming import printable
@@ -47,6 +47,20 @@ class Mirrors:
         self.asked = 0
         self.took = 0.0
         self.redirected = False
+        policy = context.settings.retry
+        self._repeats = policy.retry_unsafe or job.method.upper() in _retry.IDEMPOTENT
+        self._sent = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether another request cannot make a server act twice."""
+        return self._repeats or not self._sent
+
+    def explain(self, error: FetchError) -> None:
+        """Add to *error* why there is no other attempt, where there would be one for a GET."""
+        if error.transient and not self.repeatable:
+            why = f"{self._job.method} is not repeated, since the server may have acted on it"
+            error.args = (f"{error.args[0]} {why}: --retry-unsafe does so.", *error.args[1:])
 
     @property
     def host(self) -> str:
@@ -88,13 +102,18 @@ class Mirrors:
         settings = self._context.settings
         buffer = buffer_for(settings.queue.limit_rate, settings.queue.jobs, settings.disk.buffer)
         began = self._context.clock()
-        reply = await self._context.fetcher.open(
-            self._job,
-            url=self._url,
-            headers=ask.headers(),
-            buffer=buffer,
-            given=self._given.get(self._url, ()),
-        )
+        try:
+            reply = await self._context.fetcher.open(
+                self._job,
+                url=self._url,
+                headers=ask.headers(),
+                buffer=buffer,
+                given=self._given.get(self._url, ()),
+            )
+        except FetchError as error:
+            self._sent = self._sent or not error.unsent
+            raise
+        self._sent = True
         self.took = self._context.clock() - began
         self.redirected = reply.hops > 0
         if is_debugging():

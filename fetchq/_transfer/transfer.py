@@ -280,6 +280,8 @@ class Transfer:
 
     async def _proves(self, unproven: Unproven, answered: Answered) -> bool:
         """Whether a finished file has the bytes of the answer: the first that come, and the last of another."""
+        if not checks.resumable_method(self.job):
+            return False
         size = min(PROOF, unproven.size)
         span = Span(unproven.size - size, unproven.size)
         first, last = await self._context.parts.ends(unproven.path, size)
@@ -412,6 +414,7 @@ class Transfer:
             segment=segment,
             repeated=error.kind in self._restarted,
             mirrors=self._mirrors.others,
+            repeatable=self._mirrors.repeatable,
             restartable=self._state is None or self._state.sink.restartable,
         )
         host = self._mirrors.host
@@ -438,6 +441,7 @@ class Transfer:
 
     def _note_request(self, error: FetchError) -> None:
         error.url, error.attempts = error.url or self._mirrors.shown, self._mirrors.asked
+        self._mirrors.explain(error)
 
     def _away(self, error: FetchError, failures: int) -> float:
         """Return the seconds since this job, or any job of the host, last had an answer or progress."""
