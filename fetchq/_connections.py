@@ -46,7 +46,8 @@ class Budget:
     :param per_host: connections to one host.
     :ivar splittable: files that could use spare connections.
     :ivar wanted: a job waits for a connection: files return their extra ones at their next step.
-    :ivar freed: called whenever a connection was given back.
+    :ivar freed: called with the host whenever a connection was given back.
+    :ivar splits_now: whether a host may be asked for one more part of a file.
     """
 
     def __init__(self, total: int, per_host: int) -> None:
@@ -57,15 +58,24 @@ class Budget:
         self._whole: set[str] = set()
         self.splittable: list[Splittable] = []
         self.wanted = False
-        self.freed: Callable[[], None] = lambda: None
+        self.freed: Callable[[str], None] = lambda _: None
+        self.splits_now: Callable[[str], bool] = lambda _: True
 
     def free(self, host: str) -> bool:
         """Whether one more connection to *host* is within both bounds."""
-        return self.used < self.total and self._hosts[host] < self.per_host
+        return self.used < self.total and self.may_take(host)
+
+    def may_take(self, host: str) -> bool:
+        """Whether *host* is within its own bound."""
+        return self.held(host) < self.per_host
+
+    def held(self, host: str) -> int:
+        """Return the number of connections to *host*."""
+        return self._hosts.get(host, 0)
 
     def spare(self, host: str) -> bool:
         """Whether one more connection to *host* is free and no job waits for it."""
-        return not self.wanted and self.free(host)
+        return not self.wanted and self.free(host) and self.splits_now(host)
 
     def take(self, host: str) -> bool:
         """Take a connection to *host* if there is one."""
@@ -81,7 +91,7 @@ class Budget:
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
-        self.freed()
+        self.freed(host)
 
     def distribute(self) -> None:
         """Hand the spare connections to files, each to the one that would end last."""
@@ -101,7 +111,7 @@ class Budget:
         return sum(file.work for file in files if self._grows(file)) / max(1, left)
 
     def _grows(self, file: Splittable) -> bool:
-        return file.may_grow and self.free(file.host)
+        return file.may_grow and self.free(file.host) and self.splits_now(file.host)
 
     def leave_whole(self, host: str) -> None:
         """Split no more files of *host*: it has refused a second connection for one."""

@@ -309,7 +309,7 @@ class Result:
     :param attempts: requests made.
     :param headers: of the last answer that was judged, names in lower case and repeated fields joined (RFC 9110
         section 5.3); empty where the server was not asked.
-    :param reason: why the job was skipped or resumed; else empty.
+    :param reason: why the job was skipped or resumed, or failed without an attempt; else empty.
     :param final_url: URL that answered last, after redirects, without secrets; None where none was asked.
     :param etag: entity tag of that answer as sent, and
     :param last_modified: its date as sent; None where the server names none.
@@ -358,10 +358,14 @@ class Again(NamedTuple):
 
     :param wait: seconds until the next attempt.
     :param state: opaque state, to be passed to the next attempt.
+    :param in_line: it follows when the host may be asked, and not after *wait*.
+    :param host: whom the next attempt asks; None for the same as before.
     """
 
     wait: float
     state: object
+    in_line: bool = False
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

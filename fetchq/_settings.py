@@ -222,6 +222,12 @@ class Retry:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    host_patience: int = _setting(
+        5,
+        "Failed probes of a host in a row, one request each, before its jobs fail together.",
+        why="With their growing pauses they take as long as --patience, or longer.",
+    )
+
     @property
     def longest_outage(self) -> float:
         """Seconds for which a server or network that is away is tried again, whatever ``retries`` says.
@@ -330,8 +336,16 @@ class Queue:
         False, "Take the store's word that finished files are unchanged, without a look at each."
     )
     allow_duplicates: bool = _setting(False, "Fetch equal lines once each, into files of their own.")
-    # About 1 KiB each.
-    lookahead: int = 1000
+    wait: float = _setting(
+        0.0, "Least seconds between two jobs' requests to a host.", why="A host that wants it slower says so."
+    )
+    max_failures: int | None = _setting(
+        None,
+        "End the run when so many jobs have failed.",
+        why="One file that is gone says nothing of the others.",
+    )
+    # About 1 KiB each. So many jobs of one host do not hide those of another.
+    lookahead: int = 20_000
     # Each holds the lock of its part, an open file.
     waiting: int = 256
 

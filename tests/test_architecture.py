@@ -25,7 +25,7 @@ BANDS = {
         "_retry",
         "_throttle",
         "_connections",
-        "_outages",
+        "_hosts",
         "_queue_files",
     ],
     "edges": ["_http", "_disk", "_store"],

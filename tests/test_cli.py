@@ -245,6 +245,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --tls-min --proxy --no-env -X --request --data --json --form --param --base-url --http2 --checksum
         --report --update --store-secrets --trust-store
         --allow-outside --allow-duplicates --name-template --tree --expect-type --no-html
+        --wait --host-patience --max-failures
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
         --progress -q --quiet -v --verbose --log --dry-run --refresh --on-complete --on-error"""

@@ -9,6 +9,9 @@ import pytest
 
 from fetchq._cli import main
 
+from .conftest import RunFetchq
+from .origin import Origin, generated
+
 URL = "https://host.example/a.iso"
 
 MISTAKES = [
@@ -120,3 +123,11 @@ def test_a_mistake_does_not_repeat_a_secret(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert main(words) == 2
     assert "hunter2" not in capsys.readouterr().err
+
+
+def test_what_no_env_leaves_out_is_told_once(run_fetchq: RunFetchq, origin: Origin) -> None:
+    url = origin.serve("/a", generated(1000), repeat=True)
+    env = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "a"}
+    told = "Not used because of --no-env: HTTPS_PROXY of the environment."
+    assert run_fetchq("--no-env", url, env=env).stderr.count(told) == 1
+    assert told not in run_fetchq("--no-env", url).stderr + run_fetchq(url, env=env).stderr

@@ -88,9 +88,9 @@ def test_what_fails_is_raised_and_the_others_go_on(origin: Origin, tmp_path: Pat
 
 
 def test_retries_of_a_single_download_hold_no_connection(origin: Origin, tmp_path: Path) -> None:
-    busy, other = origin.serve("/busy", SMALL, status(503, retry_after=1)), origin.serve("/other", SMALL)
+    busy = origin.serve("/busy", SMALL, status(503, retry_after=1))
 
-    async def work() -> tuple[bool, fetchq.Result]:
+    async def work(other: str) -> tuple[bool, fetchq.Result]:
         async with fetchq.Downloader(dir=tmp_path, jobs=1) as downloader:
             waiting = asyncio.create_task(downloader.fetch(busy))
             await asyncio.to_thread(until, lambda: bool(origin.asked("/busy")))
@@ -98,7 +98,8 @@ def test_retries_of_a_single_download_hold_no_connection(origin: Origin, tmp_pat
             early = not waiting.done()
             return early, await waiting
 
-    early, result = run(work())
+    with Origin() as elsewhere:
+        early, result = run(work(elsewhere.serve("/other", SMALL)))
     assert early
     assert result.attempts == 2
 

@@ -30,9 +30,9 @@ from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts, require_usable
 from .._errors import FetchError, UsageError
 from .._events import Event, Observer, Warned
+from .._hosts import Hosts
 from .._http import HttpClient
 from .._models import Job, Preview, Result
-from .._outages import Outages
 from .._settings import Disk, Settings
 from .._templates import TREE, NameTemplate
 from .._throttle import Bucket
@@ -365,7 +365,7 @@ class Downloader:
             settings=settings,
             checksums=self._checksums,
             budget=Budget(settings.queue.jobs, settings.queue.per_host or settings.queue.jobs),
-            outages=Outages(),
+            hosts=Hosts(settings.retry, wait=settings.queue.wait, random=random.random),
             bucket=None if settings.queue.limit_rate is None else Bucket(settings.queue.limit_rate),
             owned=history.owned,
             observe=observe,

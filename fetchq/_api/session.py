@@ -49,7 +49,9 @@ class Session:
         self.observers = observers
         self.observe = Observers(observers, self.stop)
         self.loop = asyncio.get_running_loop()
-        self.scheduler = Scheduler(self._describe, context.budget, context.settings.queue, clock=context.clock)
+        self.scheduler = Scheduler(
+            self._describe, context.budget, context.settings.queue, context.hosts, clock=context.clock
+        )
         self._runs: set[QueueRun] = set()
         self._workers: set[_Worker] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -207,7 +209,10 @@ class _Worker:
             if found is not None:
                 return found
             transfer = await self._started(queued, number)
-        outcome = await transfer.run(scheduled.received)
+        if scheduled.refused is not None:
+            outcome = await transfer.refuse(scheduled.refused)
+        else:
+            outcome = await transfer.run(scheduled.received)
         if isinstance(outcome, Again):
             return outcome
         self.transfers.pop(transfer, None)
@@ -298,7 +303,15 @@ class QueueRun:
             await self.close()
         else:
             self._totals.add(result)
+            self._stop_at_failures(result)
         return result
+
+    def _stop_at_failures(self, result: Result) -> None:
+        """End the run at the failure that is one too many."""
+        most = self._session.context.settings.queue.max_failures
+        if result.error is not None and self._totals.failed == most:
+            self._observe(Warned(0, f"Stopping: {most} failed, as many as --max-failures allows."))
+            self.stop()
 
     async def _begin(self) -> None:
         session = self._session

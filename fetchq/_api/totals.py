@@ -28,6 +28,11 @@ class Totals:
         self.received += result.received
         self._size += result.size
 
+    @property
+    def failed(self) -> int:
+        """Number of jobs that failed."""
+        return self._jobs["failed"]
+
     def finished(self, now: float, *, left: int, stopped: bool) -> RunFinished:
         """Return the event that ends the run.
 
@@ -38,7 +43,7 @@ class Totals:
             done=self._jobs["done"],
             resumed=self._jobs["resumed"],
             skipped=self._jobs["skipped"],
-            failed=self._jobs["failed"],
+            failed=self.failed,
             left=left,
             received=self.received,
             size=self._size,

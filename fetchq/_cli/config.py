@@ -31,7 +31,17 @@ ALLOWED = frozenset(
         *("jobs", "connections", "per_host", "limit_rate", "min_speed", "retries", "backoff", "retry_on"),
         *("max_wait", "patience"),
         *("timeout", "connect_timeout", "read_timeout", "write_timeout", "pool_timeout", "http2"),
-        *("user_agent", "progress", "verbose", "dry_run", "no_redirects", "deadline"),
+        *(
+            "wait",
+            "host_patience",
+            "max_failures",
+            "user_agent",
+            "progress",
+            "verbose",
+            "dry_run",
+            "no_redirects",
+            "deadline",
+        ),
     }
 )
 

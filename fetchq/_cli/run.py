@@ -152,6 +152,8 @@ class Run:
         if given["report"] is not None:
             self._report = self._open_report(given["report"], closing)
         self._request = request(given, self._warn)
+        if given["no_env"]:
+            self._tell_what_is_unused()
 
     def _open_report(self, path: Path, closing: ExitStack) -> Observer:
         from .._report.records import report_rows  # not needed for most runs
@@ -182,6 +184,13 @@ class Run:
         if self._given["checksums"] is not None:
             self._manifest = manifest(self._given["checksums"], self._settings, self._warn, for_one=False)
         return (self._request.complete(job) if isinstance(job, Job) else job for job in jobs)
+
+    def _tell_what_is_unused(self) -> None:
+        from .._http import variables  # the Downloader needs it next
+
+        unused = variables(self._settings.network)
+        if unused:
+            self._warn(f"Not used because of --no-env: {', '.join(unused)} of the environment.")
 
     def _warn(self, message: str) -> None:
         self._reporter(Warned(0, message))

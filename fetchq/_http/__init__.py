@@ -19,9 +19,9 @@ The only package that imports httpx.
 
 from __future__ import annotations
 
-from .client import HttpClient
+from .client import HttpClient, variables
 from .http11.transport import Transport
 from .response import Response
 from .tls import wants_password
 
-__all__ = ["HttpClient", "Response", "Transport", "wants_password"]
+__all__ = ["HttpClient", "Response", "Transport", "variables", "wants_password"]

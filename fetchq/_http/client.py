@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -26,7 +26,7 @@ from .tls import BUNDLE_VARIABLES, OLD_VERSIONS
 from .transport import RoutingTransport
 from .url import ParsedURL, parse, server_of
 
-__all__ = ["HttpClient"]
+__all__ = ["HttpClient", "variables"]
 
 # A job's URL is parsed when it is checked, queued by host and sent: twice the scheduler's look-ahead of 1000.
 _PARSED_URLS = 2048
@@ -74,7 +74,7 @@ class HttpClient:
         self._credentials = Credentials(network, auth)
         # None: no auth. With the caller's client, that client's own auth.
         self._default_auth: Any = None if client is None else httpx.USE_CLIENT_DEFAULT
-        self.warnings = (*self._credentials.warnings, *_warnings(network, client))
+        self.warnings = (*self._credentials.warnings, *_warnings(network))
         self._theirs = client
         self._hooks = event_hooks or {}
         # For all jobs, where it was asked for; else each job whose server sets a cookie has one of its own.
@@ -152,9 +152,11 @@ class HttpClient:
         """Whether the job's URL names a server that may be asked; cheaper than :meth:`check`."""
         return server_of(job.url) is not None
 
-    def host_of(self, job: Job) -> str:
-        """Return ``host:port``, the same for all jobs of one server."""
-        return server_of(job.url) or self._parse(job.url, job.params).key
+    def host_of(self, job: Job, url: str | None = None) -> str:
+        """Return ``host:port``, the same for all jobs of one server; *url* is one of the job's mirrors."""
+        if url is None or url == job.url:
+            return server_of(job.url) or self._parse(job.url, job.params).key
+        return server_of(url) or self._parse(url).key
 
     async def open(
         self,
@@ -340,24 +342,26 @@ def _downgrade(current: ParsedURL, following: ParsedURL) -> ProtocolError:
     )
 
 
-def _warnings(network: Network, client: httpx.AsyncClient | None) -> Iterator[str]:
-    if network.tls_min in OLD_VERSIONS:
-        version = network.tls_min
-        yield f"TLS {version} is accepted, which can be broken: use it for devices that speak nothing newer."
-    unused = [] if network.env or client is not None else [*_of_environment(network)]
-    if unused:
-        yield f"Not used because of --no-env: {', '.join(unused)} of the environment."
+def _warnings(network: Network) -> list[str]:
+    if network.tls_min not in OLD_VERSIONS:
+        return []
+    return [
+        f"TLS {network.tls_min} is accepted, which can be broken: use it for devices that speak nothing newer."
+    ]
 
 
-def _of_environment(network: Network) -> Iterator[str]:
-    """Yield the variables that are set, and would be used with ``env``."""
+def variables(network: Network) -> list[str]:
+    """Return the variables of the environment that are set, and that *network* would use with ``env``."""
+    found: list[str] = []
     if network.proxy is None:
-        proxies = (name for name, value in os.environ.items() if value and name.lower() in _PROXY_VARIABLES)
-        yield from sorted(proxies)
+        found += sorted(
+            name for name, value in os.environ.items() if value and name.lower() in _PROXY_VARIABLES
+        )
     if not (network.cacert or network.ca_native or network.insecure):
-        yield from (name for name in BUNDLE_VARIABLES if os.environ.get(name))
+        found += (name for name in BUNDLE_VARIABLES if os.environ.get(name))
     if network.netrc and network.netrc_file is None and os.environ.get("NETRC"):
-        yield "NETRC"
+        found.append("NETRC")
+    return found
 
 
 def _headers_of(response: httpx.Response) -> Mapping[str, str]:

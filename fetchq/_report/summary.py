@@ -34,7 +34,7 @@ class Summary:
             error = event.result.error
             self._broken_pipe = self._broken_pipe or is_broken_pipe(error)
             self._worth_resuming = self._worth_resuming or error.transient or isinstance(error, DiskFullError)
-            if len(self._failures) < MAX_FAILURES:
+            if len(self._failures) < MAX_FAILURES and not event.result.reason:
                 self._failures.append(printable(format_failure(event.result.job, error)))
         elif type(event) is RunFinished and not self._broken_pipe:
             for text in self.lines(event):

@@ -7,11 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from .._errors import FetchError
+from .._hosts import HostState
 from .._models import Again
 
 __all__ = ["Flow", "ScheduledJob"]
 
 J = TypeVar("J")
+
+
+# Order of a host that may be asked: rank of its first job, its turn, number of that job.
+Entry = tuple[int, float, int, str]
+# By how much, and by which share, running jobs may have made a turn grow while the host keeps its place.
+_KEPT, _KEPT_SHARE = 0.01, 0.02
 
 
 @dataclass(eq=False, slots=True)
@@ -22,9 +30,11 @@ class ScheduledJob(Generic[J]):
     :param number: position among all jobs of the scheduler, from 1.
     :param start: is called when the job has its connection.
     :param again: how its last attempt ended; None before the first.
+    :param refused: why it is to end without an attempt: its host is given up.
     :param received: to be called when an attempt no longer needs its connection, so that the next job can start
         while this one still writes and verifies.
     :param connected: it holds a connection of the budget.
+    :param since: when it got it.
     """
 
     rank: int
@@ -33,35 +43,61 @@ class ScheduledJob(Generic[J]):
     host: str
     start: Callable[[ScheduledJob[J]], None]
     again: Again | None = None
+    refused: FetchError | None = None
     received: Callable[[], None] = field(default=lambda: None)
     connected: bool = False
+    since: float = 0.0
+
+    def take(self, again: Again) -> None:
+        """Note how an attempt ended."""
+        self.again = again
+        self.host = again.host or self.host
+        self.refused = None
 
 
 class Flow(Generic[J]):
     """Jobs that can start, by host: those of one run, or the single ones.
 
-    Flows take turns (start-time fair queueing): the one from which the fewest jobs were started goes first.
+    Flows take turns (start-time fair queueing): the one from which the fewest jobs were started goes first. In
+    a flow the hosts do, by the time of connections that their jobs have had.
 
     :ivar turn: jobs started, as if this flow had always had some.
     :ivar full: no job of it may start.
+    :ivar eager: more hosts may come in sight any moment, so that none may take all connections.
+    :ivar open: hosts with jobs that wait for nothing but a connection.
+    :ivar dead: hosts with jobs that are to end without an attempt.
     """
+
+    eager = False
 
     def __init__(self) -> None:
         # A heap for each host, ordered by rank, then number.
         self.ready: dict[str, list[tuple[int, int, ScheduledJob[J]]]] = {}
         self.count = 0
         self.turn = 0
+        self.open: set[str] = set()
+        self.dead: set[str] = set()
+        # Hosts that may be asked, of those that have answered before and of new ones: heaps, with entries that
+        # no longer hold, which `_entries` tells.
+        self._known: list[Entry] = []
+        self._new: list[Entry] = []
+        self._entries: dict[str, Entry] = {}
 
     @property
     def full(self) -> bool:
         return False
 
-    def push(self, job: ScheduledJob[J], turn: int) -> None:
-        """Add *job*; *turn* is that of the flow which was served last."""
+    def push(self, job: ScheduledJob[J], turn: int) -> bool:
+        """Add *job*; return whether it is now the first of its host.
+
+        :param turn: that of the flow which was served last.
+        """
         if not self.count:
             self.turn = max(self.turn, turn)
-        heapq.heappush(self.ready.setdefault(job.host, []), (job.rank, job.number, job))
+        heap = self.ready.setdefault(job.host, [])
+        heapq.heappush(heap, (job.rank, job.number, job))
         self.count += 1
+        return heap[0][2] is job
 
     def pop(self, host: str) -> ScheduledJob[J]:
         """Remove and return the first job of *host*."""
@@ -80,4 +116,41 @@ class Flow(Generic[J]):
     def _removed(self, host: str) -> None:
         if not self.ready[host]:
             del self.ready[host]
+            self.hide(host)
+            self.dead.discard(host)
         self.count -= 1
+
+    # --- hosts
+
+    def show(self, host: str, known: HostState, now: float) -> bool:
+        """Note that *host*, which has jobs here, may be asked; return whether it keeps its place."""
+        rank, number, _ = self.ready[host][0]
+        turn = known.turn(now)
+        old = self._entries.get(host)
+        same = old is not None and old[0] == rank and old[2] == number
+        if old is not None and same and old[1] <= turn <= old[1] * (1 + _KEPT_SHARE) + _KEPT:
+            return True
+        entry = self._entries[host] = (rank, turn, number, host)
+        self.open.add(host)
+        heapq.heappush(self._known if known.proven else self._new, entry)
+        return False
+
+    def hide(self, host: str) -> None:
+        """Note that *host* may not be asked for now."""
+        self._entries.pop(host, None)
+        self.open.discard(host)
+
+    def first(self, *, proven: bool) -> Entry | None:
+        """Return the host that is next.
+
+        :param proven: prefer hosts that have answered before.
+        """
+        known, new = self._top(self._known), self._top(self._new)
+        if known is None or new is None:
+            return known or new
+        return known if proven and known[0] <= new[0] else min(known, new)
+
+    def _top(self, heap: list[Entry]) -> Entry | None:
+        while heap and self._entries.get(heap[0][-1]) is not heap[0]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -21,6 +22,8 @@ R = TypeVar("R")
 
 # Jobs read from a plain iterator before other tasks of the event loop run.
 BATCH = 64
+# Seconds in which a queue is read before hosts take all connections: 20,000 lines and more.
+READING = 1.0
 # Maximum of results that the caller has not consumed; beyond it no job of the run is started.
 MAX_RESULTS = 1000
 # Seconds for cancelled jobs to save their state, which takes milliseconds unless the disk hangs.
@@ -52,6 +55,9 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         self._error: BaseException | None = None
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
+        # It has been read as far as it is read ahead, or long enough.
+        self._far = False
+        self._reading_until = 0.0
         self._state: Literal["new", "begun", "ended"] = "new"
 
     @property
@@ -73,6 +79,17 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             or len(self._results) >= MAX_RESULTS
         )
 
+    @property
+    def eager(self) -> bool:  # type: ignore[override] # of other flows it is a constant
+        """Whether the queue is being read, so that more hosts may come in sight any moment."""
+        return not self._far and self._scheduler.clock() < self._reading_until
+
+    @property
+    def due(self) -> float:
+        """When something is to be done without anything else happening; infinity for never."""
+        reading = math.inf if self._far else self._reading_until
+        return min(reading, self.waiting[0][0] if self.waiting else math.inf)
+
     def stop(self) -> None:
         """Start no more jobs; those that run are cancelled when the next result is asked for."""
         self._stopped = True
@@ -85,6 +102,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         """
         if self._state == "new":
             self._state = "begun"
+            self._reading_until = self._scheduler.clock() + READING
             self._scheduler.join(self)
             self._spawn(self._read())
         while self._busy and not self._results:
@@ -148,10 +166,17 @@ class ScheduledRun(Flow[J], Generic[J, R]):
                     await self._wait_for_room()
         finally:
             self._read_all = True
+            self._in_sight()
             self._changed.set()
+
+    def _in_sight(self) -> None:
+        if not self._far:
+            self._far = True
+            self._scheduler.in_sight()
 
     async def _wait_for_room(self) -> None:
         while self.count >= self._scheduler.queue.lookahead:
+            self._in_sight()
             self._room.clear()
             await self._room.wait()
 
@@ -192,8 +217,11 @@ class ScheduledRun(Flow[J], Generic[J, R]):
 
     def _ended(self, job: ScheduledJob[J], outcome: R | Again) -> None:
         if isinstance(outcome, Again):
-            job.again = outcome
-            heapq.heappush(self.waiting, (self._scheduler.clock() + outcome.wait, job.number, job))
+            job.take(outcome)
+            if outcome.in_line:
+                self._scheduler.push(self, job)
+            else:
+                heapq.heappush(self.waiting, (self._scheduler.clock() + outcome.wait, job.number, job))
             self._scheduler.wake()
             return
         self._results.append(outcome)
@@ -201,5 +229,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
 
     def end_waits(self, now: float) -> None:
         """Move the jobs whose next attempt is due from the waiting to the ready ones."""
+        if not self._far and self._reading_until <= now:
+            self._in_sight()
         while self.waiting and self.waiting[0][0] <= now:
             self._scheduler.push(self, heapq.heappop(self.waiting)[2])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
 from .._connections import Budget
+from .._hosts import Hosts
 from .._models import Again
 from .._settings import Queue
 from .flow import Flow, ScheduledJob
@@ -27,6 +30,7 @@ class Scheduler(Generic[J]):
     waiting and finished are all bounded, so memory does not depend on the length of its queue.
 
     :param describe: returns a job's host, for the limit per host, and its priority.
+    :param hosts: how each host may be asked.
     :param clock: returns seconds of a monotonic clock, as the event loop's ``time``.
     """
 
@@ -35,12 +39,14 @@ class Scheduler(Generic[J]):
         describe: Callable[[J], tuple[str, int]],
         budget: Budget,
         queue: Queue,
+        hosts: Hosts | None = None,
         *,
         clock: Callable[[], float],
     ) -> None:
         self.describe = describe
         self.budget = budget
         self.queue = queue
+        self.hosts = hosts or Hosts()
         self.clock = clock
         self.numbers = count(1)
         self.running = 0
@@ -51,7 +57,16 @@ class Scheduler(Generic[J]):
         self._timer: asyncio.TimerHandle | None = None
         self._alone: set[asyncio.Task[Any]] = set()
         self._closed = False
-        budget.freed = self.wake
+        # What the host that was served last had used: one that comes in sight has had as much.
+        self._used = 0.0
+        # When hosts may be asked again: a heap.
+        self._opening: list[tuple[float, str]] = []
+        # Hosts that have connections and have never answered, or may not take more of them for now.
+        self._unproven: set[str] = set()
+        self._capped: set[str] = set()
+        budget.freed = self._freed
+        budget.splits_now = self._splits_now
+        self.hosts.changed = self._host_changed
 
     def run(
         self,
@@ -100,8 +115,9 @@ class Scheduler(Generic[J]):
             outcome = await self.attempt(item, fetch)
             if not isinstance(outcome, Again):
                 return outcome
-            item.again = outcome
-            await asyncio.sleep(outcome.wait)
+            item.take(outcome)
+            if not outcome.in_line:
+                await asyncio.sleep(outcome.wait)
 
     async def _connection(self, item: ScheduledJob[J]) -> None:
         """Wait until it is the turn of *item*."""
@@ -119,7 +135,7 @@ class Scheduler(Generic[J]):
         except asyncio.CancelledError:
             if item.connected:
                 self.disconnect(item)
-            else:
+            elif item.refused is None:
                 self._singles.discard(item)
             raise
 
@@ -129,10 +145,14 @@ class Scheduler(Generic[J]):
         """Make one attempt at a job that has its connection."""
         item.received = partial(self._received, item)
         self.running += 1
+        requests = self.hosts.get(item.host).requests
+        name = item.host
         try:
             return await fetch(item)
         finally:
             self.running -= 1
+            if item.refused is None:
+                self.hosts.get(name).ended(item.number, requests, item.since, self.clock())
             self.disconnect(item)
 
     # --- turns
@@ -148,7 +168,12 @@ class Scheduler(Generic[J]):
 
     def push(self, flow: Flow[J], job: ScheduledJob[J]) -> None:
         """Add a job that can start; :meth:`wake` is to be called after it."""
-        flow.push(job, self._turn)
+        if job.host not in flow.ready:
+            host = self.hosts.get(job.host)
+            if not host.running:
+                host.used = max(host.used, self._used)
+        if flow.push(job, self._turn):
+            self._look(flow, job.host)
 
     def wake(self) -> None:
         """Start what can start, in the next turn of the event loop."""
@@ -161,7 +186,7 @@ class Scheduler(Generic[J]):
         self._end_waits()
         while (job := self.pop()) is not None:
             job.start(job)
-        self.budget.wanted = any(flow.count and not flow.full for flow in self._flows)
+        self.budget.wanted = any(flow.open and not flow.full for flow in self._flows)
         self.budget.distribute()
         self._watch()
 
@@ -171,22 +196,111 @@ class Scheduler(Generic[J]):
         yield from self._runs
 
     def pop(self) -> ScheduledJob[J] | None:
-        """Return the first job whose host may have one more connection, and take that connection."""
+        """Return the first job of the host whose turn it is, and take its connection.
+
+        Of a host that is given up, the jobs come without a connection.
+        """
+        for flow in self._flows:
+            if flow.dead and not flow.full:
+                return self._pop_refused(flow)
+        chosen = self._choose() if self.budget.used < self.budget.total else None
+        if chosen is None:
+            return None
+        flow, name = chosen
+        self.budget.take(name)
+        self._turn = flow.turn
+        host, now = self.hosts.get(name), self.clock()
+        job = flow.pop(name)
+        job.connected, job.since = True, now
+        self._used = host.used
+        host.started(job.number, now, self.hosts.wait)
+        if not host.proven:
+            self._unproven.add(name)
+        self._look_everywhere(name)
+        return job
+
+    def _choose(self) -> tuple[Flow[J], str] | None:
+        """Return whose turn it is: which flow's, and which host's in it."""
+        new = sum(map(self.budget.held, self._unproven)) if self._unproven else 0
+        proven = 2 * new >= self.budget.total
         best: tuple[int, int, int] | None = None
         chosen: tuple[Flow[J], str] | None = None
         for flow in self._flows:
-            if flow.count and not flow.full:
-                for host, heap in flow.ready.items():
-                    place = heap[0][0], flow.turn, heap[0][1]
-                    if (best is None or place < best) and self.budget.free(host):
-                        best, chosen = place, (flow, host)
-        if chosen is None or not self.budget.take(chosen[1]):
-            return None
-        flow, host = chosen
-        self._turn = flow.turn
-        job = flow.pop(host)
-        job.connected = True
+            if not flow.count or flow.full:
+                continue
+            while (entry := flow.first(proven=proven)) is not None and not self._look(flow, entry[-1]):
+                pass
+            if entry is not None:
+                place = entry[0], flow.turn, entry[2]
+                if best is None or place < best:
+                    best, chosen = place, (flow, entry[-1])
+        return chosen
+
+    def _pop_refused(self, flow: Flow[J]) -> ScheduledJob[J]:
+        name = next(iter(flow.dead))
+        final = self.hosts.get(name).final
+        job = flow.pop(name)
+        job.refused = final
         return job
+
+    # --- hosts
+
+    def _look(self, flow: Flow[J], name: str) -> bool:
+        """Show or hide *name* in *flow*; return whether it may be asked now, and keeps its place."""
+        if name not in flow.ready:
+            return False
+        host, now = self.hosts.get(name), self.clock()
+        if host.state == "dead" and not self.hosts.revive(name, now):
+            flow.dead.add(name)
+            flow.hide(name)
+            return False
+        opens, held = host.opens(), self.budget.held(name)
+        if opens > now:
+            flow.hide(name)
+            if opens < math.inf:
+                heapq.heappush(self._opening, (opens, name))
+            return False
+        if self.budget.may_take(name) and held < host.window and not self._is_enough(flow, name, held):
+            return flow.show(name, host, now)
+        flow.hide(name)
+        flow.open.add(name)
+        return False
+
+    def _is_enough(self, flow: Flow[J], name: str, held: int) -> bool:
+        """Whether *name* must leave connections to hosts that may come in sight any moment."""
+        enough = flow.eager and held >= max(1, self.budget.total // 2)
+        if enough:
+            self._capped.add(name)
+        return enough
+
+    def _look_everywhere(self, name: str) -> None:
+        for flow in self._flows:
+            if name in flow.ready:
+                self._look(flow, name)
+
+    def _freed(self, name: str) -> None:
+        if name in self._unproven and not self.budget.held(name):
+            self._unproven.discard(name)
+        self._look_everywhere(name)
+        self.wake()
+
+    def _host_changed(self, name: str) -> None:
+        if self.hosts.get(name).proven:
+            self._unproven.discard(name)
+        self._look_everywhere(name)
+        self.wake()
+
+    def _splits_now(self, name: str) -> bool:
+        """Whether a file of *name* may have one more connection."""
+        host = self.hosts.get(name)
+        return host.state == "open" and self.budget.held(name) < host.window and not self.hosts.wait
+
+    def in_sight(self) -> None:
+        """Let hosts take the connections that they had to leave: a run has read ahead as far as it will."""
+        capped, self._capped = self._capped, set()
+        for name in capped:
+            self._look_everywhere(name)
+        self.wake()
 
     def next_of(self, run: ScheduledRun[J, Any]) -> ScheduledJob[J] | None:
         """Start what can start, but return the first job of *run*, for the task that has just ended one."""
@@ -219,13 +333,18 @@ class Scheduler(Generic[J]):
         now = self.clock()
         for run in self._runs:
             run.end_waits(now)
+        while self._opening and self._opening[0][0] <= now:
+            self._look_everywhere(heapq.heappop(self._opening)[1])
 
     def _watch(self) -> None:
-        """See to it that jobs start when their waits end."""
-        due = min((run.waiting[0][0] for run in self._runs if run.waiting), default=None)
+        """See to it that jobs start when waits end."""
+        times = [run.due for run in self._runs]
+        if self._opening:
+            times.append(self._opening[0][0])
+        due = min(times, default=math.inf)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
-        if due is not None:
+        if due < math.inf:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, due - self.clock()), self.wake)

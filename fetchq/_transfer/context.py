@@ -11,9 +11,9 @@ from .._digests import ChecksumPolicy
 from .._disk import Parts, Sink
 from .._errors import FetchError
 from .._events import Observer, Warned
+from .._hosts import Hosts
 from .._models import Buffer, Job
 from .._naming import printable
-from .._outages import Outages
 from .._ranges import Action
 from .._settings import Settings
 from .._throttle import Bucket
@@ -92,8 +92,8 @@ class Fetcher(Protocol):
         :raises UsageError: one sentence says what is wrong.
         """
 
-    def host_of(self, job: Job) -> str:
-        """Return what connections are counted by, the same for all jobs of one server."""
+    def host_of(self, job: Job, url: str | None = None) -> str:
+        """Return what connections are counted by, the same for all jobs of one server; *url* is a mirror's."""
 
     async def open(
         self,
@@ -189,7 +189,7 @@ class RunContext(NamedTuple):
     parts: Parts
     settings: Settings
     budget: Budget
-    outages: Outages
+    hosts: Hosts
     bucket: Bucket | None
     owned: Callable[[Path, str, str], bool | None]
     observe: Observer

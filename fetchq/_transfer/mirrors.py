@@ -14,6 +14,7 @@ from .._ranges import Action, Answer, Ask
 from .._settings import Network
 from .._throttle import buffer_for
 from .context import Reply, RunContext, Warnings
+from .standing import Standing
 
 __all__ = ["Mirrors", "judge"]
 
@@ -32,6 +33,7 @@ class Mirrors:
 
     :ivar asked: requests made so far.
     :ivar took: seconds that the last answer's head took to come.
+    :ivar standing: what its answers mean for the host.
     :ivar redirected: the last answer came from behind a redirect.
     """
 
@@ -47,6 +49,7 @@ class Mirrors:
         self.asked = 0
         self.took = 0.0
         self.redirected = False
+        self.standing = Standing(self, context)
         policy = context.settings.retry
         self._repeats = policy.retry_unsafe or job.method.upper() in _retry.IDEMPOTENT
         self._sent = False
@@ -88,7 +91,7 @@ class Mirrors:
     @property
     def key(self) -> str:
         """The host that connections are counted for."""
-        return self._context.fetcher.host_of(self._job)
+        return self._context.fetcher.host_of(self._job, self._url)
 
     @property
     def others(self) -> bool:
@@ -98,6 +101,7 @@ class Mirrors:
     async def open(self, ask: Ask) -> Reply:
         """Make one request, redirects followed; always from the job's own URL, which may sign anew."""
         self.asked += 1
+        self._context.hosts.asked(self.key)
         self.redirected = False
         settings = self._context.settings
         buffer = buffer_for(settings.queue.limit_rate, settings.queue.jobs, settings.disk.buffer)
@@ -134,7 +138,7 @@ class Mirrors:
             self._refused = otherwise.action
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
-        self._context.outages.answered(self.host)
+        self.standing.answered()
         if not reply.head and _media_type(reply) in _PAGE_TYPES:
             self._tell_of_page(reply)
         if self._refused is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,8 @@ from .._errors import (
     ProtocolError,
     StatusError,
 )
-from .._events import AttemptFailed, Planned, Waiting
+from .._events import AttemptFailed, Planned
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span, redact
-from .._outages import LONG_WAIT
 from .._ranges import Answer, Ask
 from . import checks, refusal
 from .body import Body, Chunks, DecodedBody, TrimmedBody
@@ -85,7 +84,7 @@ class Transfer:
             self._policy = replace(self._policy, retries=job.retries)
         seconds = context.settings.retry.deadline if job.deadline is None else job.deadline
         self._deadline = Deadline(seconds, context.clock)
-        self._began = self._failing_since = context.clock()
+        self._began = context.clock()
         # What the next request, or the next attempt, starts from; None: it is not known where the bytes go.
         self._state: State | None = None
         self._headers: Mapping[str, str] = {}
@@ -137,6 +136,7 @@ class Transfer:
 
     async def _attempt(self) -> Result:
         self._context.fetcher.check(self.job)
+        self._mirrors.standing.begin()
         if self._state is None:
             found = await self._target.find()
             if isinstance(found, Existing):
@@ -406,10 +406,13 @@ class Transfer:
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
         self._note_request(error)
+        standing = self._mirrors.standing
         failures = self._counters.failed()
+        if not segment:
+            standing.failed(error)
         failure = _retry.Failure(
             failures,
-            away=self._away(error, failures),
+            away=standing.away(failures),
             redirected=self._mirrors.redirected,
             segment=segment,
             repeated=error.kind in self._restarted,
@@ -417,7 +420,6 @@ class Transfer:
             repeatable=self._mirrors.repeatable,
             restartable=self._state is None or self._state.sink.restartable,
         )
-        host = self._mirrors.host
         decision = _retry.decide(error, failure, self._policy, self._context.random)
         if isinstance(error, ChecksumError) and failure.restartable and self._state is not None:
             sink = self._state.sink
@@ -428,37 +430,32 @@ class Transfer:
             self._context.observe(AttemptFailed(self.number, self.name, error, failures, 0.0))
             if isinstance(self._state, Begun):
                 self._state = self._state.elsewhere()
-            return Again(0.0, self)
-        if decision.kind == "give_up" or self._links.mislead(error, self._counters.have):
+            return Again(0.0, self, host=self._mirrors.key)
+        ended = standing.is_given_up and not self._mirrors.others
+        if decision.kind == "give_up" or ended or self._links.mislead(error, self._counters.have):
             await self.close()
             return self._result("failed", error=error)
-        self._deadline.check(decision.wait, error)
         await self._prepare(decision, error)
-        self._context.observe(AttemptFailed(self.number, self.name, error, failures, decision.wait))
-        if failure.away + decision.wait > LONG_WAIT:
-            self._announce(error, decision, host)
-        return Again(decision.wait, self)
+        again = standing.again(decision.wait, self)
+        self._deadline.check(again.wait, error)
+        self._context.observe(AttemptFailed(self.number, self.name, error, failures, again.wait))
+        standing.announce(self.number, error, failure.away, again.wait, decision.lasts)
+        return again
+
+    async def refuse(self, error: FetchError) -> Result | Again:
+        """End without an attempt, since the host is given up; a job with another mirror goes on with that."""
+        if self._mirrors.others:
+            await self._prepare(_retry.Decision("drop_mirror", 0.0, "the host is given up"), error)
+            return Again(0.0, self, host=self._mirrors.key)
+        await self.close()
+        error = copy.copy(error)
+        error.url = ""
+        self._note_request(error)
+        return self._result("failed", error=error, reason="its host is given up")
 
     def _note_request(self, error: FetchError) -> None:
         error.url, error.attempts = error.url or self._mirrors.shown, self._mirrors.asked
         self._mirrors.explain(error)
-
-    def _away(self, error: FetchError, failures: int) -> float:
-        """Return the seconds since this job, or any job of the host, last had an answer or progress."""
-        now, host = self._context.clock(), self._mirrors.host
-        if failures == 1:
-            self._failing_since = now
-        if not _retry.is_outage(error):
-            self._context.outages.answered(host)
-            return now - self._failing_since
-        return max(now - self._failing_since, self._context.outages.failed(host, now))
-
-    def _announce(self, error: FetchError, decision: _retry.Decision, host: str) -> None:
-        """Announce a long wait, unless that was done for the host already."""
-        until = self._context.now() + decision.lasts
-        if self._context.outages.announce(host, until, asked=error.retry_after is not None):
-            known = None if math.isinf(until) else until
-            self._context.observe(Waiting(self.number, host, error, decision.wait, known))
 
     async def _prepare(self, decision: _retry.Decision, error: FetchError) -> None:
         """Make the state that the next attempt starts from."""

@@ -14,8 +14,8 @@ import pytest
 import fetchq
 from fetchq._connections import Budget
 from fetchq._disk import Parts
+from fetchq._hosts import Hosts
 from fetchq._models import Again
-from fetchq._outages import Outages
 from fetchq._transfer import RangeRefusals, RunContext, Transfer, Warnings
 
 from ..conftest import run
@@ -69,7 +69,7 @@ class MemoryFetcher:
         if not job.url.startswith("memory:"):
             raise fetchq.UsageError("Only memory: is kept here.")
 
-    def host_of(self, job: fetchq.Job) -> str:
+    def host_of(self, job: fetchq.Job, url: str | None = None) -> str:
         return "memory"
 
     async def open(
@@ -107,7 +107,7 @@ async def transferred(job: fetchq.Job, folder: Path, fetcher: MemoryFetcher, con
         parts=parts,
         settings=settings,
         budget=Budget(8, 8),
-        outages=Outages(),
+        hosts=Hosts(),
         bucket=None,
         owned=lambda path, key, url: None,
         observe=lambda event: None,

@@ -1,0 +1,338 @@
+"""How each host may be asked: freely, within a window and a rate, later, with one request, or no more.
+
+::
+
+    open      as many requests as the window allows, no closer together than the rate
+    closed    none until a time; then one, the probe, whose answer opens the host
+    dead      none: its jobs fail together
+
+A host closes when it says that it is asked too often, or when several requests in a row got no answer. What a
+closed host leaves waiting is in line and spends no attempt. It opens slowly: the window and the rate are half
+of what they were, and grow with each answer, slowly near the rate at which it was refused (additive increase
+and multiplicative decrease, as TCP does by RFC 5681; RFC 6585 section 4). Times are seconds of one clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ._errors import FetchError, NetworkError, StatusError
+from ._settings import Retry
+
+__all__ = ["LONG_WAIT", "HostState", "Hosts", "Trouble", "trouble"]
+
+# Seconds without news after which a person wonders whether the program still works.
+LONG_WAIT = 5.0
+# Hosts to remember: a queue may name any number of them.
+MAX_HOSTS = 10_000
+
+_ACCEPTED, _TOO_MANY = 202, 429
+# Requests in a row without an answer that say something about the host: one or two are a mishap.
+_REPEATED = 3
+# First wait of a closed host in units of the backoff, 1 s; a limit without a time to wait has ten, 5 s.
+_STEP, _LIMIT_STEP = 2.0, 10.0
+# Waits within the patience with an outage, at least, so that a host that is back is noticed.
+_PROBES_IN_PATIENCE = 6
+# Near the rate at which it was refused, a host is asked more often by this share of it a second.
+_NEAR, _CREEP = 0.9, 0.01
+# Requests a second beyond which no rate is kept: nothing waits for it any more.
+_FAST = 1000.0
+# Requests a second at which a host is asked that has refused at no known rate.
+_SLOW = 1.0
+# Seconds over which the rate of answers says something.
+_MEASURED = 1.0
+
+# Connections to a host that has not answered yet: whether it takes more at once, its first answer shows.
+_TRIAL = 4.0
+# Seconds that a job takes until one has ended, and the weight of the last that has.
+_GUESS, _WEIGHT = 1.0, 0.3
+
+Trouble = Literal["limit", "outage"]
+
+
+def trouble(error: FetchError) -> Trouble | None:
+    """Return whether *error* says that a host is asked too often, or that it is away; None for neither."""
+    if not error.transient:
+        return None
+    if isinstance(error, StatusError):
+        if error.status == _ACCEPTED:
+            return None
+        limited = error.status == _TOO_MANY or error.retry_after is not None
+        return "limit" if limited else "outage"
+    return "outage" if isinstance(error, NetworkError) else None
+
+
+@dataclass(slots=True)
+class HostState:
+    """What is known of a host.
+
+    :param proven: it has answered before.
+    :param window: connections that it may have.
+    :param rate: requests a second that it may get; None for any.
+    :param refused: the rate at which it said that this is too often; None if that is not known.
+    :param until: when a closed host may be asked again, a dead one too.
+    :param next_start: when the next request may start, by the rate.
+    :param prober: number of the job that asks a closed host whether it is back.
+    :param failures: requests in a row without an answer.
+    :param since: when the first of these failed.
+    :param probes: probes in a row that failed.
+    :param used: seconds of connections that its jobs have had: hosts take turns by that.
+    :param running: jobs that run, and *begun* the sum of the times when they started.
+    :param mean: seconds that a job takes; None while that is not known.
+    :param requests: how many were made.
+    :param final: why it is dead.
+    """
+
+    state: Literal["open", "closed", "dead"] = "open"
+    proven: bool = False
+    window: float = _TRIAL
+    threshold: float = math.inf
+    rate: float | None = None
+    refused: float | None = None
+    closed: float = -math.inf
+    until: float = -math.inf
+    next_start: float = -math.inf
+    prober: int | None = None
+    failures: int = 0
+    since: float | None = None
+    probes: int = 0
+    answers: int = 0
+    opened: float | None = None
+    used: float = 0.0
+    running: int = 0
+    begun: float = 0.0
+    mean: float | None = None
+    requests: int = 0
+    announced: float | None = None
+    final: FetchError | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is known of it that a later request would need."""
+        quick = self.rate is None and math.isinf(self.threshold)
+        return self.state == "open" and self.since is None and quick
+
+    def measured(self, now: float) -> float | None:
+        """Return how many requests a second it has answered since it opened; None where that says little."""
+        span = 0.0 if self.opened is None else now - self.opened
+        return self.answers / span if span >= _MEASURED and self.answers else None
+
+    def opens(self) -> float:
+        """Return when the next request may start; infinity where that depends on an answer."""
+        if self.prober is not None:
+            return math.inf
+        return max(self.until if self.state == "closed" else -math.inf, self.next_start)
+
+    def turn(self, now: float) -> float:
+        """Return what the connections of its jobs come to with the next job: the host with the least is next.
+
+        Of a job that runs, the time so far counts, and at least what jobs usually take: so a silent host is
+        as dear as a slow one.
+        """
+        mean = _GUESS if self.mean is None else self.mean
+        return self.used + max(self.running * mean, self.running * now - self.begun) + mean
+
+    def started(self, number: int, now: float, wait: float) -> None:
+        """Note that the job *number* starts; *wait* is the least time to the next."""
+        self.running += 1
+        self.begun += now
+        if self.opened is None:
+            self.opened = now
+        pause = max(wait, 1 / self.rate if self.rate else 0.0)
+        if pause:
+            self.next_start = now + pause
+        if self.state == "closed":
+            self.prober = number
+
+    def ended(self, number: int, requests: int, since: float, now: float) -> None:
+        """Note that the job *number*, which started *since* then, has ended, whatever came of it.
+
+        :param requests: how many had been made when it started: where it made none, the next need not wait.
+        """
+        took = now - since
+        self.running -= 1
+        self.begun = self.begun - since if self.running else 0.0
+        self.used += took
+        self.mean = took if self.mean is None else self.mean + _WEIGHT * (took - self.mean)
+        if self.prober == number:
+            self.prober = None
+        if self.requests == requests:
+            self.next_start = min(self.next_start, now)
+
+    def answered(self, began: float) -> None:
+        """Note a proper answer to a request that began then: a closed host opens."""
+        if self.state != "open":
+            if began < self.closed:
+                return
+            self.state, self.prober = "open", None
+            self.answers, self.opened = 0, began
+        self.failures = self.probes = 0
+        self.since = self.announced = None
+        self.proven = True
+        self.answers += 1
+        if math.isinf(self.threshold):
+            self.window = math.inf
+        else:
+            self.window += 1.0 if self.window < self.threshold else 1 / self.window
+        if self.rate is not None:
+            self._quicken(self.rate)
+
+    def _quicken(self, rate: float) -> None:
+        refused = self.refused
+        if refused is not None and _NEAR * refused <= rate <= (2 - _NEAR) * refused:
+            rate += _CREEP * refused / rate
+        else:
+            rate += min(1.0, rate / 2)
+        self.rate = rate if rate < _FAST else None
+
+
+class Hosts:
+    """The hosts of a run, and what their answers mean for the next requests.
+
+    :param policy: patience, and how waits grow.
+    :param wait: seconds between two requests to a host, at least.
+    :param random: returns a number in [0, 1).
+    :ivar changed: called with the name of a host that may be asked otherwise than before.
+    """
+
+    def __init__(
+        self, policy: Retry | None = None, *, wait: float = 0.0, random: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self._policy = policy or Retry()
+        self.wait = wait
+        self._random = random
+        self._hosts: dict[str, HostState] = {}
+        self.changed: Callable[[str], None] = lambda _: None
+
+    def get(self, name: str) -> HostState:
+        """Return what is known of the host *name*."""
+        host = self._hosts.get(name)
+        if host is None:
+            if len(self._hosts) >= MAX_HOSTS:
+                self._forget()
+            host = self._hosts[name] = HostState()
+        return host
+
+    def _forget(self) -> None:
+        """Forget half of the hosts: those of which nothing is known, else those that were met first."""
+        idle = [name for name, host in self._hosts.items() if not host.running]
+        plain = [name for name in idle if self._hosts[name].is_plain]
+        for name in (plain if len(plain) > MAX_HOSTS // 4 else idle)[: MAX_HOSTS // 2]:
+            del self._hosts[name]
+
+    def asked(self, name: str) -> None:
+        """Note that a request is made."""
+        self.get(name).requests += 1
+
+    def answered(self, name: str, began: float) -> None:
+        """Note a proper answer of *name* to a request that began then."""
+        host = self.get(name)
+        before = host.proven, host.state, host.window
+        host.answered(began)
+        if before != (host.proven, host.state, host.window):
+            self.changed(name)
+
+    def away(self, name: str, now: float) -> float:
+        """Return the seconds since *name* has not answered."""
+        since = self.get(name).since
+        return 0.0 if since is None else now - since
+
+    def is_closed(self, name: str) -> bool:
+        """Whether jobs for *name* wait in line."""
+        return self.get(name).state == "closed"
+
+    def is_dead(self, name: str) -> bool:
+        """Whether *name* is given up."""
+        return self.get(name).state == "dead"
+
+    def opens_in(self, name: str, now: float) -> float:
+        """Return the seconds for which a closed host is not asked."""
+        host = self.get(name)
+        return max(0.0, host.until - now) if host.state == "closed" else 0.0
+
+    def failed(self, name: str, error: FetchError, *, began: float, now: float, held: int) -> None:
+        """Note that a request to *name* failed in a way that says something about the host.
+
+        :param held: its connections.
+        """
+        kind = trouble(error)
+        if kind is None:
+            return
+        host = self.get(name)
+        host.since = now if host.since is None else host.since
+        if host.state == "open":
+            host.failures += 1
+            if kind == "limit" or host.failures >= _REPEATED:
+                self._slow(host, error, now, held)
+                self._close(host, error, kind, now)
+                self.changed(name)
+        elif began < host.closed:
+            # One of several that were under way when it closed.
+            host.until = max(host.until, now + (self._asked(error) or 0.0))
+        else:
+            host.prober = None
+            host.probes += 1
+            self._close(host, error, kind, now)
+            self.changed(name)
+
+    def _asked(self, error: FetchError) -> float | None:
+        asked = error.retry_after
+        return None if asked is None or asked > self._policy.max_wait else asked
+
+    def _slow(self, host: HostState, error: FetchError, now: float, held: int) -> None:
+        """Halve the window, and the rate where the host seems to count requests."""
+        again = host.threshold < math.inf
+        host.threshold = host.window = max(1.0, min(host.window, held) / 2)
+        status = error.status if isinstance(error, StatusError) else 0
+        if not status:
+            host.window = 1.0
+        if status == _TOO_MANY or (status and again):
+            host.refused = host.rate or host.measured(now)
+            host.rate = host.refused / 2 if host.refused else _SLOW
+
+    def _close(self, host: HostState, error: FetchError, kind: Trouble, now: float) -> None:
+        """Close *host* for as long as it asks for, or for a step that grows, or give it up."""
+        policy = self._policy
+        host.state, host.closed = "closed", now
+        if host.probes >= self._most_probes and self._patience_is_over(host, now):
+            host.state, host.final = "dead", error
+            host.until = now + max(policy.backoff_max, policy.longest_outage)
+            return
+        asked = self._asked(error)
+        first = policy.backoff * (_LIMIT_STEP if kind == "limit" and asked is None else _STEP)
+        bound = min(policy.backoff_max, max(first, policy.longest_outage / _PROBES_IN_PATIENCE))
+        step = min(bound, first * 2.0 ** min(host.probes, 32)) * (1 + self._random()) / 2
+        if asked is not None:
+            step = asked if host.probes == 0 else max(asked, step)
+        host.until = now + step
+
+    @property
+    def _most_probes(self) -> float:
+        """Probes in a row that may fail; no more than an impatient user allows each job."""
+        retries = self._policy.retries
+        return math.inf if math.isinf(retries) else min(self._policy.host_patience, retries)
+
+    def _patience_is_over(self, host: HostState, now: float) -> bool:
+        return now - (now if host.since is None else host.since) >= self._policy.longest_outage
+
+    def revive(self, name: str, now: float) -> bool:
+        """Whether the dead host *name* may be asked once more: it has been left alone for a while."""
+        host = self.get(name)
+        if host.state == "dead" and now >= host.until:
+            host.state, host.final = "closed", None
+        return host.state != "dead"
+
+    def announce(self, name: str, until: float, *, asked: bool) -> bool:
+        """Whether to announce a wait for *name*: once in an outage, and if it asks for more than was announced.
+
+        :param until: when the wait ends.
+        :param asked: the host itself named that time.
+        """
+        host = self.get(name)
+        if host.announced is not None and not (asked and until > host.announced + LONG_WAIT):
+            return False
+        host.announced = until
+        return True

@@ -1,0 +1,105 @@
+"""What the answers and failures of a transfer mean for the host that it asks."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from .._errors import AuthenticationError, FetchError, ProtocolError, StatusError
+from .._events import Waiting, Warned
+from .._hosts import LONG_WAIT, trouble
+from .._models import Again
+from .context import RunContext
+
+__all__ = ["Standing"]
+
+
+class _Asked(Protocol):
+    """Whom a transfer asks now."""
+
+    @property
+    def host(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def key(self) -> str:
+        """What its connections are counted by."""
+
+
+class Standing:
+    """Reports to the hosts of the run, and asks them when the next attempt follows.
+
+    :param asked: whom the transfer asks.
+    """
+
+    def __init__(self, asked: _Asked, context: RunContext) -> None:
+        self._asked = asked
+        self._context = context
+        self._hosts = context.hosts
+        # When the attempt began, and whether it has had a proper answer.
+        self._began = 0.0
+        self._answered = False
+        self._failing_since = context.clock()
+
+    def begin(self) -> None:
+        """Begin an attempt."""
+        self._began, self._answered = self._context.clock(), False
+
+    def answered(self) -> None:
+        """Note a proper answer."""
+        self._answered = True
+        self._hosts.answered(self._asked.key, self._began)
+
+    def failed(self, error: FetchError) -> None:
+        """Note what the attempt's error says about the host.
+
+        One that has answered, and broke off later, says nothing: what it brought was progress.
+        """
+        if self._answered:
+            return
+        hosts, key = self._hosts, self._asked.key
+        if trouble(error) is None:
+            if isinstance(error, StatusError | AuthenticationError | ProtocolError):
+                hosts.answered(key, self._began)
+            return
+        before = hosts.is_dead(key)
+        held = self._context.budget.held(key)
+        hosts.failed(key, error, began=self._began, now=self._context.clock(), held=held)
+        if hosts.is_dead(key) and not before:
+            self._context.observe(Warned(0, f"{self._asked.host} is given up, its other jobs fail: {error}"))
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the host is not asked any more."""
+        return self._hosts.is_dead(self._asked.key)
+
+    def away(self, failures: int) -> float:
+        """Return the seconds since this job, or any job of the host, last had an answer or progress.
+
+        :param failures: attempts of this job in a row without progress.
+        """
+        now = self._context.clock()
+        if failures == 1:
+            self._failing_since = now
+        return max(now - self._failing_since, self._hosts.away(self._asked.key, now))
+
+    def again(self, wait: float, state: object) -> Again:
+        """Return when the next attempt follows: in the host's line where that is closed, else after *wait*."""
+        key = self._asked.key
+        if self._hosts.is_closed(key):
+            return Again(self._hosts.opens_in(key, self._context.clock()), state, in_line=True, host=key)
+        return Again(wait, state, host=key)
+
+    def announce(self, number: int, error: FetchError, away: float, wait: float, lasts: float) -> None:
+        """Announce a long wait, unless that was done for the host already.
+
+        :param away: seconds since it began.
+        :param wait: seconds until the next attempt.
+        :param lasts: seconds for which attempts go on.
+        """
+        if away + wait <= LONG_WAIT:
+            return
+        until = self._context.now() + max(lasts, wait)
+        if self._hosts.announce(self._asked.key, until, asked=error.retry_after is not None):
+            known = None if math.isinf(until) else until
+            self._context.observe(Waiting(number, self._asked.host, error, wait, known))

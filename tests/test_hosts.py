@@ -1,0 +1,512 @@
+"""How hosts are asked: states, turns, and whole runs on a clock that does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fetchq
+from fetchq._connections import Budget
+from fetchq._errors import AuthenticationError, FetchError, NetworkError, StatusError, TimedOutError, TLSError
+from fetchq._hosts import Hosts, HostState, trouble
+from fetchq._models import Again
+from fetchq._scheduler import ScheduledJob, Scheduler
+from fetchq._settings import Queue, Retry
+
+from .clock import SkippingLoop, VirtualLoop
+from .conftest import RunFetchq
+from .origin import Origin, black_hole, generated, hang, status, throttle
+
+GONE = NetworkError("gone")
+BUSY = StatusError("busy", status=503, transient=True)
+STATUS = 8
+
+
+def limited(seconds: float | None = None, code: int = 429) -> StatusError:
+    return StatusError("too often", status=code, transient=True, retry_after=seconds)
+
+
+# --- what an error says about a host
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (limited(), "limit"),
+        (limited(5.0), "limit"),
+        (limited(5.0, 503), "limit"),
+        (limited(5.0, 403), "limit"),
+        (BUSY, "outage"),
+        (GONE, "outage"),
+        (TimedOutError("late"), "outage"),
+        # Not ready yet, not there, not trusted: that is the file, or the matter of nothing but this job.
+        (limited(5.0, 202), None),
+        (StatusError("no", status=404), None),
+        (StatusError("later", status=503, transient=False, retry_after=86_400), None),
+        (NetworkError("refused by the proxy", transient=False), None),
+        (AuthenticationError("no"), None),
+        (TLSError("no"), None),
+        (fetchq.ChangedError("new"), None),
+    ],
+)
+def test_what_an_error_says_about_its_host(error: FetchError, kind: str | None) -> None:
+    assert trouble(error) == kind
+
+
+# --- states
+
+
+def after(*steps: tuple[float, FetchError | None], policy: Retry | None = None) -> tuple[Hosts, HostState]:
+    """What is known of a host after requests that took no time: when, and how they failed, or None."""
+    hosts = Hosts(policy)
+    for now, error in steps:
+        hosts.get("a").started(1, now, 0.0)
+        if error is None:
+            hosts.answered("a", now)
+        else:
+            hosts.failed("a", error, began=now, now=now, held=8)
+        hosts.get("a").ended(1, -1, now, now)
+    return hosts, hosts.get("a")
+
+
+@pytest.mark.parametrize(
+    ("steps", "state", "opens"),
+    [
+        # One or two failures are a mishap, and an answer between them makes them another's.
+        ([], "open", -math.inf),
+        ([(0, GONE)], "open", -math.inf),
+        ([(0, GONE), (1, BUSY)], "open", -math.inf),
+        ([(0, GONE), (1, GONE), (2, None), (3, GONE), (4, GONE)], "open", -math.inf),
+        # Three in a row close it, for pauses that double up to a sixth of the patience.
+        ([(0, GONE), (0, GONE), (0, GONE)], "closed", 1),
+        ([(0, GONE), (0, GONE), (0, GONE), (1, GONE)], "closed", 1 + 2),
+        ([(0, GONE), (0, GONE), (0, GONE), (1, GONE), (3, GONE)], "closed", 3 + 4),
+        ([*[(0, GONE)] * 3, *[(9, GONE)] * 4], "closed", 9 + 10),
+        # A limit closes it at once: for what it asks, else for five seconds.
+        ([(0, limited(7))], "closed", 7),
+        ([(0, limited())], "closed", 5),
+        ([(0, limited(7, 503))], "closed", 7),
+        ([(0, limited(0))], "closed", 0),
+        # What it asks beyond the bound does not come here; a probe that is refused closes it again.
+        ([(0, limited(7)), (7, limited(7))], "closed", 14),
+        ([(0, limited(7)), (7, None)], "open", None),
+        # Five probes and a minute: neither alone is enough.
+        ([*[(0, GONE)] * 3, *[(9, GONE)] * 5], "closed", None),
+        ([*[(0, GONE)] * 3, *[(60, GONE)] * 4], "closed", None),
+        ([*[(0, GONE)] * 3, *[(60, GONE)] * 5], "dead", None),
+        ([*[(0, limited(20))] * 1, *[(n * 20, limited(20)) for n in range(1, 6)]], "dead", None),
+        ([*[(0, GONE)] * 3, *[(60, GONE)] * 4, (61, None), (62, GONE)], "open", None),
+    ],
+)
+def test_states(steps: list[tuple[float, FetchError | None]], state: str, opens: float | None) -> None:
+    _, host = after(*steps)
+    assert host.state == state
+    if opens is not None:
+        assert host.opens() == pytest.approx(opens)
+
+
+@pytest.mark.parametrize(
+    ("policy", "probes", "state"),
+    [
+        (Retry(host_patience=2, patience=0), 1, "closed"),
+        (Retry(host_patience=2, patience=0), 2, "dead"),
+        # An impatient user's number of retries counts for the host too, and one without end as well.
+        (Retry(retries=1), 1, "dead"),
+        (Retry(retries=0), 0, "dead"),
+        (Retry(retries=9), 5, "dead"),
+        (Retry(retries=math.inf), 500, "closed"),
+    ],
+)
+def test_when_a_host_is_given_up(policy: Retry, probes: int, state: str) -> None:
+    _, host = after(*[(0, GONE)] * (3 + probes), policy=policy)
+    assert host.state == state
+
+
+def test_a_host_that_was_given_up_is_asked_again_later() -> None:
+    hosts, host = after(*[(0, GONE)] * 3, policy=Retry(retries=0))
+    assert host.final is GONE
+    assert not hosts.revive("a", 59.0)
+    assert hosts.revive("a", 60.0)
+    assert (host.state, host.opens()) == ("closed", 60.0)
+
+
+def test_one_request_asks_whether_a_closed_host_is_back() -> None:
+    _, host = after((0, limited(5)))
+    host.started(7, 5.0, 0.0)
+    assert host.opens() == math.inf
+    host.ended(6, 0, 5.0, 5.0)
+    assert host.opens() == math.inf
+    # The probe ended without an answer or a failure of the host's: the next one asks.
+    host.ended(7, 0, 5.0, 5.0)
+    assert host.opens() == 5.0
+
+
+def test_requests_that_were_under_way_neither_open_nor_close_again() -> None:
+    hosts, host = after((10, limited(5)))
+    window = host.window
+    hosts.answered("a", 9.0)
+    hosts.failed("a", limited(5), began=9.0, now=11.0, held=7)
+    assert (host.state, host.window, host.probes) == ("closed", window, 0)
+    assert host.opens() == 16.0
+
+
+def test_the_window_is_halved_and_grows_with_each_answer() -> None:
+    hosts, host = after((0, None), (0, limited(5)), (5, None))
+    widths = [host.window]
+    for _ in range(9):
+        hosts.answered("a", 6.0)
+        widths.append(host.window)
+    # By one each round trip, and so by a part of one for each answer.
+    assert widths[0] == pytest.approx(4.25)
+    assert widths == sorted(widths)
+    assert widths[4] == pytest.approx(5.0, abs=0.2)
+    # Behind an outage from one request on, by one for each answer up to the half.
+    hosts, host = after((0, GONE), (0, GONE), (0, GONE), (1, None))
+    assert host.window == 2.0
+
+
+def test_the_rate_is_halved_and_creeps_near_where_it_was_refused() -> None:
+    hosts, host = after((0, limited(5)), (5, None))
+    # Nothing is known yet: from one a second on, half as much again for each answer at first.
+    assert host.rate == 1.5
+    host.rate = 40.0
+    hosts.failed("a", limited(5), began=30.0, now=30.0, held=3)
+    assert (host.refused, host.rate) == (40.0, 20.0)
+    for _ in range(16):
+        hosts.answered("a", 36.0)
+    assert host.rate == 36.0
+    for _ in range(36):  # a second's answers
+        hosts.answered("a", 37.0)
+    assert host.rate == pytest.approx(36.4, abs=0.01)
+    host.started(1, 40.0, 0.0)
+    assert host.opens() == pytest.approx(40.0 + 1 / 36.4, abs=1e-4)
+
+
+def test_a_job_that_asked_nothing_keeps_no_other_waiting() -> None:
+    hosts = Hosts(wait=10.0)
+    host = hosts.get("a")
+    host.started(1, 0.0, hosts.wait)
+    assert host.opens() == 10.0
+    host.ended(1, 0, 0.0, 0.5)
+    assert host.opens() == 0.5
+    host.started(2, 1.0, hosts.wait)
+    hosts.asked("a")
+    host.ended(2, 0, 1.0, 2.0)
+    assert host.opens() == 11.0
+
+
+# --- turns, on a virtual clock
+
+
+Simulated = Callable[[ScheduledJob[str]], Awaitable[Any]]
+
+
+class World:
+    """Hosts by the first letter of their names, as a fetch that takes virtual time.
+
+    ``f``ast, ``s``low, ``d``ead (refuses after a while), ``h``ole (times out), ``l``imited (20 requests a
+    second, else 429 with Retry-After 5), ``u``nsteady (one 503 in ten).
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.clock = asyncio.get_running_loop().time
+        self.budget = Budget(jobs, jobs)
+        self.hosts = Hosts(random=lambda: 0.5)
+        self.scheduler: Scheduler[str] = Scheduler(
+            lambda job: (job.partition(":")[0], 0), self.budget, Queue(), self.hosts, clock=self.clock
+        )
+        self.chance = random.Random(5)
+        self.asked: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.ended: dict[str, float] = {}
+        self.most: Counter[str] = Counter()
+        self._free: dict[str, float] = {}
+
+    async def answer(self, name: str) -> FetchError | None:
+        """The host's answer, after the time that it takes."""
+        match name[0]:
+            case "f":
+                await asyncio.sleep(0.02)
+            case "s":
+                await asyncio.sleep(0.02)
+                self.hosts.answered(name, self.clock())
+                await asyncio.sleep(60.0)
+            case "d":
+                await asyncio.sleep(3.0)
+                return GONE
+            case "h":
+                await asyncio.sleep(30.0)
+                return TimedOutError("late")
+            case "u":
+                await asyncio.sleep(0.02)
+                return BUSY if self.chance.random() < 0.1 else None
+            case "l":
+                await asyncio.sleep(0.005)
+                free = self._free.get(name, 0.0)
+                if self.clock() < free - 1e-6:
+                    self.refused[name] += 1
+                    return limited(5.0)
+                self._free[name] = max(free, self.clock()) + 0.05
+        return None
+
+    async def fetch(self, item: ScheduledJob[str]) -> str | Again:
+        name, began = item.host, self.clock()
+        if item.refused is not None:
+            self.ended[item.job] = began
+            return f"failed {item.job}"
+        self.asked[name] += 1
+        self.hosts.asked(name)
+        self.most[name] = max(self.most[name], self.budget.held(name))
+        error = await self.answer(name)
+        if error is None:
+            self.hosts.answered(name, began)
+            self.ended[item.job] = self.clock()
+            return f"done {item.job}"
+        held = self.budget.held(name)
+        self.hosts.failed(name, error, began=began, now=self.clock(), held=held)
+        if self.hosts.is_dead(name):
+            self.ended[item.job] = self.clock()
+            return f"failed {item.job}"
+        return Again(0.5, None, in_line=self.hosts.is_closed(name))
+
+
+def simulate(names: list[str], jobs: int) -> tuple[World, Counter[str]]:
+    async def main() -> tuple[World, Counter[str]]:
+        world = World(jobs)
+        run = world.scheduler.run(iter(names), world.fetch)
+        results: Counter[str] = Counter()
+        while (result := await run.next()) is not None:
+            word, _, job = result.partition(" ")
+            results[f"{job[0]} {word}"] += 1
+        assert world.budget.used == 0
+        return world, results
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main())
+
+
+def queue(*hosts: tuple[str, int]) -> list[str]:
+    return [f"{name}:{n}" for name, count in hosts for n in range(count)]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("h", 50), ("s", 16), ("s", 2000), ("d", 2000), ("h", 10_000)])
+def test_a_host_does_not_keep_another_waiting(kind: str, count: int) -> None:
+    world = simulate_until_fast(kind, count)
+    fast = [when for job, when in world.ended.items() if job[0] == "f"]
+    assert len(fast) == 300
+    # Alone they would take 0.75 s; they have half of the connections.
+    assert max(fast) < 2.0
+    assert world.most[kind] <= 8
+
+
+def simulate_until_fast(kind: str, count: int) -> World:
+    """Without the hours that the others take."""
+
+    async def main() -> World:
+        world = World(8)
+        run = world.scheduler.run(iter(queue((kind, count), ("f", 300))), world.fetch)
+        while sum(job[0] == "f" for job in world.ended) < 300:
+            await run.next()
+        await run.cancel()
+        return world
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main())
+
+
+def test_a_host_with_a_limit_loses_nothing() -> None:
+    world, results = simulate(queue(("l", 400)), 8)
+    assert results == {"l done": 400}
+    # A client that knows the limit needs 20 s, and asks 400 times.
+    assert world.refused["l"] <= 16
+    assert max(world.ended.values()) < 80
+
+
+def test_a_dead_host_costs_a_few_requests() -> None:
+    world, results = simulate(queue(("d", 5000)), 8)
+    assert results == {"d failed": 5000}
+    assert world.asked["d"] <= 8 + 3 + 10
+    assert 60 <= max(world.ended.values()) <= 90
+
+
+def test_a_thousand_hosts_of_every_kind() -> None:
+    kinds = "ffffuulhds"
+    names = [f"{kinds[n % 10]}{n}" for n in range(1000)]
+    jobs = queue(*((name, 3 if name[0] == "s" else 10) for name in names))
+    random.Random(1).shuffle(jobs)
+    world, results = simulate(jobs, 64)
+    counts = Counter(job[0] for job in jobs)
+    assert results == {
+        **{f"{kind} done": counts[kind] for kind in "fuls"},
+        **{f"{kind} failed": counts[kind] for kind in "hd"},
+    }
+    # That each host must be tried once takes longest: 9,300 s of connections, 64 at once.
+    when = sorted(when for job, when in world.ended.items() if job[0] == "f")
+    assert when[-1] < 180
+    # No request at a limited host is refused often, and none at a dead one made often.
+    assert sum(world.refused.values()) < counts["l"] / 4
+    assert sum(count for name, count in world.asked.items() if name[0] in "hd") < 200 * 16
+    assert world.most.most_common(1)[0][1] <= 32
+
+
+def test_list_order_is_kept_within_a_host_and_hosts_take_turns() -> None:
+    order: list[str] = []
+
+    async def main() -> None:
+        world = World(1)
+
+        async def fetch(item: ScheduledJob[str]) -> str:
+            order.append(item.job)
+            await asyncio.sleep(1.0)
+            return item.job
+
+        run = world.scheduler.run(iter(queue(("a", 4), ("b", 2), ("c", 3))), fetch)
+        while await run.next() is not None:
+            pass
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    assert order == ["a:0", "b:0", "c:0", "a:1", "b:1", "c:1", "a:2", "c:2", "a:3"]
+
+
+# --- whole runs
+
+
+async def limiting(per_second: float) -> tuple[asyncio.Server, Counter[int]]:
+    """nginx's limit_req without a burst: a request that comes too early is 429 with Retry-After 5."""
+    clock, free, said = asyncio.get_running_loop().time, 0.0, Counter[int]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal free
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                early = clock() < free
+                said[429 if early else 200] += 1
+                if early:
+                    writer.write(b"HTTP/1.1 429 X\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n")
+                else:
+                    free = max(free, clock()) + 1 / per_second
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0), said
+
+
+def test_a_queue_at_a_server_with_a_limit_is_done(tmp_path: Path) -> None:
+    events: list[fetchq.Event] = []
+
+    async def work() -> tuple[list[fetchq.Result], Counter[int]]:
+        server, said = await limiting(20)
+        port = server.sockets[0].getsockname()[1]
+        urls = [f"http://127.0.0.1:{port}/{number}" for number in range(100)]
+        async with fetchq.Downloader(dir=tmp_path, observers=[events.append]) as downloader:
+            results = [result async for result in downloader.run(urls)]
+        server.close()
+        return results, said
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        results, said = runner.run(work())
+    assert Counter(result.status for result in results) == {"done": 100}
+    assert said[429] <= 20
+    assert not [event for event in events if isinstance(event, fetchq.Warned)]
+
+
+FILE = generated(10_000)
+
+
+async def first(urls: list[str], count: int, folder: Path) -> list[fetchq.Result]:
+    """The first *count* results of a run with the default settings."""
+    async with fetchq.Downloader(dir=folder) as downloader, downloader.run(urls) as results:
+        return [await anext(results) for _ in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["hole", "silent", "slow"])
+def test_good_files_do_not_wait_behind_a_bad_host(kind: str, origin: Origin, tmp_path: Path) -> None:
+    good = [origin.serve(f"/{number}", FILE) for number in range(100)]
+    with Origin() as other, black_hole() as port:
+        behaviour = throttle(1000) if kind == "slow" else hang
+        other.serve("/bad", generated(1_000_000), behaviour, repeat=True)
+        bad = f"http://127.0.0.1:{port}" if kind == "hole" else other.url("/bad")
+        urls = [f"{bad}?{number}" for number in range(50)]
+        results = asyncio.run(asyncio.wait_for(first([*urls, *good], 100, tmp_path), 15))
+    assert [result.error for result in results] == [None] * 100
+    assert {result.job.url for result in results} == set(good)
+
+
+DEAD = "http://127.0.0.1:1"
+
+
+def test_a_dead_host_fails_its_jobs_together_and_is_told_once(
+    origin: Origin, run_fetchq: RunFetchq, tmp_path: Path
+) -> None:
+    good = origin.serve("/good", FILE)
+    lines = [*(f"{DEAD}/{number}" for number in range(300)), good]
+    (tmp_path / "list").write_text("\n".join(lines))
+    done = run_fetchq("-i", "list", "--retries", "2", "--backoff", "0.01", "--no-store")
+    assert done.returncode == 4
+    assert (tmp_path / "good").read_bytes() == FILE.data
+    assert done.stderr.count("is given up, its other jobs fail: Cannot connect to 127.0.0.1:1") == 1
+    assert "301 files: 1 done, 300 failed" in done.stderr
+    assert done.stderr.count("failed   ") < 20
+    assert len(done.stderr.splitlines()) < 60
+
+
+def test_a_job_with_a_mirror_outlives_its_dead_host(origin: Origin, tmp_path: Path) -> None:
+    mirror = origin.serve("/good", FILE, repeat=True)
+    jobs = [fetchq.Job(f"{DEAD}/{number}", f"{number}", mirrors=(mirror,)) for number in range(40)]
+    settings = fetchq.Settings(retry=Retry(retries=1, backoff=0.01))
+
+    async def work() -> list[fetchq.Result]:
+        async with fetchq.Downloader(settings, dir=tmp_path) as downloader:
+            return [result async for result in downloader.run(jobs)]
+
+    assert [result.error for result in asyncio.run(asyncio.wait_for(work(), 20))] == [None] * 40
+    assert len(list(tmp_path.iterdir())) == 40
+
+
+def test_the_wait_between_two_requests_is_kept(tmp_path: Path) -> None:
+    times: list[float] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        times.append(asyncio.get_running_loop().time())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        settings = fetchq.Settings(queue=Queue(wait=3.0))
+        async with fetchq.Downloader(settings, dir=tmp_path) as downloader:
+            urls = [f"http://127.0.0.1:{port}/{number}" for number in range(5)]
+            assert all([result.ok async for result in downloader.run(urls)])
+        server.close()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(work())
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(gaps) == 4
+    assert all(2.9 < gap < 4.0 for gap in gaps), gaps
+
+
+@pytest.mark.parametrize(("most", "failed"), [("1", 1), ("3", 3)])
+def test_a_run_ends_at_so_many_failures(
+    most: str, failed: int, origin: Origin, run_fetchq: RunFetchq, tmp_path: Path
+) -> None:
+    urls = [origin.serve(f"/{number}", FILE, status(404)) for number in range(20)]
+    done = run_fetchq("-j", "1", "--max-failures", most, *urls)
+    assert done.returncode == STATUS
+    assert f"Stopping: {most} failed, as many as --max-failures allows." in done.stderr
+    assert f"{failed} failed, {20 - failed} left" in done.stderr
+    assert len(origin.requests) <= failed + 1
