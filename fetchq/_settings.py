@@ -65,6 +65,8 @@ class Network:
     Every timeout is in seconds; None means no limit.
 
     :param min_speed_window: seconds over which ``min_speed`` is measured.
+    :param keepalive_connections: idle connections kept open for the next job; None for as many as ``jobs``.
+    :param keepalive_expiry: seconds after which an idle connection is closed.
     :param redirects: redirects are followed; otherwise each is an error, and the result of a HEAD.
     :param max_redirects: redirects followed for one request.
     :param max_head: bytes of a response's head, 1xx responses included.
@@ -154,6 +156,10 @@ class Network:
         "Offer HTTP/2 to servers, unless through a proxy; needs fetchq[http2].",
         why="One HTTP/2 connection is slower than several of HTTP/1.1 for large files.",
     )
+    # None: as many as may be open.
+    keepalive_connections: int | None = None
+    # Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
+    keepalive_expiry: float = 4.5
     redirects: bool = True
     expect_type: str | None = _setting(
         None, "Refuse an answer of another media type than this one: application/zip, or image/*."

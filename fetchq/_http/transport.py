@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RoutingTransport"]
 
-# Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
-IDLE_SECONDS = 4.5
-
 # RFC 9110 section 9.2.2: only these may be sent again when it is not known what became of the first.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
@@ -56,6 +53,8 @@ class RoutingTransport(httpx.AsyncBaseTransport):
     def __init__(self, network: Network, *, connections: int) -> None:
         self._network = network
         self._connections = connections
+        most = network.keepalive_connections
+        self._kept = connections if most is None else min(connections, most)
         self._proxies = _proxies_of(network)
         self._own: dict[str, Proxies] = {}
         self._context: ssl.SSLContext | None = None
@@ -130,8 +129,8 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             verify=trust,
             limits=httpx.Limits(
                 max_connections=self._connections,
-                max_keepalive_connections=self._connections,
-                keepalive_expiry=IDLE_SECONDS,
+                max_keepalive_connections=self._kept,
+                keepalive_expiry=self._network.keepalive_expiry,
             ),
             trust_env=False,
             through=_proxy(proxy, trust, "" if self._proxies is None else self._proxies.source(proxy)),
@@ -143,8 +142,8 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             # The run bounds its connections itself, so that no request waits for one here.
             limits=httpx.Limits(
                 max_connections=None,
-                max_keepalive_connections=self._connections,
-                keepalive_expiry=IDLE_SECONDS,
+                max_keepalive_connections=self._kept,
+                keepalive_expiry=self._network.keepalive_expiry,
             ),
             max_head=self._network.max_head,
             max_headers=self._network.max_headers,
@@ -157,7 +156,7 @@ class RoutingTransport(httpx.AsyncBaseTransport):
         return Http2Transport(
             context(self._network),
             self._http11(secure=True),
-            expiry=IDLE_SECONDS,
+            expiry=self._network.keepalive_expiry,
             limits=HeadLimits(self._network.max_head, self._network.max_headers),
         )
 

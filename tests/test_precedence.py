@@ -1,0 +1,78 @@
+"""Where a value comes from: for every option the command line wins, then the environment, then the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from fetchq._cli import get, types
+from fetchq._cli.options import OPTIONS, Option
+
+# Three values by type, each other than the default.
+BY_TYPE: dict[Any, tuple[str, str, str]] = {
+    types.HEADER: ("A: 1", "B: 2", "C: 3"),
+    types.PAIR: ("a=1", "b=2", "c=3"),
+    types.FORM: ("a=1", "b=@2", "c=3"),
+    types.COOKIE: ("a=1", "b=2", "c=3"),
+    types.CODES: ("401", "402", "403"),
+    types.CHECKSUM: tuple("md5:" + digit * 32 for digit in "123"),  # type: ignore[dict-item] # there are three
+    types.GIVEN_FILE: ("one", "two", "three"),
+    types.GIVEN_PATH: ("one", "two", "three"),
+}
+# They decide whether a file is read at all.
+EAGER = {"config", "no_config"}
+TESTED = [option for option in OPTIONS if option.expose_value and option.name not in EAGER]
+FLAGS = [option for option in TESTED if option.is_flag]
+VALUES = [option for option in TESTED if not option.is_flag]
+
+
+def values_of(option: Option) -> tuple[str, str, str]:
+    if isinstance(option.type, click.Choice):
+        first, second, *rest = map(str, option.type.choices)
+        return first, second, rest[0] if rest else first
+    return BY_TYPE.get(option.type, ("11", "12", "13"))
+
+
+def parsed(option: Option, *words: str) -> Any:
+    with get.make_context("fetchq", [*words, "https://h/a"], **CONTEXT) as context:
+        return context.params[str(option.name)]
+
+
+CONTEXT: dict[str, Any] = {"auto_envvar_prefix": "FETCHQ"}
+
+
+@pytest.fixture(autouse=True)
+def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two", "three"):
+        Path(name).touch()
+
+
+@pytest.mark.parametrize(
+    "option", [each for each in TESTED if not each.is_flag], ids=lambda each: str(each.name)
+)
+def test_the_nearest_value_counts(option: Option, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, flag = str(option.name), max(option.opts, key=len)
+    far, near, nearest = values_of(option)
+    alone = [parsed(option, "--no-config", flag, value) for value in (far, near, nearest)]
+    assert len({repr(value) for value in alone}) >= 2
+    text = json.dumps([far] if option.multiple else far)
+    Path("file.toml").write_text(f"{name.replace('_', '-')} = {text}\n")
+    assert parsed(option, "--config", "file.toml") == alone[0]
+    monkeypatch.setenv(f"FETCHQ_{name.upper()}", near)
+    assert parsed(option, "--config", "file.toml") == alone[1]
+    assert parsed(option, "--config", "file.toml", flag, nearest) == alone[2]
+
+
+@pytest.mark.parametrize("option", FLAGS, ids=lambda option: str(option.name))
+def test_the_nearest_flag_counts(option: Option, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, flag = str(option.name), max(option.opts, key=len)
+    Path("file.toml").write_text(f"{name.replace('_', '-')} = true\n")
+    assert parsed(option, "--config", "file.toml") is True
+    monkeypatch.setenv(f"FETCHQ_{name.upper()}", "false")
+    assert parsed(option, "--config", "file.toml") is False
+    assert parsed(option, "--config", "file.toml", flag) is True
