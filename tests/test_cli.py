@@ -308,6 +308,18 @@ def test_the_store_is_where_it_is_asked_for(engine: Engine) -> None:
     assert engine.last.kept["store"] == Path("s.db")
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("example.com", "example.com/a.iso?x=1", "EXAMPLE.co.uk/a", "server.lan:8443/a", "localhost/a"),
+        *("127.0.0.1/a", "[::1]/a", "[::1]:8443/a"),
+    ],
+)
+def test_a_host_without_a_scheme_is_asked_over_https(engine: Engine, word: str) -> None:
+    assert main([word]) == 0
+    assert engine.job.url == f"https://{word}"
+
+
 def test_a_base_url_lets_words_be_relative(engine: Engine) -> None:
     assert main(["--base-url", "https://host/", "a.iso"]) == 0
     assert engine.job.url == "a.iso"

@@ -30,10 +30,11 @@ def named(text: str) -> list[str]:
 def test_a_row_names_options_that_we_have(program: str, row: Foreign) -> None:
     words = shlex.split(row.ours)
     for place, word in enumerate(words):
-        if word.startswith("-"):
+        if word.startswith("-") and word != "-":
             option = BY_NAME[word]
             assert word in option.shown, "a synonym is no answer"
-            takes_value = place + 1 < len(words) and not words[place + 1].startswith("-")
+            following = words[place + 1 : place + 2]
+            takes_value = following == ["-"] or (following != [] and not following[0].startswith("-"))
             assert takes_value is not option.is_flag
     for word in named(row.note):
         assert word in BY_NAME or any(word in other.names for other in ROWS[program])
@@ -69,10 +70,11 @@ def test_what_is_accepted_is_in_the_table_with_that_meaning() -> None:
 
 
 def test_the_synonyms_set_what_they_stand_for(engine: Engine) -> None:
-    words = ["-P", "there", "-A", "agent", "--retry", "3", "--output-document", "x", "-s"]
+    words = ["-P", "there", "-A", "agent", "--retry", "3", "--output-document", "x", "-s", "--max-time", "9"]
     chosen = settings(engine, *words)
     assert (str(chosen.disk.dir), chosen.network.user_agent, chosen.retry.retries) == ("there", "agent", 3)
     assert engine.job.out == "x"
+    assert chosen.retry.deadline == 9
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from fetchq._cli import topics
 
-from .conftest import RunFetchq, clean_env, until
+from .conftest import RunFetchq, clean_env, running, until
 from .origin import Origin, drop, generated, header, stall, status, throttle
 
 MIB = 1 << 20
@@ -159,9 +159,44 @@ def test_verbose_says_how_each_attempt_goes_on_and_the_log_keeps_it(
     words = [line.split()[0] for line in done.stderr.splitlines()]
     assert words[:4] == ["fresh", "retry", "resume", "done"]
     logged = (tmp_path / "log").read_text().splitlines()
-    assert [line.split()[1] for line in logged] == words[:4]
+    assert [line.split()[1] for line in logged] == ["begins", *words[:4]]
+    assert logged[0].endswith(f"begins   {url}")
+    assert logged[-1].endswith(f"; {url} is {tmp_path / 'a.bin'}")
     run_fetchq("-q", "--log", "log", url)
-    assert (tmp_path / "log").read_text().splitlines()[:4] == logged, "a log is appended to"
+    assert (tmp_path / "log").read_text().splitlines()[:5] == logged, "a log is appended to"
+
+
+def test_a_log_that_was_moved_away_is_begun_anew(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a.bin", generated(3 * MIB), throttle(500_000))
+    log, moved = tmp_path / "log", tmp_path / "log.1"
+    with running("--log", "log", url, cwd=tmp_path) as process:
+        until(lambda: log.exists() and "fresh" in log.read_text())
+        log.rename(moved)
+        process.send_signal(signal.SIGHUP)
+        until(log.exists)
+        assert process.wait(30) == 0
+    assert "fresh" in moved.read_text()
+    assert "done" in log.read_text()
+    assert "done" not in moved.read_text()
+
+
+def test_a_fifo_as_log_is_not_waited_for(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    url = origin.serve("/a.bin", generated(100), repeat=True)
+    done = run_fetchq("--log", "fifo", url, timeout=20)
+    assert (done.returncode, done.stderr) == (2, "fetchq: fifo cannot be written: nothing reads it yet.\n")
+    # A reader that never reads, and a pipe that is full.
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        writer = os.open(tmp_path / "fifo", os.O_WRONLY | os.O_NONBLOCK)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+        done = run_fetchq("--log", "fifo", "-q", url, timeout=20)
+        os.close(writer)
+    finally:
+        os.close(reader)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -35,6 +35,7 @@ from fetchq._models import Job, Result
 from fetchq._report import (
     RESUME_HINT,
     LineWriter,
+    LogFile,
     Reporter,
     ReportOptions,
     ReportStreams,
@@ -396,14 +397,16 @@ def test_quiet_says_errors_only() -> None:
     assert stdout == ""
 
 
-def test_a_log_gets_the_verbose_lines_with_their_time() -> None:
-    log = io.StringIO()
+def test_a_log_gets_the_verbose_lines_with_their_time(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log")
     streams = ReportStreams(stderr=io.StringIO(), stdout=io.StringIO(), log=log)
     reporter = Reporter(ReportOptions(progress="none", verbosity=QUIET, slots=1), streams)
     for event in EVENTS:
         reporter(event)
-    times, words = zip(*(text.split()[:2] for text in log.getvalue().splitlines()), strict=True)
-    assert words == ("resume", "retry", "warning", "done", "failed", "waiting")
+    log.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    times, words = zip(*(text.split()[:2] for text in lines), strict=True)
+    assert words == ("begins", "resume", "retry", "warning", "done", "failed", "waiting")
     assert all(len(time) == len("2025-01-01T00:00:00+0000") for time in times)
 
 

@@ -39,7 +39,7 @@ from .._settings import ProgressKind
 from .._version import VERSION
 from .config import notes_of
 from .foreign import SILENT
-from .help import Get, Verbs, check_word, show_help
+from .help import Get, Verbs, show_help, url_of
 from .options import OPTIONS, PROGRESS, STORE
 from .types import GIVEN_FILE, PATH
 
@@ -80,8 +80,7 @@ def _commands() -> None:
 def get(urls: tuple[str, ...], **given: Any) -> int:
     """Fetch URLs to files: streamed to disk, resumed, retried, verified."""
     if not given["base_url"]:
-        for word in urls:
-            check_word(word, _commands.commands)
+        urls = tuple(url_of(word, _commands.commands) for word in urls)
     notes = notes_of(click.get_current_context())
     for note in [*([] if given["quiet"] else notes.used), *notes.warnings]:
         click.echo(f"fetchq: {note}", err=True)

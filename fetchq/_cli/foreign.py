@@ -107,7 +107,7 @@ ROWS = {
         -A, --user-agent TEXT       | -U TEXT             |
         -e, --referer URL           | -e URL              |
         -b, --cookie K=V            | -b K=V              | of a file: --load-cookies FILE
-        -c, --cookie-jar FILE       | --save-cookies FILE |
+        -c, --cookie-jar FILE       | --save-cookies FILE | -c is wget's continue
         -u, --user NAME:PW          | -u NAME:PW          |
         --oauth2-bearer TOKEN       | --bearer TOKEN      |
         -n, --netrc                 | --netrc             |
@@ -203,7 +203,8 @@ ROWS = {
         --no-config                 | --no-config         |
         --config FILE               | --config FILE       | in TOML; see fetchq help config
         -e, --execute COMMAND       |                     | not here: -e is the referer
-        -x, --force-directories     |                     | not here: -x is connections per file
+        -x, --force-directories     | --tree              | -x is connections per file
+        -N, --timestamping          | --update            |
         -r, --recursive             |                     | not here: fetchq follows no links
         -m, --mirror                |                     | not here: fetchq follows no links
         -p, --page-requisites       |                     | not here: fetchq follows no links
@@ -251,6 +252,9 @@ ROWS = {
         --all-proxy URL             | --proxy URL         |
         --http-proxy URL            | --proxy URL         |
         --https-proxy URL           | --proxy URL         |
+        --conditional-get           | --update            |
+        --on-download-complete CMD  | --on-complete CMD   | $1 is the path; CMD is for the shell
+        --on-download-error CMD     | --on-error CMD      | CMD is for the shell
         -q, --quiet                 | -q                  |
         -l, --log FILE              | --log FILE          |
         --console-log-level LEVEL   | -v                  |
@@ -301,9 +305,7 @@ SILENT = (
     Silent("-O", "--remote-name", stray="wget's -O FILE is -o FILE here."),
     Silent("-J", "--remote-header-name"),
     Silent("-L", "--location"),
-    Silent(
-        "-c", "--continue", stray="curl's -c FILE is not among the options here; see fetchq help coming-from."
-    ),
+    Silent("-c", "--continue", stray="curl's -c FILE is --save-cookies FILE here."),
     Silent("-C", "--continue-at", metavar="-", type=_Dash()),
     Silent("-f", "--fail"),
     Silent("-S", "--show-error"),

@@ -15,7 +15,7 @@ from .foreign import names as foreign_names
 from .option_help import brief_table, one_option
 from .options import Option
 
-__all__ = ["Get", "Verbs", "check_word", "show_help"]
+__all__ = ["Get", "Verbs", "show_help", "url_of"]
 
 USAGE = """\
 Usage: fetchq [OPTIONS] URL...
@@ -36,7 +36,8 @@ More:
 """
 
 # A URL without its scheme: a host with a dot, localhost or an IPv6 address, then port and path.
-_HOST = r"(?i:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.\w{2,})(?::\d+)?(?:[/?#].*)?"
+_NAME = r"(?i:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.(?:\w{2,}|\d))"
+_HOST = rf"(?P<name>{_NAME})(?::(?P<port>\d+))?(?:[/?#].*)?"
 # difflib's ratio: one wrong letter in four is 0.75, taken for a typing mistake; two in four are another word.
 _CUTOFF = 0.7
 # As in git: a text that fits on the screen is printed without waiting for a key, and stays there afterwards.
@@ -105,13 +106,13 @@ class Verbs(click.Group):
         return super().parse_args(ctx, args)
 
 
-def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
-    """Check that an argument of ``get`` is a URL.
+def url_of(word: str, commands: Mapping[str, click.Command]) -> str:
+    """Return the URL that an argument of ``get`` means; without a scheme, https where it looks like a host.
 
-    :raises UsageError: it has no scheme; the message suggests what may have been meant.
+    :raises UsageError: it is none; the message suggests what may have been meant.
     """
     if "://" in word:
-        return
+        return word
     from .._naming import printable
 
     shown = printable(word.split("?", 1)[0].rpartition("@")[2])
@@ -119,11 +120,22 @@ def check_word(word: str, commands: Mapping[str, click.Command]) -> None:
         raise UsageError(f"{shown!r} is not a URL: {hint}")
     if Path(word).is_file():
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
-    if re.fullmatch(_HOST, word):
+    if host := re.fullmatch(_HOST, word):
+        if _is_host(host["name"], host["port"]):
+            return f"https://{word}"
         raise UsageError(f"{shown} is not a URL: did you mean https://{shown}?")
     meant = _closest(word, commands)
     hint = f"did you mean fetchq {meant}?" if meant else "write it with https://, or give a queue file with -i."
     raise UsageError(f"{shown!r} is neither a URL nor a command: {hint}")
+
+
+def _is_host(name: str, port: str | None) -> bool:
+    """Whether *name* is a host rather than a mistyped file, as queue.txt is."""
+    from .._http import has_public_suffix  # not needed for most runs
+
+    if port or name.lower() == "localhost" or not re.search(r"[^\d.]", name) or name.startswith("["):
+        return True
+    return has_public_suffix(name)
 
 
 def show_help(word: str | None, context: click.Context, programs: Sequence[str] = ()) -> int:

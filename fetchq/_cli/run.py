@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import stat
@@ -28,6 +29,7 @@ from .._report import (
     QUIET,
     TICK,
     VERBOSE,
+    LogFile,
     Reporter,
     ReportOptions,
     ReportStreams,
@@ -125,6 +127,8 @@ class Run:
         self._manifest: Manifest | None = None
         self._downloader: Downloader
         self._hooks = Hooks(given["on_complete"], given["on_error"], self._warn)
+        self._log: LogFile | None = None
+        self._on_terminal = sys.stderr.isatty()
         self._signal = 0
         self._broken_pipe = False
         self._error: FetchError | None = None
@@ -133,20 +137,16 @@ class Run:
     def open(self, closing: ExitStack) -> None:
         """Open log and reports until *closing* ends, and read request bodies and manifests."""
         given = self._given
-        log = given["log"]
-        try:
-            stream = log.open("a", encoding="utf-8", errors="backslashreplace") if log else None
-        except OSError as error:
-            raise UsageError(f"{printable(str(log))} cannot be written: {error.strerror}.") from error
-        if stream is not None:
-            closing.callback(_close, stream)
+        if given["log"] is not None:
+            self._log = _open_log(given["log"])
+            closing.callback(self._log.close)
         options = ReportOptions(
             progress="none" if given["dry_run"] else given["progress"],
             verbosity=QUIET if given["quiet"] else VERBOSE if given["verbose"] else NORMAL,
             slots=self._settings.queue.jobs,
             resumable=given["output"] != "-",
         )
-        streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=stream)
+        streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=self._log)
         self._reporter = Reporter(options, streams, on_closed=self._pipe_closed, on_error=self._events_failed)
         closing.callback(self._reporter.close)
         if given["report"] is not None:
@@ -239,7 +239,16 @@ class Run:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._first_signal, number)
+        if self._log is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up, self._log)
         return self._downloader
+
+    def _hung_up(self, log: LogFile) -> None:
+        """Reopen the log, as a program that rotates logs asks for; stop if the terminal is gone."""
+        if self._on_terminal and not sys.stderr.isatty():
+            self._first_signal(signal.SIGHUP)
+        else:
+            log.reopen()
 
     def _store(self) -> Path | None:
         given = self._given
@@ -339,6 +348,14 @@ class PreviewTable:
 def print_line(text: str) -> None:
     """Print a line of data on stdout."""
     click.echo(printable(text))
+
+
+def _open_log(path: Path) -> LogFile:
+    try:
+        return LogFile(path)
+    except OSError as error:
+        reason = "nothing reads it yet" if error.errno == errno.ENXIO else error.strerror
+        raise UsageError(f"{printable(str(path))} cannot be written: {reason}.") from error
 
 
 def _close(log: TextIO) -> None:

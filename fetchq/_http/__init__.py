@@ -20,8 +20,9 @@ The only package that imports httpx.
 from __future__ import annotations
 
 from .client import HttpClient, variables
+from .hostnames import has_public_suffix
 from .http11.transport import Transport
 from .response import Response
 from .tls import wants_password
 
-__all__ = ["HttpClient", "Response", "Transport", "variables", "wants_password"]
+__all__ = ["HttpClient", "Response", "Transport", "has_public_suffix", "variables", "wants_password"]

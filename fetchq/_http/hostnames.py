@@ -43,3 +43,10 @@ def is_registered_name(host: str) -> bool:
     if len(host) > _NAME + host.endswith("."):
         return False
     return all(0 < len(label) <= _LABEL for label in host.removesuffix(".").split("."))
+
+
+def has_public_suffix(host: str) -> bool:
+    """Whether *host* ends in a domain under which names are registered, such as com or co.uk."""
+    from publicsuffixlist import PublicSuffixList  # reads a list of 340 kB
+
+    return PublicSuffixList(accept_unknown=False, only_icann=True).publicsuffix(host) is not None

@@ -4,6 +4,7 @@
 """
 
 from .lines import LineWriter
+from .log import LogFile
 from .reporter import TICK, Reporter, ReportOptions, ReportStreams
 from .summary import RESUME_HINT, Summary
 from .text import NORMAL, QUIET, VERBOSE, TextLines, format_event, format_failure, is_broken_pipe
@@ -15,6 +16,7 @@ __all__ = [
     "TICK",
     "VERBOSE",
     "LineWriter",
+    "LogFile",
     "ReportOptions",
     "ReportStreams",
     "Reporter",

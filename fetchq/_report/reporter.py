@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Protocol, TextIO
 from .._events import Event, Observer
 from .._settings import ProgressKind
 from .lines import LineWriter
+from .log import LogFile
 from .summary import Summary
 from .text import NORMAL, QUIET, VERBOSE, TextLines, WriteLine
 
@@ -57,12 +57,12 @@ class ReportStreams:
 
     :param stderr: text for people.
     :param stdout: JSON events.
-    :param log: verbose lines with their time.
+    :param log: verbose lines with their time, and the URL and path of each job.
     """
 
     stderr: TextIO
     stdout: TextIO
-    log: TextIO | None = None
+    log: LogFile | None = None
 
 
 class Reporter:
@@ -111,7 +111,7 @@ class Reporter:
             events = LineWriter(streams.stdout, on_closed=on_closed, on_error=on_error)
             self.observers.append(JsonLines(events.write_line))
         if streams.log is not None:
-            self.observers.append(TextLines(_with_time(LineWriter(streams.log).write_line), VERBOSE))
+            self.observers.append(streams.log)
 
     def __call__(self, event: Event) -> None:
         for observer in self.observers:
@@ -132,10 +132,6 @@ class Reporter:
         """Remove the display from the screen; later lines are still written."""
         if self._display is not None:
             self._display.close()
-
-
-def _with_time(write_line: WriteLine) -> WriteLine:
-    return lambda text: write_line(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
 
 
 def _shape(stream: TextIO) -> Callable[[], os.terminal_size]:
