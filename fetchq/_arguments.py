@@ -40,6 +40,7 @@ __all__ = [
     "PairsLike",
     "check_fields",
     "path",
+    "seconds_of",
     "text",
 ]
 
@@ -173,6 +174,16 @@ def _number(value: Any, *, name: str, least: float | None = 0) -> float:
     if number != number or (least is not None and number < least):
         raise UsageError(f"{name} must be {least} or more, not {number:g}.")
     return value if isinstance(value, int) else number
+
+
+def seconds_of(value: Any, *, name: str) -> float | Mapping[str, float | None]:
+    """Return one number of seconds, or a mapping to such numbers; what its names are is not looked at."""
+    if not isinstance(value, Mapping):
+        return _number(value, name=name)
+    for key, seconds in value.items():
+        if seconds is not None:
+            _number(seconds, name=f"{name} {key}")
+    return value
 
 
 def _count(value: Any, *, name: str, least: int | None = 0) -> int:

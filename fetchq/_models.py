@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from ._arguments import URL, AnyPath, Pairs, PairsLike, check_fields, path, text
+from ._arguments import URL, AnyPath, Pairs, PairsLike, check_fields, path, seconds_of, text
 from ._errors import FetchError, UsageError
 
 __all__ = [
@@ -206,6 +206,8 @@ class Job:
                 self, "out", self.out if type(self.out) is str else str(path(self.out, name="out"))
             )
         check_fields(self)
+        if self.timeout is not None:
+            seconds_of(self.timeout, name="timeout")
         if self.files:
             object.__setattr__(self, "files", _files(self.files))
         out = self.out

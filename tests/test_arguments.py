@@ -48,6 +48,8 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: any_.Job(URL, content="text"), r"content must be bytes, not str"),
     (lambda: any_.Job(URL, size=-1), r"size must be 0 or more, not -1"),
     (lambda: any_.Job(URL, size=True), r"size must be a whole number, not bool"),
+    (lambda: any_.Job(URL, timeout="3"), r"timeout must be a number, not str"),
+    (lambda: any_.Job(URL, timeout={"read": "3"}), r"timeout read must be a number, not str"),
     (lambda: any_.Job(URL, deadline="3"), r"deadline must be a number, not str"),
     (lambda: any_.Job(URL, retries=float("nan")), r"retries must be 0 or more, not nan"),
     (

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +19,7 @@ import pytest
 
 import fetchq
 
-from .conftest import run
+from .conftest import clean_env, run
 from .origin import Origin, generated, hang, latency, status, throttle
 
 SMALL, LARGE = generated(10_000), generated(3_000_000)
@@ -169,3 +173,53 @@ def test_settings_that_cannot_be_applied_leave_no_thread(tmp_path: Path) -> None
     with pytest.raises(fetchq.UsageError), fetchq.Downloader(settings):
         pass
     assert threading.active_count() == before
+
+
+def test_threads_that_open_one_at_once_share_it(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a", SMALL)
+    downloader = fetchq.Downloader(dir=tmp_path, jobs=2)
+    before = threading.active_count()
+    together = threading.Barrier(8)
+
+    def work(number: int) -> int:
+        together.wait()
+        with downloader:
+            return downloader.fetch_sync(url, tmp_path / str(number)).size
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [SMALL.size] * 8
+    assert threading.active_count() == before
+
+
+FORKED = """
+import os, sys, fetchq
+with fetchq.Downloader(dir=sys.argv[2]) as downloader:
+    downloader.fetch_sync(sys.argv[1])
+    child = os.fork()
+    if not child:
+        try:
+            downloader.fetch_sync(sys.argv[1])
+        except fetchq.UsageError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_process_is_told_and_does_not_hang(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a", SMALL)
+    words = [sys.executable, "-W", "ignore", "-c", FORKED, url, str(tmp_path)]
+    done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=30, check=True)
+    assert "opened in another process" in done.stdout
+
+
+def test_one_that_was_not_closed_can_be_used_in_the_next_loop(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a", SMALL)
+    downloader = fetchq.Downloader(dir=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for name in "abc":
+            assert run(downloader.fetch(url, tmp_path / name)).ok
+        run(downloader.aclose())
+        gc.collect()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]

@@ -259,7 +259,30 @@ async def has_a_bug(downloader: fetchq.Downloader, origin: Origin) -> None:
         assert [result async for result in downloader.run(iter(jobs()))] == []
 
 
-ENDS = [finishes, fails, is_cancelled, is_stopped, is_left, is_closed_early, has_a_bug]
+async def leaves_a_stream(downloader: fetchq.Downloader, origin: Origin) -> None:
+    async with downloader.stream(origin.serve("/a", LARGE, throttle(1e6), repeat=True)) as chunks:
+        async for _ in chunks:
+            break
+
+
+async def forgets_a_stream(downloader: fetchq.Downloader, origin: Origin) -> None:
+    stream = downloader.stream(origin.serve("/a", LARGE, throttle(1e6), repeat=True))
+    await stream.__aenter__()
+    await anext(stream)
+    await downloader.aclose()
+
+
+ENDS = [
+    leaves_a_stream,
+    forgets_a_stream,
+    finishes,
+    fails,
+    is_cancelled,
+    is_stopped,
+    is_left,
+    is_closed_early,
+    has_a_bug,
+]
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -272,10 +295,12 @@ def test_nothing_is_left(
     )
     process = psutil.Process()
 
-    def held() -> tuple[int, set[str], int]:
+    def held() -> tuple[int, set[str], list[str]]:
         names = {file.path for file in process.open_files() if file.path.startswith(str(tmp_path))}
         sockets = [c for c in process.net_connections("inet") if c.raddr[1:] == (origin.port,)]
-        return len(sockets), names, threading.active_count()
+        # Those named after asyncio are the loop's own, and end with it.
+        threads = sorted(each.name for each in threading.enumerate() if not each.name.startswith("asyncio_"))
+        return len(sockets), names, threads
 
     async def work() -> None:
         downloader = fetchq.Downloader(settings, dir=tmp_path, store=tmp_path / "store.db", connections=1)

@@ -15,6 +15,7 @@ from typing import IO, Any, BinaryIO
 import pytest
 
 import fetchq
+from fetchq._api.streams import StreamSink
 
 from .conftest import run
 from .origin import (
@@ -183,6 +184,40 @@ def test_closing_does_not_wait_for_a_caller_who_does_not_read(origin: Origin) ->
                     pass
 
     run(work())
+
+
+def test_a_stream_that_was_closed_does_not_look_complete(origin: Origin) -> None:
+    url = origin.serve("/a", FILE, throttle(1e6), repeat=True)
+
+    async def work() -> None:
+        async with fetchq.Downloader() as downloader:
+            async with downloader.stream(url) as chunks:
+                await anext(chunks)
+            with pytest.raises(fetchq.UsageError, match="has been closed"):
+                async for _ in chunks:
+                    pass
+            async with downloader.stream(url) as chunks:
+                asyncio.get_running_loop().call_later(0.3, asyncio.ensure_future, chunks.aclose())
+                with pytest.raises(fetchq.UsageError, match="has been closed"):
+                    async for _ in chunks:
+                        pass
+
+    run(work())
+
+
+@pytest.mark.parametrize("pieces", [("one\r", "\ntwo\n", "", "\n", "three"), ("one\r\n", "two\n\nthr", "ee")])
+def test_a_line_end_may_be_divided_between_chunks(pieces: tuple[str, ...]) -> None:
+    async def fetch(sink: StreamSink) -> fetchq.Result:
+        await sink.begin(fetchq.Resource("http://h/"), ())
+        for piece in pieces:
+            await sink._take([piece.encode()])
+        return fetchq.Result(fetchq.Job("http://h/"), "done")
+
+    async def work() -> list[str]:
+        async with fetchq.Stream(fetch, overlap=0) as chunks:
+            return [line async for line in chunks.lines()]
+
+    assert run(work()) == ["one", "two", "", "three"]
 
 
 LINES = "one\r\ntwo\u2028still two\n\n\u00e9\u00e8 in pieces\nlast without an end"

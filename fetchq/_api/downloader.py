@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import sys
+import threading
 import time
+import warnings
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -145,6 +148,7 @@ class Downloader:
         self._session: Session | None = None
         self._depth = 0
         self._thread: LoopThread | None = None
+        self._opening = threading.Lock()
 
     async def __aenter__(self) -> Self:
         self._opened()
@@ -160,29 +164,32 @@ class Downloader:
 
     def __enter__(self) -> Self:
         refuse_in_loop("`with` would block the running event loop: use `async with fetchq.Downloader(...)`.")
-        started = self._thread is None
-        thread = self._thread = self._thread or LoopThread()
-        try:
-            call(self.__aenter__(), thread.loop)
-        except BaseException:
-            if started:
-                self._thread = None
-                thread.close()
-            raise
+        with self._opening:
+            thread = self._thread or LoopThread()
+            try:
+                call(self.__aenter__(), thread.loop)
+            except BaseException:
+                if self._thread is None:
+                    thread.close()
+                raise
+            self._thread = thread
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        thread = self._thread
-        if thread is None:
-            return
-        try:
-            call(self.__aexit__(kind, error, trace), thread.loop)
-        finally:
-            if self._session is None:
-                self._thread = None
-                thread.close()
+        with self._opening:
+            thread, session = self._thread, self._session
+            if session is not None and session.process != os.getpid():
+                # The thread stayed behind in the process that this one was forked from.
+                self._thread = self._session = thread = None
+            if thread is not None:
+                try:
+                    call(self.__aexit__(kind, error, trace), thread.loop)
+                finally:
+                    if self._session is None:
+                        self._thread = None
+                        thread.close()
 
     async def aclose(self) -> None:
         """Stop what runs, save it, and close connections, threads and files.
@@ -190,7 +197,7 @@ class Downloader:
         ``async with`` does so at its end, the outermost one where several are nested. May be called again, also
         while it is under way. The Downloader can be used again afterwards.
         """
-        session = self._session
+        session = self._left_open()
         if session is not None:
             try:
                 await session.close()
@@ -295,6 +302,8 @@ class Downloader:
         refuse_in_loop(f"{name}() would block the running event loop: use `{instead}`.")
         if self._session is None:
             raise UsageError(f"{name}() works inside `with fetchq.Downloader(...) as downloader:` only.")
+        if self._session.process != os.getpid():
+            raise UsageError("This Downloader was opened in another process: open one in each.")
         return self._session.loop
 
     def stop(self) -> None:
@@ -330,7 +339,7 @@ class Downloader:
     def _opened(self) -> Session:
         """Return the session, which is opened when it is first asked for."""
         loop = _running_loop()
-        session = self._session
+        session = self._left_open()
         if session is None:
             session = self._session = self._open(loop)
         if session.loop is not loop:
@@ -338,6 +347,14 @@ class Downloader:
         if not session.is_open:
             raise UsageError("This Downloader is being closed.")
         return session
+
+    def _left_open(self) -> Session | None:
+        """Return the session, unless its event loop has ended: then the garbage collector has it."""
+        if self._session is not None and self._session.loop.is_closed():
+            self._session, self._depth = None, 0
+            words = "A fetchq.Downloader was not closed before its event loop ended."
+            warnings.warn(words, ResourceWarning, stacklevel=3)
+        return self._session
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> Session:
         settings = self.settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeAlias, TypeVar
@@ -37,7 +38,7 @@ class Session:
 
     :param observers: the caller's; each run and each single download calls them for itself.
     :param observe: calls them with what concerns no single run.
-    :ivar loop: the event loop that everything here belongs to.
+    :ivar loop: the event loop that everything here belongs to, in the process of that id.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Session:
         self.observers = observers
         self.observe = Observers(observers, self.stop)
         self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
         self.scheduler = Scheduler(
             self._describe, context.budget, context.settings.queue, context.hosts, clock=context.clock
         )

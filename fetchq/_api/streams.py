@@ -82,6 +82,7 @@ class Stream:
         self._sink: StreamSink | None = None
         self._task: asyncio.Task[Result] | None = None
         self._news = asyncio.Event()
+        self._closed = False
 
     @property
     def resource(self) -> Resource:
@@ -118,6 +119,8 @@ class Stream:
     async def aclose(self) -> None:
         """End the download if it has not ended; may be called again."""
         task = self._task
+        self._closed = True
+        self._news.set()
         if self._sink is not None:
             await self._sink.close()
         if task is not None and not task.done():
@@ -137,14 +140,15 @@ class Stream:
         sink, task = self._sink, self._task
         if sink is None or task is None:
             raise UsageError("A stream is read inside `async with downloader.stream(url) as chunks:` only.")
-        while (chunk := sink.pop()) is None:
+        while not self._closed:
+            if (chunk := sink.pop()) is not None:
+                return chunk
             if task.done():
-                if task.cancelled():
-                    raise StopAsyncIteration
                 task.result().unwrap()
                 raise StopAsyncIteration
             await self._wait()
-        return chunk
+        # An end that looks like that of the whole would hide that bytes are missing.
+        raise UsageError("The stream has been closed: it is read inside `async with` only.")
 
     async def lines(self, encoding: str = "utf-8") -> AsyncIterator[str]:
         """Yield the lines without their ends, LF or CRLF; what is not in the *encoding* becomes U+FFFD.
