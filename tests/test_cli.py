@@ -316,8 +316,9 @@ def test_the_store_is_where_it_is_asked_for(engine: Engine) -> None:
     ],
 )
 def test_a_host_without_a_scheme_is_asked_over_https(engine: Engine, word: str) -> None:
-    assert main([word]) == 0
-    assert engine.job.url == f"https://{word}"
+    for words in ([word], ["-sSLO", word]):
+        assert main(words) == 0
+        assert engine.job.url == f"https://{word}"
 
 
 def test_a_base_url_lets_words_be_relative(engine: Engine) -> None:

@@ -116,13 +116,14 @@ def url_of(word: str, commands: Mapping[str, click.Command]) -> str:
     from .._naming import printable
 
     shown = printable(word.split("?", 1)[0].rpartition("@")[2])
+    there, host = Path(word).is_file(), re.fullmatch(_HOST, word)
+    if host and not there and _is_host(host["name"], host["port"]):
+        return f"https://{word}"
     if hint := stray_value(click.get_current_context()):
         raise UsageError(f"{shown!r} is not a URL: {hint}")
-    if Path(word).is_file():
+    if there:
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
-    if host := re.fullmatch(_HOST, word):
-        if _is_host(host["name"], host["port"]):
-            return f"https://{word}"
+    if host:
         raise UsageError(f"{shown} is not a URL: did you mean https://{shown}?")
     meant = _closest(word, commands)
     hint = f"did you mean fetchq {meant}?" if meant else "write it with https://, or give a queue file with -i."
