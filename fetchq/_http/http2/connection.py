@@ -220,6 +220,13 @@ class Http2Connection(asyncio.Protocol):
         except h2.exceptions.DenialOfServiceError:
             most = self._limits.max_head
             self._broken(lambda: httpx.RemoteProtocolError(f"the response head exceeds {most} bytes"))
+        except h2.exceptions.InvalidBodyLengthError as error:
+            # RFC 9113 section 8.1.1; a body that is too short broke off, as one of HTTP/1.1 does.
+            short = error.actual_length < error.expected_length
+            words = (
+                "the server closed the stream early" if short else "the body is longer than it was announced"
+            )
+            self._broken(lambda: httpx.RemoteProtocolError(words))
         except (h2.exceptions.ProtocolError, httpx.RemoteProtocolError) as error:
             words = str(error)
             self._broken(lambda: httpx.RemoteProtocolError(f"the answer is not proper HTTP/2: {words}"))

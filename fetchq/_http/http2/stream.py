@@ -135,7 +135,7 @@ class Http2Stream(httpx.AsyncByteStream):
         chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
-        if not self.ended:
+        if not self.ended and self._failure is None:  # h2 knows no stream that was reset
             self._link.open_window(self, self._flow)
             self._flow = 0
         return chunk
