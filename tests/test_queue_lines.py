@@ -110,7 +110,7 @@ def test_a_line_says_what_becomes_of_a_file_that_is_there(
     assert result.ok is (word != "error")
 
 
-@pytest.mark.parametrize(("retries", "least"), [(0, 1), (9, 9)])
+@pytest.mark.parametrize(("retries", "least"), [(0, 1), (3, 4)])
 def test_the_attempts_of_a_line(tmp_path: Path, retries: int, least: int) -> None:
     result, server = outcome(tmp_path, {"url": URL, "retries": retries}, lambda _: answer(503))
     assert "503" in str(result.error)
