@@ -274,6 +274,11 @@ class Disk:
         "Record on each file, in its extended attributes, where it came from.",
         why="A later run knows by it which file is whose, also where there is no store.",
     )
+    remote_time: bool = _setting(
+        True,
+        "Give each file the date that the server gives it.",
+        why="The same file has one date everywhere, and a later run knows it by that where nothing else does.",
+    )
     max_size: int | None = _setting(None, "Refuse resources larger than this.")
     min_free: int | None = _setting(
         None,

@@ -152,6 +152,8 @@ def test_a_digest_that_nobody_can_see_is_not_computed(engine: Engine, words: str
         ("--fsync", "disk", "fsync", True),
         ("--fsync --no-fsync", "disk", "fsync", False),
         ("--no-xattr", "disk", "xattr", False),
+        ("--no-remote-time", "disk", "remote_time", False),
+        ("--no-remote-time -R", "disk", "remote_time", True),
     ],
 )
 def test_an_option_sets_its_field(engine: Engine, words: str, group: str, name: str, value: object) -> None:
@@ -248,6 +250,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --wait --host-patience --max-failures
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
+        -R --remote-time --no-remote-time
         --progress -q --quiet -v --verbose --log --dry-run --refresh --on-complete --on-error"""
     assert names == set(wanted.split())
 

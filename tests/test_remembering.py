@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,3 +199,24 @@ def test_what_was_asked_for_is_computed(
         result = fetchq.download(url, str(size), checksum=known, settings=replace(SETTINGS, disk=disk))
         assert set(result.digests) == computed
         assert (tmp_path / str(size)).read_bytes() == data
+
+
+# --- dates
+
+
+@pytest.mark.parametrize("size", [100, 3_000_000])
+@pytest.mark.parametrize("more", [[], ["--no-xattr"], ["--store", "jobs.db"]])
+def test_a_file_has_the_servers_date_or_that_of_its_download(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, size: int, more: list[str]
+) -> None:
+    """Without it, attributes and store still say which file is there, and else its bytes."""
+    url = origin.serve("/f.bin", generated(size), repeat=True)
+    began = time.time() - 60
+    for word, is_old in (("--remote-time", True), ("--no-remote-time", False)):
+        folder = tmp_path / word
+        folder.mkdir()
+        for _ in range(2):
+            done = run_fetchq("--no-env", "-x", "1", word, *more, url, cwd=folder)
+            assert done.returncode == 0, done.stderr
+        assert ((folder / "f.bin").stat().st_mtime < began) is is_old
+        assert {path.name for path in folder.iterdir()} - {"jobs.db"} == {"f.bin"}, done.stderr

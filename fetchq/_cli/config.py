@@ -25,7 +25,7 @@ _META = "fetchq.configuration"
 # here.
 ALLOWED = frozenset(
     {
-        *("dir", "if_exists", "max_size", "min_free", "fsync", "xattr", "no_store"),
+        *("dir", "if_exists", "max_size", "min_free", "fsync", "xattr", "remote_time", "no_store"),
         *("checksums", "require_checksum"),
         *("expect_type", "no_html"),
         *("jobs", "connections", "per_host", "limit_rate", "min_speed", "retries", "backoff", "retry_on"),

@@ -83,7 +83,7 @@ ROWS = {
         -C, --continue-at -         |                     | done anyway: what is there is proven, then continued
         -f, --fail                  |                     | done anyway: no error page is ever saved
         -S, --show-error            |                     | done anyway
-        -R, --remote-time           |                     | done anyway
+        -R, --remote-time           | --remote-time       | the default
         --compressed                |                     | done anyway: what was packed for the way is unpacked
         -N, --no-buffer             |                     | not needed: -o - writes as bytes arrive
         -g, --globoff               |                     | not needed: only the shell reads braces and brackets
@@ -161,7 +161,7 @@ ROWS = {
         -nd, --no-directories       |                     | done anyway
         --content-disposition       |                     | done anyway
         --trust-server-names        |                     | not needed: a name is the answer's, else the URL's
-        --no-use-server-timestamps  |                     | not here: a file has the server's date
+        --no-use-server-timestamps  | --no-remote-time    |
         -t, --tries N               | --retries N         | one less: the first attempt is not counted
         --waitretry SECONDS         | --backoff SECONDS   |
         --retry-connrefused         |                     | done anyway
@@ -228,7 +228,7 @@ ROWS = {
         --checksum TYPE=HEX         | --checksum TYPE:HEX |
         --auto-file-renaming        | --if-exists rename  |
         --allow-overwrite           | --if-exists overwrite |
-        -R, --remote-time           |                     | done anyway
+        -R, --remote-time           | --remote-time       | the default
         -m, --max-tries N           | --retries N         | one less: the first attempt is not counted
         --retry-wait SECONDS        | --backoff SECONDS   |
         -t, --timeout SECONDS       | --timeout SECONDS   |
@@ -309,7 +309,6 @@ SILENT = (
     Silent("-C", "--continue-at", metavar="-", type=_Dash()),
     Silent("-f", "--fail"),
     Silent("-S", "--show-error"),
-    Silent("-R", "--remote-time"),
     Silent("--compressed"),
     Silent("--create-dirs"),
     Silent("--content-disposition"),

@@ -157,6 +157,7 @@ OPTIONS: tuple[Option, ...] = (
          default_text="64M, or 1 % of a disk where that is less"),
     _set(Disk, "--fsync/--no-fsync", heading=FILES, default=None),
     _set(Disk, "--xattr/--no-xattr", heading=FILES, default=None),
+    _set(Disk, "-R", "--remote-time/--no-remote-time", heading=FILES, default=None),
     Option("--store", heading=FILES, metavar="FILE", type=types.FILE, default_text=f"DIR/{STORE} with -i",
            help="Where a queue run remembers its jobs."),
     _set(Queue, "--trust-store", heading=FILES, is_flag=True),

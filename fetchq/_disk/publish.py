@@ -63,7 +63,7 @@ def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Fin
     :raises ExistsError: the name was taken meanwhile, and ``--if-exists error`` was asked for.
     """
     settings, files = context.settings, part.entry.files
-    if finishing.mtime is not None:
+    if finishing.mtime is not None and settings.remote_time:
         touch(files, part.fd, finishing.mtime)
     if settings.xattr:
         record.write(files, part.fd, part.identity, finishing.etag, finishing.last_modified)

@@ -51,6 +51,8 @@ LACKS = [
     Lack("link", ANY),
     Lack("lock", NO_LOCK, "no locks"),
     Lack("statvfs", (errno.ENOSYS, errno.EPERM)),
+    Lack("set_attribute", (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC)),
+    Lack("attribute", (errno.EOPNOTSUPP, errno.ENODATA)),
 ]
 ROWS = [(lack.call, number, lack.warning) for lack in LACKS for number in lack.numbers]
 

@@ -303,6 +303,8 @@ def test_room_is_free_again_when_its_file_has_ended(tmp_path: Path, end: str) ->
     async def work() -> None:
         async with opened(files=Sized(tmp_path, LARGE + SMALL)) as parts:
             first = await claimed(parts, tmp_path, "first.iso")
+            # Before the first is closed, whose descriptor could otherwise be the second's.
+            second = await claimed(parts, tmp_path, "second.iso", OTHER)
             await first.begin(resource(LARGE), [])
             if end == "close":
                 await first.close()
@@ -312,7 +314,6 @@ def test_room_is_free_again_when_its_file_has_ended(tmp_path: Path, end: str) ->
                 await first.begin(resource(3), [])
                 await write(first, 0, [b"abc"])
                 await first.finish(size=3, mtime=None, check=no_check)
-            second = await claimed(parts, tmp_path, "second.iso", OTHER)
             await second.begin(resource(LARGE), [])
             await first.close()
             await second.close()
