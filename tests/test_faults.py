@@ -517,6 +517,22 @@ def test_fault(case: Case, origin: Origin, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".bad")] == ["f.bin"]
 
 
+def test_a_total_that_the_file_does_not_reach_costs_no_attempt(origin: Origin, tmp_path: Path) -> None:
+    # Where the first answer told no length, this one is believed until there is no range for its end.
+    script: list[Behaviour | tuple[Behaviour, ...]] = [
+        (chunked(), drop(after=CUT)),
+        wrong_total(5),
+        status_416("none"),
+        chunked(),
+    ]
+    url = origin.serve("/f.bin", FILE, *script)
+    once = replace(QUICK, retry=fetchq.Retry(retries=0), queue=fetchq.Queue(jobs=2))
+    assert isinstance(fetch(fetchq.Job(url), tmp_path, once).error, fetchq.NetworkError)
+    assert fetch(fetchq.Job(url), tmp_path, once).unwrap().size == SIZE
+    assert (tmp_path / "f.bin").read_bytes() == FILE.data
+    assert origin.ranges("/f.bin") == [None, REST, f"bytes={SIZE}-", None]
+
+
 @pytest.mark.parametrize(
     ("refuses", "first", "second"),
     [

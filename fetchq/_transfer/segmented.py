@@ -70,11 +70,14 @@ class SegmentedDownload:
         self._quiet_until = 0.0
         self._refused = False
         self._error: FetchError | None = None
+        self._unsatisfied = False
 
-    async def run(self, first: Coroutine[Any, Any, None], segment: Segment) -> None:
+    async def run(self, first: Coroutine[Any, Any, None], segment: Segment) -> bool:
         """Work until nothing is left to fetch, or no connection to fetch it.
 
         :param first: fetches *segment* over the job's own connection.
+        :returns: False if holes are left for which the server says that it has no range (416), whatever length
+            it has told before: the whole file has to be asked for.
         :raises SegmentError: holes are left.
         :raises FetchError: the file changed, the disk failed, or bytes were miscounted.
         """
@@ -97,8 +100,11 @@ class SegmentedDownload:
         finally:
             self._budget.splittable.remove(self)
             await self._cancel_all()
-        if self._error is not None and self._segments.holes():
-            raise SegmentError(self._error)
+        if self._error is None or not self._segments.holes():
+            return True
+        if self._unsatisfied and self._begun.sink.restartable:
+            return False
+        raise SegmentError(self._error)
 
     # --- what the budget asks (Splittable)
 
@@ -157,6 +163,7 @@ class SegmentedDownload:
             answer, seen = judge(ask, known, reply, self._context)
             if changed(known, seen):
                 raise ChangedError(f"{host} has another version of the file now: starting over.")
+            self._unsatisfied = reply.status == 416
             if answer.body is None or answer.body.start != position - overlap:
                 raise ProtocolError(f"{host} does not serve a second range: {answer.reason}.")
             if not self._refused:

@@ -356,7 +356,9 @@ class Transfer:
             self.job, known, self._settings.queue, answered.reply.version
         ):
             download = SegmentedDownload(begun, segments, self._context, self._mirrors, self._counters)
-            await download.run(pumped, first)
+            if not await download.run(pumped, first):
+                self._state = begun._replace(refused="the server has no range for what is missing")
+                return None
         else:
             await pumped
         if known.length is None:
