@@ -62,6 +62,9 @@ class Session:
 
     def stop(self) -> None:
         """Stop all runs and single downloads; partial files and their journals are saved."""
+        # One that has only announced its start has not joined the scheduler yet.
+        for run in self._runs:
+            run.stop()
         self.scheduler.stop()
 
     def run(self, items: Intake, known: int | None, context: Adapt = lambda same: same) -> QueueRun:

@@ -35,6 +35,8 @@ class NumberedNames:
         self._unowned: dict[int, list[str]] = {}
         self._heads: dict[tuple[int, bytes], list[str]] = {}
         self._lock = threading.Lock()
+        # In a list of another order the download had the name itself.
+        self._look_up(wanted)
         for number in range(1, MAX_NUMBER) if numbers is None else sorted(numbers):
             name = candidate(wanted.name, number)
             if self._look_up(wanted.renamed(name)):

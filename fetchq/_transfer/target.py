@@ -204,7 +204,8 @@ class Target:
             proven=proven,
             head=head,
             confined=self._job.confined or self._placement.folder is not None,
-            ordinal=self._ordinal(name),
+            # A part that was found is the job's, whatever the list's order says of a new one.
+            ordinal=0 if seen is None else self._ordinal(name),
         )
 
     async def put(
