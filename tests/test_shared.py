@@ -156,7 +156,7 @@ def test_a_cancelled_download_is_saved_and_goes_on(origin: Origin, tmp_path: Pat
 
 @pytest.mark.parametrize("waits", ["for the server", "for its turn", "for the next attempt"])
 def test_stop_ends_single_downloads(waits: str, origin: Origin, tmp_path: Path) -> None:
-    behaviour = status(503, retry_after=50) if waits == "for the next attempt" else hang
+    behaviour = status(503, retry_after=2) if waits == "for the next attempt" else hang
     url, other = origin.serve("/a", SMALL, behaviour), origin.serve("/b", SMALL, hang)
 
     async def work() -> tuple[object, fetchq.Result]:

@@ -478,7 +478,8 @@ def test_killed_at_any_instant_it_is_whole_and_holds_all_that_was_flushed(tmp_pa
     assert intact(path)
 
 
-def test_several_runs_make_and_share_one_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempt", range(4))
+def test_several_runs_make_and_share_one_store(tmp_path: Path, attempt: int) -> None:
     path = tmp_path / "db"
     processes = [writer(path, str(tag), "500") for tag in range(4)]
     for process in processes:

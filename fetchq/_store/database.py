@@ -191,10 +191,7 @@ class Database:
         return connection
 
     def _connect(self, timeout: float, query: str = "mode=rwc") -> sqlite3.Connection:
-        if query == "mode=rwc":
-            # Whoever can read it learns what was fetched from where; the files beside it get the same mode.
-            with suppress(OSError):
-                os.close(os.open(self._file(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        missing = not os.path.lexists(self.path)
         # isolation_level=None: autocommit, the writer executes BEGIN itself, in another thread than this one.
         connection = sqlite3.connect(
             f"{Path(self._file()).as_uri()}?{query}",
@@ -204,6 +201,17 @@ class Database:
             check_same_thread=False,
         )
         connection.text_factory = _TEXT
+        if missing and query == "mode=rwc":
+            # SQLite makes the file, when it is first asked: to open and close it here would let go of all locks
+            # that this process has on it (fcntl(2)), and another run would take the store for its own.
+            try:
+                connection.execute("PRAGMA application_id").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            # Its readers learn what was fetched from where; the files beside it get the same mode.
+            with suppress(OSError):
+                os.chmod(self.path, 0o600)
         return connection
 
     def _read_only(self, query: str) -> sqlite3.Connection:
