@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
+from tests.bench import http2 as bench_http2
 from tests.bench import latency as bench_latency
 from tests.bench.measure import Run, run
 from tests.bench.peers import Errand, Peer
@@ -190,3 +191,9 @@ def test_every_way_to_make_ten_requests_gets_all_bytes(capsys: pytest.CaptureFix
     # Ten waits of 100 ms, where they are one after another: that no machine can shorten.
     in_turn = [float(row.split("|")[2]) for row in rows if "in turn" in row]
     assert min(in_turn) >= 1.0
+
+
+@pytest.mark.server("nginx")
+def test_many_small_files_come_over_either_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_http2.main(["--rounds", "1", "--files", "20"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("| 20 |")

@@ -27,7 +27,16 @@ def test_every_public_name_is_used_by_the_typed_program() -> None:
 
 @pytest.mark.timeout(300)
 def test_mypy_agrees(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(SURFACE)]
+    # As for an installed package, nothing is said about its own modules: its stubs may not be there.
+    words = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-incremental",
+        "--follow-imports=silent",
+        str(SURFACE),
+    ]
     done = subprocess.run(words, cwd=SURFACE.parent.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

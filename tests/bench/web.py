@@ -50,6 +50,10 @@ class Web:
         """The program that serves at full speed."""
         return self._server.name
 
+    def secure(self, name: str) -> str:
+        """Return the https URL of a file."""
+        return self._server.url(name, tls=True)
+
     def base(self, work: Work) -> str:
         """Return the beginning of the URLs of *work*."""
         if work.pace is None:
