@@ -458,6 +458,7 @@ def test_a_dead_host_fails_its_jobs_together_and_is_told_once(
     assert done.stderr.count("is given up, its other jobs fail: Cannot connect to 127.0.0.1:1") == 1
     assert "301 files: 1 done, 300 failed" in done.stderr
     assert done.stderr.count("failed   ") < 20
+    assert done.stderr.count(f"\n  {DEAD}/") == 20, "the summary names as many as a screen shows"
     assert len(done.stderr.splitlines()) < 60
 
 

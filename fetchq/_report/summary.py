@@ -10,7 +10,7 @@ from .text import WriteLine, format_failure, is_broken_pipe
 
 __all__ = ["RESUME_HINT", "Summary"]
 
-# One screenful; each failure was also reported when it happened.
+# One screenful. Those of a host that is given up are named here only, since all have the same reason.
 MAX_FAILURES = 20
 
 NO_JOBS = "Nothing to do: no job was given."
@@ -34,7 +34,7 @@ class Summary:
             error = event.result.error
             self._broken_pipe = self._broken_pipe or is_broken_pipe(error)
             self._worth_resuming = self._worth_resuming or error.transient or isinstance(error, DiskFullError)
-            if len(self._failures) < MAX_FAILURES and not event.result.reason:
+            if len(self._failures) < MAX_FAILURES:
                 self._failures.append(printable(format_failure(event.result.job, error)))
         elif type(event) is RunFinished and not self._broken_pipe:
             for text in self.lines(event):
