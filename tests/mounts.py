@@ -54,24 +54,6 @@ def ntfs(base: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def exfat(base: Path) -> Iterator[Path]:
-    """The file system of memory cards: upper and lower case are one, and there are neither links nor users."""
-    _need_fuse()
-    program = need("mount.exfat-fuse")
-    image = _image(base, [need("mkfs.exfat")])
-    # Its program takes block devices only.
-    found = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip(f"no loop device on this machine: {found.stderr.strip()}")
-    device = found.stdout.strip()
-    try:
-        with _served(base, [program, "-d", device]) as folder:
-            yield folder
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
-
-
-@contextlib.contextmanager
 def bindfs(base: Path) -> Iterator[Path]:
     """Another folder, which gives its files to another user: their dates and rights are not ours to set."""
     _need_fuse()
@@ -96,7 +78,7 @@ def sshfs(base: Path) -> Iterator[Path]:
         yield folder
 
 
-MOUNTS = {"tmpfs": tmpfs, "ntfs": ntfs, "exfat": exfat, "bindfs": bindfs, "sshfs": sshfs}
+MOUNTS = {"tmpfs": tmpfs, "ntfs": ntfs, "bindfs": bindfs, "sshfs": sshfs}
 
 
 def _folder(base: Path) -> Path:

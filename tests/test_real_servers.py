@@ -26,7 +26,7 @@ CUT = 1 << 20
 LARGE = 6 << 20
 # Over loopback the buffers of a connection hold up to 4 MiB, and those of a proxy as much again: what is to be
 # cut off by the other side must be longer, and slower than it could be.
-HUGE = 24 << 20
+HUGE = 40 << 20
 SLOW = ("--limit-rate", "24M")
 # Days apart, and long ago: a date of this minute is no strong validator (RFC 9110 8.8.2.2).
 OLD, NEW = 1735689600, 1735776000
