@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class PipeClosedError(DiskError):
     """The program that reads standard output has ended; not reported, as with any command in a pipeline."""
 
 
-class SequentialSink:
+class SequentialSink(ABC):
     """A destination in a part's place that takes the bytes from the first to the last, and keeps the last ones.
 
     :param noun: what messages call it, such as ``standard output``.
@@ -81,9 +82,9 @@ class SequentialSink:
             batches.popleft()
             wrote(sum(map(len, chunks)))
 
+    @abstractmethod
     async def _take(self, chunks: Sequence[Buffer]) -> None:
         """Write *chunks*, and :meth:`_note` what was written."""
-        raise NotImplementedError
 
     def _note(self, written: memoryview) -> None:
         self._hasher.update(written)
@@ -131,6 +132,7 @@ class SequentialSink:
         await self.reset()
         return self.path
 
+    @abstractmethod
     async def close(self) -> None:
         """Release everything."""
 
@@ -233,6 +235,9 @@ class FileObjectSink(SequentialSink):
             await super().reset()
         elif self._position:
             await self._run(self._rewind, self._start)
+
+    async def close(self) -> None:
+        """Leave the file open: it is the caller's."""
 
     async def _run(self, function: Callable[[T], None], value: T) -> None:
         try:
