@@ -47,9 +47,10 @@ def test_every_file_comes_right_and_the_table_says_what_it_took(tmp_path: Path) 
     rows = {line.split()[0]: line for line in done.stderr.splitlines() if re.search(r" (OK|WRONG|-)$", line)}
     assert len(rows) == 12
     assert all(line.endswith("OK") for line in rows.values())
+    assert all(len(line) <= 80 for line in done.stderr.splitlines()), "wraps in a terminal"
     assert "resumed 2 times" in rows["dropped.bin"]
     for name in ("changed.bin", "ranges.bin", "garbled.bin"):
-        assert "started over" in rows[name]
+        assert "restarted" in rows[name]
     kept = {path.name for path in (tmp_path / "kept").iterdir() if path.suffix == ".bin"}
     assert kept == {file.name for file in _demo.demo_files()}
     for file in _demo.demo_files():

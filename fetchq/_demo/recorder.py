@@ -39,11 +39,11 @@ class FileLog:
                 f"resumed at {size(resumed[0])}" if len(resumed) == 1 else f"resumed {len(resumed)} times"
             )
         if any(plan.kind in {"fresh", "restart"} for plan in later):
-            words.append("started over")
+            words.append("restarted")
         if any(failure.error.retry_after is not None for failure in self.failures):
             words.append("waited as asked")
         if self.connections > 1:
-            words.append(f"up to {self.connections} connections")
+            words.append(f"{self.connections} connections")
         return ", ".join(words) or "fetched it"
 
 
