@@ -65,8 +65,6 @@ class Network:
     Every timeout is in seconds; None means no limit.
 
     :param min_speed_window: seconds over which ``min_speed`` is measured.
-    :param keepalive_connections: idle connections kept open for the next job; None for as many as ``jobs``.
-    :param keepalive_expiry: seconds after which an idle connection is closed.
     :param redirects: redirects are followed; otherwise each is an error, and the result of a HEAD.
     :param max_redirects: redirects followed for one request.
     :param max_head: bytes of a response's head, 1xx responses included.
@@ -157,9 +155,14 @@ class Network:
         why="One HTTP/2 connection is slower than several of HTTP/1.1 for large files.",
     )
     # None: as many as may be open.
-    keepalive_connections: int | None = None
-    # Servers close an idle connection after 5 s (Apache, Node) to 75 s (nginx): below the least of them.
-    keepalive_expiry: float = 4.5
+    keepalive_connections: int | None = _setting(
+        None, "Idle connections kept open for the next job.", why="The next job of a host saves its handshakes."
+    )
+    keepalive_expiry: float = _setting(
+        4.5,
+        "Seconds after which an idle connection is closed.",
+        why="Servers close theirs after 5 s (Apache, Node) to 75 s (nginx): this is below the least of them.",
+    )
     redirects: bool = True
     expect_type: str | None = _setting(
         None, "Refuse an answer of another media type than this one: application/zip, or image/*."

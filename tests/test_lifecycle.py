@@ -16,7 +16,7 @@ import pytest
 import fetchq
 from fetchq._settings import Network, Queue, Retry, Settings
 
-from .conftest import run, until
+from .conftest import RunFetchq, run, until
 from .origin import Answer, Behaviour, Origin, drop, generated, hang, stall, status, together, well
 
 FILE = generated(300_000)
@@ -155,3 +155,14 @@ def test_connections_are_kept_for_the_next_job_within_a_bound(
 
     run(main())
     assert origin.connections == most if network else origin.connections <= most
+
+
+@pytest.mark.parametrize(
+    ("words", "connections"), [((), 1), (("--keep-alive", "0"), 3), (("--keep-alive-expiry", "0.001"), 3)]
+)
+def test_the_command_says_how_many_connections_are_kept_and_how_long(
+    origin: Origin, run_fetchq: RunFetchq, words: tuple[str, ...], connections: int
+) -> None:
+    urls = [origin.serve(f"/{number}", b"x") for number in range(3)]
+    assert run_fetchq(*words, "-j", "1", "--wait", "0.02", *urls).returncode == 0
+    assert origin.connections == connections

@@ -169,6 +169,7 @@ ROWS = {
         -T, --timeout SECONDS       | --timeout SECONDS   |
         --connect-timeout SECONDS   | --connect-timeout SECONDS |
         --read-timeout SECONDS      | --read-timeout SECONDS |
+        --no-http-keep-alive        | --keep-alive 0      |
         --limit-rate RATE           | --limit-rate RATE   |
         -Q, --quota SIZE            |                     | not here: --max-size SIZE is of each file
         -q, --quiet                 | -q                  |
@@ -233,6 +234,7 @@ ROWS = {
         --retry-wait SECONDS        | --backoff SECONDS   |
         -t, --timeout SECONDS       | --timeout SECONDS   |
         --connect-timeout SECONDS   | --connect-timeout SECONDS |
+        --enable-http-keep-alive=false | --keep-alive 0   |
         --lowest-speed-limit RATE   | --min-speed RATE    |
         --max-overall-download-limit RATE | --limit-rate RATE |
         --max-download-limit RATE   | --limit-rate RATE   | of the whole run

@@ -35,6 +35,7 @@ __all__ = [
     "SIZE",
     "TARGET",
     "URL",
+    "WHOLE",
 ]
 
 # A token of RFC 9110 section 5.6.2.
@@ -97,15 +98,21 @@ class RateType(SizeType):
 
 
 class CountType(OptionType):
-    """A whole number from 1."""
+    """A whole number.
+
+    :param least: the first that is allowed.
+    """
 
     name = "count"
+
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
 
     def read(self, text: str) -> int:
         """Return the number."""
         count = text.strip()
-        if not count.isascii() or not count.isdigit() or int(count) < 1:
-            raise ValueError(f"{text!r} is not a count: write a whole number from 1 on.")
+        if not count.isascii() or not count.isdigit() or int(count) < self._least:
+            raise ValueError(f"{text!r} is not a count: write a whole number from {self._least} on.")
         return int(count)
 
 
@@ -290,7 +297,7 @@ def _number(text: str) -> float:
 FORM = FormType()
 CHECKSUM, CODES, COOKIE, COUNT, HEADER = ChecksumType(), CodesType(), CookieType(), CountType(), HeaderType()
 PAIR, PAUSE, RATE, RETRIES, SECONDS = PairType(), PauseType(), RateType(), RetriesType(), SecondsType()
-SIZE, TARGET, URL = SizeType(), TargetType(), UrlType()
+SIZE, TARGET, URL, WHOLE = SizeType(), TargetType(), UrlType(), CountType(least=0)
 # Not to be read at once: files can be put into a folder that may only be entered.
 PATH, FILE = PathType(readable=False, path_type=Path), PathType(dir_okay=False, path_type=Path)
 GIVEN_FILE = PathType(exists=True, dir_okay=False, path_type=Path)
