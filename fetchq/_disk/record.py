@@ -46,7 +46,7 @@ class FileRecord(NamedTuple):
 
 
 def write(files: Files, fd: int, identity: Identity, etag: str | None, last_modified: str | None) -> None:
-    """FileRecord on the open file whose it is; best effort, since many file systems have no attributes."""
+    """Record on the open file whose it is; best effort, since many file systems have no attributes."""
     found = files.fstat(fd)
     record = FileRecord(identity.key, found.st_size, found.st_mtime_ns, etag, last_modified)
     value = json.dumps(record, separators=(",", ":")).encode()
@@ -57,7 +57,7 @@ def write(files: Files, fd: int, identity: Identity, etag: str | None, last_modi
 
 
 def adopt(entry: Entry, identity: Identity, seen: Resource) -> None:
-    """FileRecord on a finished file that its bytes were found to be this download's."""
+    """Record on a finished file that its bytes were found to be this download's."""
     with suppress(OSError):
         fd = entry.files.open(entry.name, os.O_RDONLY | os.O_NONBLOCK, entry.dir_fd)
         try:

@@ -17,8 +17,8 @@ from .._settings import Network
 from .auth import Credentials, authenticate, refusal
 from .cookies import CookieJar, renew_cookies, stored_by
 from .errors import failures, translate
-from .headers import Fields, check_method, encoded, values
-from .http11.parser import joined
+from .headers import check_method, encoded, values
+from .http11.parser import Fields, joined
 from .redirects import REDIRECTS, next_method, next_url
 from .request import RequestBuilder, RequestContext, Timeouts, body_of, own_timeouts
 from .response import Response, drain

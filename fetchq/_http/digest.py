@@ -16,7 +16,7 @@ from .challenges import Challenge, challenges
 
 __all__ = ["DigestChallenge", "offered"]
 
-# RFC 7616 section 3.2, the strongest first; the last but one and the one before are what some servers say.
+# The strongest first. RFC 7616 section 3.2 has no SHA-512 and no SHA; some servers name them.
 _ALGORITHMS = {
     "SHA-512-256": "sha512_256",
     "SHA-512": "sha512",

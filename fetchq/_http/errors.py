@@ -24,7 +24,7 @@ from .._errors import (
 from .._naming import printable
 from .._settings import RETRY_ON
 
-__all__ = ["FAILURES", "failures", "refused_by_proxy", "translate"]
+__all__ = ["FAILURES", "failures", "refused_by_proxy", "ssl_reason", "translate"]
 
 # All that a client, a transport or a response may raise: InvalidURL, CookieConflict and StreamError are no
 # HTTPError, and a host name that cannot be encoded is a UnicodeError of the resolver's.
@@ -232,7 +232,7 @@ def _refuses_tls(cause: ssl.SSLError, error: Exception) -> bool:
 
 
 def _words(cause: ssl.SSLError) -> str:
-    words = _reason(cause)
+    words = ssl_reason(cause)
     hints = {
         "wrong version number": "perhaps this port is for http, not for https",
         "record layer failure": "perhaps this port is for http, not for https",
@@ -243,7 +243,7 @@ def _words(cause: ssl.SSLError) -> str:
     return words + next((f"; {hint}" for sign, hint in hints.items() if sign in words), "")
 
 
-def _reason(cause: ssl.SSLError) -> str:
+def ssl_reason(cause: ssl.SSLError) -> str:
     """Return OpenSSL's word for what happened, without the names of its files."""
     return (cause.reason or "unknown reason").lower().replace("_", " ")
 
@@ -260,7 +260,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _system(error: Exception) -> str:
     said = [
-        _reason(cause) if isinstance(cause, ssl.SSLError) else str(cause.strerror)
+        ssl_reason(cause) if isinstance(cause, ssl.SSLError) else str(cause.strerror)
         for cause in _causes(error)
         if isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and cause.strerror)
     ]

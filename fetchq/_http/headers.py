@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .._errors import UsageError
-
-Fields = list[tuple[bytes, bytes]]
+from .http11.parser import Fields
 
 # RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

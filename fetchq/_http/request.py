@@ -14,7 +14,8 @@ from .._errors import UsageError
 from .._models import Job
 from .._settings import Network
 from .._version import VERSION
-from .headers import Fields, encoded, join_cookies, layered, portable, values, without, without_body_fields
+from .headers import encoded, join_cookies, layered, portable, values, without, without_body_fields
+from .http11.parser import Fields
 from .multipart import Multipart
 from .url import ParsedURL
 
@@ -39,9 +40,8 @@ class RequestContext(NamedTuple):
     :param fields: header fields for every origin, which replace the job's of the same names.
     :param secret: the job's own header fields, for its own origin.
     :param body: the request's body and the fields that describe it.
-    :param given: header fields for the origin of *asked* alone.
-    :param body: the request's body and the Content-Type that goes with it.
     :param extensions: httpx's, with the timeouts.
+    :param given: header fields for the origin of *asked* alone.
     """
 
     job: Job
@@ -85,20 +85,18 @@ class RequestBuilder:
         asked: ParsedURL,
         fields: Fields,
         buffer: int | None,
-        given: Fields | None = None,
+        given: Fields,
     ) -> RequestContext:
         """Gather what the requests of one attempt have in common.
 
-        :param given: header fields for the origin of *asked* alone.
         :param buffer: bytes that a chunk of the answer should have at most.
+        :param given: header fields for the origin of *asked* alone.
         """
         timeouts = self._timeouts if self._theirs is None else self._theirs()[1]
         if job.timeout is not None:
             timeouts = {**timeouts, **own_timeouts(job)}
         extensions = {"timeout": timeouts, "fetchq": {"buffer": buffer, "proxy": job.proxy, "job": job}}
-        return RequestContext(
-            job, home, asked, fields, _secret_fields(job), body_of(job), extensions, given or []
-        )
+        return RequestContext(job, home, asked, fields, _secret_fields(job), body_of(job), extensions, given)
 
     def build(
         self, context: RequestContext, method: str, url: ParsedURL, *, with_body: bool, cookies: bytes

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .._errors import UsageError
 from .._settings import Network
+from .errors import ssl_reason
 
 __all__ = ["BUNDLE_VARIABLES", "OLD_VERSIONS", "bare", "context", "wants_password"]
 
@@ -205,7 +206,7 @@ def _present(made: ssl.SSLContext, cert: Path, key: Path | None, password: str |
         if asked and (error.reason or "") != "KEY_VALUES_MISMATCH":
             raise UsageError(f"{key or cert}: --key-password is not the password of this key.") from error
         raise UsageError(
-            f"{files}: no matching client certificate and key in PEM form ({_word(error)})."
+            f"{files}: no matching client certificate and key in PEM form ({ssl_reason(error)})."
         ) from error
     except OSError as error:
         missing = key if key and cert.is_file() else cert
@@ -214,9 +215,5 @@ def _present(made: ssl.SSLContext, cert: Path, key: Path | None, password: str |
 
 def _unusable(named: str, what: str, error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"{named}: no {what} in PEM form ({_word(error)})."
+        return f"{named}: no {what} in PEM form ({ssl_reason(error)})."
     return f"Cannot read {what} from {named}: {error.strerror or type(error).__name__}."
-
-
-def _word(error: ssl.SSLError) -> str:
-    return (error.reason or "unknown reason").lower().replace("_", " ")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from .._errors import FetchError, UsageError
+from .._retry import IDEMPOTENT
 from .._settings import Network
 from .challenges import challenges
 from .errors import refused_by_proxy, translate
-from .headers import Fields, values, without
+from .headers import values, without
+from .http11.parser import Fields
 from .http11.transport import Transport
 from .tls import bare, context
 from .url import origin_of
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from .proxies import Proxies
 
 __all__ = ["RoutingTransport"]
-
-# RFC 9110 section 9.2.2: only these may be sent again when it is not known what became of the first.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 # Where httpcore connects when a proxy's URL has no port; RFC 1928 section 3 has the last.
 _PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -181,7 +180,7 @@ class _RetryingTransport(httpx.AsyncHTTPTransport):
             try:
                 response = await super().handle_async_request(request)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if trace.connected or request.method not in _IDEMPOTENT:
+                if trace.connected or request.method not in IDEMPOTENT:
                     raise
                 response = await super().handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:

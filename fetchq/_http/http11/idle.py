@@ -6,6 +6,9 @@ import asyncio
 from collections import OrderedDict
 from typing import NamedTuple
 
+import httpx
+
+from ..url import DEFAULT_PORTS, origin_of
 from .connection import Connection
 from .timer import Timer
 
@@ -22,6 +25,19 @@ class Endpoint(NamedTuple):
     host: str
     port: int
     server_name: str
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> Endpoint:
+        """Return the endpoint that *request* goes to.
+
+        :raises httpx.UnsupportedProtocol: its URL is not http or https, or has no host.
+        """
+        scheme, host, port = origin_of(request.url)
+        if scheme not in DEFAULT_PORTS or not host:
+            raise httpx.UnsupportedProtocol("only http and https URLs with a host can be requested")
+        # A certificate is for an address whatever its zone is called here (RFC 6874 section 3).
+        server_name = request.extensions.get("sni_hostname") or host.partition("%")[0]
+        return cls(scheme, host, port, server_name)
 
 
 class IdleConnections:

@@ -11,6 +11,7 @@ import httpx
 
 __all__ = [
     "ChunkedDecoder",
+    "Fields",
     "RequestHead",
     "ResponseHead",
     "head_end",
@@ -58,8 +59,6 @@ _DECIDES = re.compile(
 _NO_CODING = frozenset({"", "identity"})
 # Request fields that decide about the message's framing or its exchange.
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
-# May be sent again when it is not known what became of the first (RFC 9110 section 9.2.2).
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
 class ResponseHead(NamedTuple):
@@ -97,11 +96,6 @@ class RequestHead(NamedTuple):
     chunked: bool
     keep_alive: bool
     expects_continue: bool
-
-    @property
-    def idempotent(self) -> bool:
-        """Whether sending the request twice has the effect of sending it once."""
-        return self.method in _IDEMPOTENT
 
 
 def request_head(method: bytes, target: bytes, fields: Fields) -> RequestHead:

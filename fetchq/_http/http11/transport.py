@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 import httpx
 
 from ..._models import Buffer
+from ..._retry import IDEMPOTENT
 from .buffers import LARGE_BUFFER
 from .connection import Connection, HeadLimits
 from .idle import Endpoint
@@ -20,7 +21,6 @@ from .pool import ConnectionPool
 
 __all__ = ["ResponseStream", "Transport"]
 
-_PORTS = {"http": 80, "https": 443}
 # What httpx's clients use.
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
 # Smaller buffers would cost a wake-up every few packets.
@@ -87,7 +87,7 @@ class Transport(httpx.AsyncBaseTransport):
             ``__cause__`` of a ConnectError.
         :raises RuntimeError: the transport is closed, or serves another event loop.
         """
-        endpoint = _endpoint_of(request)
+        endpoint = Endpoint.of(request)
         head = request_head(
             request.method.encode("ascii", "replace"), request.url.raw_path, request.headers.raw
         )
@@ -97,7 +97,7 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             return await self._exchange(connection, endpoint, request, head)
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            repeatable = head.idempotent and isinstance(request.stream, httpx.ByteStream)
+            repeatable = request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
             stale = connection.untouched or isinstance(error, httpx.RemoteProtocolError)
             if not (connection.reused and stale and repeatable):
                 raise
@@ -227,16 +227,6 @@ def _response(head: ResponseHead, stream: ResponseStream, network_stream: object
     if head.ascii:
         response.headers.encoding = "ascii"  # httpx would decode every field to find this out, which takes 4 us
     return response
-
-
-def _endpoint_of(request: httpx.Request) -> Endpoint:
-    url = request.url
-    scheme, host = url.scheme, url.raw_host.decode("ascii")
-    if scheme not in _PORTS or not host:
-        raise httpx.UnsupportedProtocol("only http and https URLs with a host can be requested")
-    # A certificate is for an address whatever its zone is called here (RFC 6874 section 3).
-    server_name = request.extensions.get("sni_hostname") or host.partition("%")[0]
-    return Endpoint(scheme, host, url.port or _PORTS[scheme], server_name)
 
 
 def _buffer_size(wishes: Mapping[str, Any] | None) -> int:

@@ -17,8 +17,9 @@ import h2.settings
 import httpx
 
 from ..http11.connection import HeadLimits, NetworkStream
+from ..http11.parser import Fields
 from ..http11.timer import Timer
-from .stream import Headers, Http2Stream
+from .stream import Http2Stream
 
 __all__ = ["Http2Connection"]
 
@@ -97,7 +98,7 @@ class Http2Connection(asyncio.Protocol):
                 raise httpx.PoolTimeout("no stream became free within the time allowed") from error
         return not self._closing
 
-    def send_head(self, head: Headers, *, end: bool, read_timeout: float | None) -> Http2Stream:
+    def send_head(self, head: Fields, *, end: bool, read_timeout: float | None) -> Http2Stream:
         """Send a request's head; return its stream.
 
         :param end: the request has no body.

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import httpx
 
-__all__ = ["Headers", "Http2Stream", "Link"]
+from ..http11.parser import Fields
 
-Headers = list[tuple[bytes, bytes]]
+__all__ = ["Http2Stream", "Link"]
 
 # Larger chunks cost fewer steps between here and the disk; a slow body is handed on after the time.
 _CHUNK_BYTES = 256 * 1024
@@ -41,7 +41,7 @@ class Http2Stream(httpx.AsyncByteStream):
         self.number = number
         self._read_timeout = read_timeout
         self._waiter: asyncio.Future[None] | None = None
-        self._head: Headers | None = None
+        self._head: Fields | None = None
         self._chunks: list[bytes] = []
         self._size = 0
         self._flow = 0  # bytes received that the window was not opened for, padding included
@@ -52,11 +52,11 @@ class Http2Stream(httpx.AsyncByteStream):
 
     # What the connection received.
 
-    def receive_head(self, head: Headers) -> None:
+    def receive_head(self, head: Fields) -> None:
         """Take the response's head."""
         self.untouched = False
         self._head = head
-        self._wake()
+        self.wake()
 
     def receive_data(self, data: bytes, flow: int) -> None:
         """Take a part of the body.
@@ -67,22 +67,23 @@ class Http2Stream(httpx.AsyncByteStream):
         if data:  # an empty frame is no progress, and so moves no deadline
             self._chunks.append(data)
             self._size += len(data)
-            self._wake()
+            self.wake()
 
     def end(self) -> None:
         """Take note that the response is complete."""
         self.ended = True
-        self._wake()
+        self.wake()
 
     def fail(self, failure: Callable[[], httpx.TransportError]) -> None:
         """Raise what *failure* returns from the step that is under way or comes next."""
         if self._failure is None and not self.ended:
             self._failure = failure
-            self._wake()
+            self.wake()
 
     def wake(self) -> None:
-        """Look again whether the request's body can be sent."""
-        self._wake()
+        """End the wait that is under way, if there is one: something has happened on the stream."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # What the response's reader does.
 
@@ -91,7 +92,7 @@ class Http2Stream(httpx.AsyncByteStream):
         """Whether the response has begun, or there will be none."""
         return self._head is not None or self._failure is not None
 
-    async def head(self) -> Headers:
+    async def head(self) -> Fields:
         """Wait for the response's head."""
         while self._head is None:
             self._raise_failure()
@@ -149,7 +150,3 @@ class Http2Stream(httpx.AsyncByteStream):
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

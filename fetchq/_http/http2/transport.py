@@ -8,11 +8,13 @@ from typing import Any, cast
 
 import httpx
 
+from ..._retry import IDEMPOTENT
 from ..http11.connect import open_connection
 from ..http11.connection import HeadLimits
 from ..http11.idle import Endpoint
+from ..http11.parser import Fields
 from .connection import Http2Connection
-from .stream import Headers, Http2Stream
+from .stream import Http2Stream
 
 __all__ = ["Http2Transport"]
 
@@ -20,8 +22,6 @@ __all__ = ["Http2Transport"]
 _NOT_SENT = frozenset(
     {b"connection", b"host", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
-# RFC 9110 section 9.2.2.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 # A request that a connection refuses is sent on the next one; a server that refuses more often has its reasons.
 _MOST_CONNECTIONS = 3
 
@@ -58,7 +58,7 @@ class Http2Transport(httpx.AsyncBaseTransport):
 
         :raises httpx.TransportError: as ``httpx.AsyncHTTPTransport`` does.
         """
-        endpoint = _endpoint_of(request)
+        endpoint = Endpoint.of(request)
         timeouts = request.extensions.get("timeout", {})
         for left in reversed(range(_MOST_CONNECTIONS)):
             connection = await self._connection(endpoint, timeouts)
@@ -74,7 +74,7 @@ class Http2Transport(httpx.AsyncBaseTransport):
                 return await _exchange(connection, stream, request)
             except (httpx.NetworkError, httpx.RemoteProtocolError):
                 # A connection that was idle may have been closed just now (RFC 9113 section 9.1).
-                stale = reused and stream.untouched and request.method in _IDEMPOTENT
+                stale = reused and stream.untouched and request.method in IDEMPOTENT
                 if not (left and (stream.refused or stale) and isinstance(request.stream, httpx.ByteStream)):
                     raise
         raise httpx.RemoteProtocolError("the server closed the connection whenever it was used")
@@ -152,14 +152,14 @@ async def _exchange(connection: Http2Connection, stream: Http2Stream, request: h
     return httpx.Response(_status_of(head), headers=fields, stream=stream, extensions=extensions)
 
 
-def _status_of(head: Headers) -> int:
+def _status_of(head: Fields) -> int:
     status = next((value for name, value in head if name == b":status"), b"")
     if not (len(status) == 3 and status.isdigit()):
         raise httpx.RemoteProtocolError("the answer has no status")
     return int(status)
 
 
-def _head_of(request: httpx.Request) -> Headers:
+def _head_of(request: httpx.Request) -> Fields:
     url = request.url
     host = request.headers.get("host")
     return [
@@ -173,11 +173,3 @@ def _head_of(request: httpx.Request) -> Headers:
 
 def _has_body(request: httpx.Request) -> bool:
     return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
-
-
-def _endpoint_of(request: httpx.Request) -> Endpoint:
-    url = request.url
-    host = url.raw_host.decode("ascii")
-    # A certificate is for an address whatever its zone is called here (RFC 6874 section 3).
-    server_name = request.extensions.get("sni_hostname") or host.partition("%")[0]
-    return Endpoint(url.scheme, host, url.port or 443, server_name)
