@@ -24,6 +24,7 @@ __all__ = [
     "framed",
     "identity",
     "if_exists",
+    "media_type",
     "next_ask",
     "overlap",
     "place",
@@ -103,8 +104,6 @@ def splittable(job: Job, known: Resource, queue: Queue, version: str) -> bool:
 
     :param version: of the protocol. With HTTP/2 all requests share one connection, so a second gains nothing.
     """
-    if version.startswith("HTTP/2"):
-        return False
     vouched = known.strong_etag is not None and known.length is not None
     tried = known.ranges or queue.connections is not None
     alone = queue.per_file == 1 or version.startswith("HTTP/2")
@@ -115,6 +114,11 @@ def framed(reply: Reply) -> bool:
     """Whether a body says where it ends; one that ends with the connection may be cut short unseen."""
     told = "content-length" in reply.headers or "transfer-encoding" in reply.headers
     return told or reply.status == 204 or reply.version.startswith("HTTP/2")
+
+
+def media_type(reply: Reply) -> str:
+    """Return type and subtype of the body, in lower case; empty where the server names none."""
+    return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def check_length(job: Job, seen: Resource, most: int | None) -> None:

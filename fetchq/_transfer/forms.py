@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from .._errors import ProtocolError
 from .._models import Job
 from .body import Body
+from .checks import media_type
 from .context import Warnings
 from .decoder import GZIP_MAGIC, Decoder, decodable
 from .states import Answered
@@ -50,7 +51,7 @@ class CodedForm:
 
     def refute(self) -> bool:
         """Try the other form of the next coded body; False where there is none, or it was refuted too."""
-        other = self._decoded is not None and self._refuted is None
+        other = self.in_doubt
         if other:
             self._refuted = self._decoded
         return other
@@ -74,8 +75,9 @@ class CodedForm:
 
 def _is_gzip(answered: Answered, names: Sequence[str]) -> bool:
     """Whether the file's format is gzip, by its name or type."""
-    kind = answered.reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind in GZIP_TYPES or any(_path(name).lower().endswith(GZIP_NAMES) for name in names)
+    return media_type(answered.reply) in GZIP_TYPES or any(
+        _path(name).lower().endswith(GZIP_NAMES) for name in names
+    )
 
 
 def _path(name: str) -> str:

@@ -13,6 +13,7 @@ from .._naming import printable
 from .._ranges import Action, Answer, Ask
 from .._settings import Network
 from .._throttle import buffer_for
+from .checks import media_type
 from .context import Reply, RunContext, Warnings
 from .standing import Standing
 
@@ -79,14 +80,9 @@ class Mirrors:
         return redact(self._url)
 
     @property
-    def _authority(self) -> str:
-        """The host and port that are asked now."""
-        return self._url.partition("//")[2].partition("/")[0].rpartition("@")[2]
-
-    @property
     def refusal(self) -> Action | None:
         """How the host is to be asked from the start, since it has refused ranges or If-Range in this run."""
-        return self._context.refusals.get(self._authority)
+        return self._context.refusals.get(self.key)
 
     @property
     def key(self) -> str:
@@ -139,10 +135,10 @@ class Mirrors:
             return otherwise, Resource(reply.url)
         answer, seen = judge(ask, known, reply, self._context)
         self.standing.answered()
-        if not reply.head and _media_type(reply) in _PAGE_TYPES:
+        if not reply.head and media_type(reply) in _PAGE_TYPES:
             self._tell_of_page(reply)
         if self._refused is not None:
-            self._context.refusals.note(self._authority, self._refused)
+            self._context.refusals.note(self.key, self._refused)
             self._refused = None
         return answer, seen
 
@@ -178,7 +174,7 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
     if reply.head and reply.status < _ERRORS:
         return Answer("whole", "the head alone was asked for"), Resource(redact(reply.url), len(reply.head))
     if reply.status == 304 and ask.unless is not None:
-        return Answer("complete", "not modified on the server"), Resource(redact(reply.url))
+        return Answer("complete", "not modified on the server"), Resource(redact(reply.url), None, *ask.unless)
     if reply.status not in _retry.GOOD and not (reply.status == 416 and ask.span is not None):
         policy, now = context.settings.retry, context.now()
         error = _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)
@@ -191,17 +187,12 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
     return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen
 
 
-def _media_type(reply: Reply) -> str:
-    """Return type and subtype of the body, in lower case; empty where the server names none."""
-    return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 def _check_type(reply: Reply, network: Network) -> None:
     """Refuse a body of a type that the caller has ruled out.
 
     :raises ProtocolError: a page in place of a file, or not the type that was asked for.
     """
-    kind, wanted = _media_type(reply), (network.expect_type or "").lower()
+    kind, wanted = media_type(reply), (network.expect_type or "").lower()
     if network.no_html and kind in _PAGE_TYPES:
         raise ProtocolError(f"{reply.host} sent a web page, which --no-html refuses: a login or a notice.")
     if wanted and kind != wanted and not (wanted.endswith("/*") and kind.startswith(wanted[:-1])):

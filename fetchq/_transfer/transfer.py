@@ -193,12 +193,8 @@ class Transfer:
         body = Body(reply)
         try:
             self._seen = Resource(redact(reply.url))
-            answer, seen = await self._judge(ask, state, reply, body)
-            self._seen = (
-                seen
-                if ask.unless is None or reply.status != 304
-                else Resource(redact(reply.url), None, *ask.unless)
-            )
+            answer, self._seen = await self._judge(ask, state, reply, body)
+            seen = self._seen
             answered = Answered(reply, body, seen, answer)
             if answer.action == "complete" and existing is not None:
                 return self._kept(existing)
