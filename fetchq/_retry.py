@@ -184,8 +184,8 @@ class Failure(NamedTuple):
     :param segment: the error is that of one of several connections.
     :param repeated: an error of this kind has restarted the job before.
     :param mirrors: the job has another URL to turn to.
-    :param repeatable: sending the request once more cannot have another effect than sending it once.
     :param restartable: bytes that were stored can be taken back; False for standard output.
+    :param repeatable: sending the request once more cannot have another effect than sending it once.
     """
 
     failures: int = 1

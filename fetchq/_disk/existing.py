@@ -70,7 +70,6 @@ class ExistingPolicy(NamedTuple):
 
     :param identity: of the download.
     :param if_exists: what to do about another file of the name.
-    :param confined: symbolic links may not lead the download out of the run's directory.
     :param named: the user gave the name, so that no other one will do.
     :param seen: what the server has now; None before it has answered.
     :param same: whether a finished file of this stat can be the download: its size and date agree.
@@ -79,8 +78,9 @@ class ExistingPolicy(NamedTuple):
     :param proven: whether the bytes of an :class:`Unproven` path were found to be the server's.
     :param holds: compares the open file with a body that is at hand, instead of that.
     :param head: first bytes of the server's answer, where they are at hand.
-    :param ordinal: which candidate for the name is the job's, as far as it is free.
     :param waits: for a name that another job is looking at, instead of raising :class:`BusyNameError`.
+    :param confined: symbolic links may not lead the download out of the run's directory.
+    :param ordinal: which candidate for the name is the job's, as far as it is free.
     """
 
     identity: Identity
@@ -189,8 +189,9 @@ class ExistingFile:
         noted = self._record() if mine else None
         if noted is not None:
             return noted.is_of(policy.seen)
-        if mine or not policy.same(self.found):
-            return policy.same(self.found)
+        same = policy.same(self.found)
+        if mine or not same:
+            return same
         proven = self._proven()
         if proven and self.records:
             record.adopt(self.entry, policy.identity, policy.seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from itertools import count, repeat
+from itertools import count
 
 from .files import Files, remove
 
@@ -14,8 +14,6 @@ __all__ = ["lock", "replace", "sync", "sync_data", "touch"]
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EACCES})
 # fsync(2) where the file system, or the kind of file, such as a folder, has nothing to synchronise.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS})
-# What an old file is called while a new one gets its name, in two steps.
-_ASIDE = "{}.old{}"
 # rename(2) onto a file that is there: an SFTP server without posix-rename refuses it, which sshfs passes on as
 # EPERM; others say EEXIST.
 _NO_RENAME_OVER = frozenset({errno.EPERM, errno.EACCES, errno.EEXIST, errno.EOPNOTSUPP})
@@ -50,9 +48,7 @@ def replace(files: Files, source: str, target: str, dir_fd: int) -> None:
 
 def _replace_in_steps(files: Files, source: str, target: str, dir_fd: int) -> None:
     """Move the old file out of the way, and back where the new one does not get its name."""
-    aside = next(
-        name for name in map(_ASIDE.format, repeat(target), count(1)) if files.stat(name, dir_fd) is None
-    )
+    aside = next(name for number in count(1) if files.stat(name := f"{target}.old{number}", dir_fd) is None)
     # A refusal that has another reason, such as a read-only folder, is repeated by this call.
     files.replace(target, aside, dir_fd)
     try:

@@ -19,7 +19,7 @@ from .existing import Existing
 from .fallbacks import sync_data
 from .files import write_all
 from .hashing import Digests, PrefixHasher
-from .journal import Identity, Journal
+from .journal import Journal
 from .lock import LockedPart, OpenedPart, open_part
 from .publish import Finished, Finishing, publish
 from .room import require_free
@@ -42,7 +42,7 @@ class Part:
 
     restartable = True
 
-    def __init__(self, locked: LockedPart, identity: Identity, context: DiskContext) -> None:
+    def __init__(self, locked: LockedPart, context: DiskContext) -> None:
         self.name = self.noun = locked.entry.name
         self.path = locked.path
         self.journal: Journal | None = locked.journal
@@ -50,7 +50,7 @@ class Part:
         self._locked = locked
         self._entry = locked.entry
         self._files = context.files
-        self._identity = identity
+        self._identity = locked.identity
         self._context = context
         self._settings = context.settings
         self._hasher: PrefixHasher | None = None
@@ -280,15 +280,12 @@ class Part:
             aside = self._locked.put_aside()
             opened = open_part(self._entry, self._identity, take_over=True)
             if not isinstance(opened, OpenedPart):
-                raise self._lost()
+                raise LockedError(f"{printable(str(self.path))} was taken by another process; start it again.")
             self._context.reserved.release(self._locked.fd)
             self._files.close(self._locked.fd)
             self._locked.fd = opened.fd
             self._locked.entry = self._entry = opened.entry
             return aside
-
-    def _lost(self) -> LockedError:
-        return LockedError(f"{printable(str(self.path))} was taken by another process; start it again.")
 
     def _close(self) -> None:
         # On a disk that does not answer the descriptor stays open: if it were closed under a writer, its number

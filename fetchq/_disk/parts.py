@@ -209,7 +209,7 @@ class Parts:
         except asyncio.CancelledError:
             pending.cancel()
             raise
-        return Part(found, policy.identity, self._context) if isinstance(found, LockedPart) else found
+        return Part(found, self._context) if isinstance(found, LockedPart) else found
 
     async def require_free(self, directory: Path) -> None:
         """Check, once a disk of the run has been found full, whether that of *directory* has room.

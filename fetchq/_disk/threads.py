@@ -68,7 +68,9 @@ class _Pool(ThreadPoolExecutor):
         return future
 
     def _adjust_thread_count(self) -> None:
-        # Called when a call waits in the queue, which it must not if no thread will ever take it from there.
+        # submit() has queued the call by then. Were it to raise, the call's future would be lost, and a thread
+        # that is there would make the call all the same; with none, the call must not stay for a later one.
+        # This step has no public name: the alternative is a pool of our own, twice as long.
         try:
             super()._adjust_thread_count()
         except RuntimeError as error:

@@ -536,6 +536,7 @@ def test_errors_say_something(trusting: ssl.SSLContext) -> None:
         async with client(ours(trusting), connect=0.02) as http, site(handler) as server:
             with pytest.raises(httpx.ConnectTimeout, match=r"127\.0\.0\.1:\d+ did not answer"):
                 await http.get(server.url.replace("http:", "https:"))
+        async with client(ours(trusting)) as http:
             with pytest.raises(httpx.ConnectError, match="cannot connect to"):
                 await http.get(f"http://{'a' * 70}.invalid/")
 
