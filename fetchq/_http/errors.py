@@ -23,6 +23,7 @@ from .._errors import (
 )
 from .._naming import printable
 from .._settings import RETRY_ON
+from .http11.connection import UnsentError
 
 __all__ = ["FAILURES", "failures", "refused_by_proxy", "ssl_reason", "translate"]
 
@@ -47,8 +48,8 @@ def failures() -> tuple[type[Exception], ...]:
     return FAILURES if anyio is None else (*FAILURES, anyio.EndOfStream, anyio.BrokenResourceError)
 
 
-# Met before the request's first byte.
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+# Met before the request's first byte, or before the server received it.
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnsentError)
 
 _TIMEOUTS: dict[type[Exception], str] = {
     httpx.ConnectTimeout: "No connection to {host} within the time limit (--connect-timeout).",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import select
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterable, Callable
 from typing import Any, NamedTuple, cast
 
 import httpx
 
 from ..._models import Buffer
+from ..._retry import IDEMPOTENT
 from .body import BodyReader
 from .buffers import Buffers
 from .parser import RequestHead, ResponseHead, head_end, parse_head
 from .timer import Timer
 
-__all__ = ["Connection", "HeadLimits", "NetworkStream"]
+__all__ = ["Connection", "HeadLimits", "NetworkStream", "UnsentError"]
 
 # The connection's own buffer, for heads and small bodies: what one read of a socket usually brings.
 _INLINE_BUFFER = 64 * 1024
@@ -31,6 +34,12 @@ _CONTINUE, _SWITCHING_PROTOCOLS = 100, 101
 _LINE_BREAKS = b"\r\n"
 # Servers send one or two (100, 103); the bound only ends those that never stop.
 _MAX_INTERIM = 100
+# tcpi_bytes_acked in Linux's struct tcp_info (linux/tcp.h): bytes sent that the peer has acknowledged.
+_BYTES_ACKED = struct.Struct("=120xQ")
+
+
+class UnsentError(httpx.RemoteProtocolError):
+    """The server had closed the kept connection before it received any of the request."""
 
 
 class HeadLimits(NamedTuple):
@@ -106,6 +115,7 @@ class Connection(asyncio.BufferedProtocol):
         self._head: ResponseHead | None = None
         self._body: BodyReader | None = None
         self._continued = False
+        self._acked: int | None = None  # bytes acknowledged before the request, where that will count
         self._fill = self._searched = 0  # bytes of the head received, and of those searched for its end
         self._interim_bytes = self._interims = 0
         self._read_timeout = self._head_deadline = math.inf
@@ -123,6 +133,8 @@ class Connection(asyncio.BufferedProtocol):
         self._request = request
         self._buffer_size = buffer_size
         self._keep = request.keep_alive
+        if self.reused and request.method.decode("ascii") not in IDEMPOTENT:
+            self._acked = self._bytes_acked()
         self._write(request.data)
 
     async def send_body(self, stream: AsyncIterable[bytes], timeout: float) -> None:
@@ -435,6 +447,8 @@ class Connection(asyncio.BufferedProtocol):
             self.when_unusable(self)
         elif self._body is not None and self._body.end(clean=clean):
             self._wake()
+        elif self._is_unsent(exc):
+            self.fail(UnsentError, "the server closed the connection before it received the request", exc)
         elif exc is not None and self._writing_paused:
             self.fail(httpx.WriteError, f"the connection broke while the request was sent: {exc}", exc)
         elif exc is not None:
@@ -445,3 +459,22 @@ class Connection(asyncio.BufferedProtocol):
         else:
             what = "head" if self._body is None else "body"
             self.fail(httpx.RemoteProtocolError, f"the server closed the connection before the {what}'s end")
+
+    def _is_unsent(self, exc: Exception | None) -> bool:
+        """Whether the peer closed before it had received any of the request.
+
+        Its FIN acknowledges all that had come until then, and a server that has closed its side must act on
+        nothing that comes later (RFC 9112 section 9.6).
+        """
+        # EPIPE is how Linux reports the reset that answers a write behind the peer's FIN.
+        ended = exc is None or isinstance(exc, BrokenPipeError)
+        return ended and self.untouched and self._acked is not None and self._acked == self._bytes_acked()
+
+    def _bytes_acked(self) -> int | None:
+        """Return how many bytes the peer's system has acknowledged; None where that cannot be known."""
+        sock = None if self.network_stream is None else self.network_stream.get_extra_info("socket")
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+            return int(_BYTES_ACKED.unpack(info)[0])
+        except (AttributeError, OSError, struct.error):  # another system, an older one, or a closed socket
+            return None

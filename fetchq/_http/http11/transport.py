@@ -14,7 +14,7 @@ import httpx
 from ..._models import Buffer
 from ..._retry import IDEMPOTENT
 from .buffers import LARGE_BUFFER
-from .connection import Connection, HeadLimits
+from .connection import Connection, HeadLimits, UnsentError
 from .idle import Endpoint
 from .parser import RequestHead, ResponseHead, request_head
 from .pool import ConnectionPool
@@ -37,11 +37,11 @@ class Transport(httpx.AsyncBaseTransport):
     CONNECT, protocol switches, Unix sockets, ``local_address``, ``socket_options``, ``retries`` or ``trace``,
     and needs asyncio.
 
-    Beyond that: addresses are tried side by side (RFC 8305); a request that may be repeated and meets a kept
-    connection which the server had closed meanwhile is sent once more; all heads of a response must arrive
-    within twice the read timeout; requests wait for a connection in the order of their arrival; with
-    ``Expect: 100-continue`` the body waits one second for the server's word. Trailers are read and dropped.
-    TLS offers ``http/1.1`` by ALPN.
+    Beyond that: addresses are tried side by side (RFC 8305); a request that meets a kept connection which the
+    server had closed meanwhile is sent once more, if it may be repeated or TCP shows that none of it arrived;
+    all heads of a response must arrive within twice the read timeout; requests wait for a connection in the
+    order of their arrival; with ``Expect: 100-continue`` the body waits one second for the server's word.
+    Trailers are read and dropped. TLS offers ``http/1.1`` by ALPN.
 
     With ``extensions={"fetchq": {}}`` a request accepts body chunks that are memoryviews: a body then reaches
     the caller without a copy, as buffers of 1 MiB, or of ``{"fetchq": {"buffer": n}}`` bytes. Each is valid for
@@ -97,7 +97,8 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             return await self._exchange(connection, endpoint, request, head)
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            repeatable = request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
+            harmless = request.method in IDEMPOTENT or isinstance(error, UnsentError)
+            repeatable = harmless and isinstance(request.stream, httpx.ByteStream)
             stale = connection.untouched or isinstance(error, httpx.RemoteProtocolError)
             if not (connection.reused and stale and repeatable):
                 raise
