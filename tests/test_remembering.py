@@ -7,12 +7,14 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import fetchq
+from fetchq._store import Record, Store
 
 from .conftest import RunFetchq, run
 from .origin import Origin, generated, status
@@ -91,6 +93,31 @@ def test_a_job_that_is_done_asks_for_nothing(origin: Origin, tmp_path: Path, che
     fetch(tmp_path, job)
     (again,) = fetch(tmp_path, replace(job, checksum=checksum))
     assert (again.status, again.reason, len(origin.requests)) == ("skipped", "done in an earlier run", 1)
+
+
+def test_many_jobs_are_looked_up_together_and_only_what_changed_by_hand_is_fetched_again(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [fetchq.Job(origin.serve(f"/{n}.bin", generated(1000, n))) for n in range(60)]
+    fetch(tmp_path, *jobs)
+    (tmp_path / "3.bin").unlink()
+    (tmp_path / "20.bin").write_bytes(b"by hand")
+    (tmp_path / "59.bin").unlink()
+    (tmp_path / "59.bin").mkdir()
+    looked_up: list[int] = []
+    reading = Store._read
+
+    def noting(self: Store, keys: Sequence[str]) -> dict[str, Record]:
+        looked_up.append(len(keys))
+        return reading(self, keys)
+
+    monkeypatch.setattr(Store, "_read", noting)
+    asked = len(origin.requests)
+    results = fetch(tmp_path, *jobs)
+    assert sum(result.reason == "done in an earlier run" for result in results) == 57
+    assert {request.path for request in origin.requests[asked:]} == {"/3.bin", "/20.bin", "/59.bin"}
+    assert (tmp_path / "3.bin").read_bytes() == generated(1000, 3).data
+    assert max(looked_up) > 20, "several at once"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from fetchq._connections import Budget
 from fetchq._models import Again
 from fetchq._scheduler import ScheduledJob, ScheduledRun, Scheduler
+from fetchq._scheduler.run import MAX_RESULTS
 from fetchq._settings import Queue
 
 Fetch = Callable[[ScheduledJob[str]], Awaitable["str | Again"]]
@@ -285,3 +286,78 @@ def test_no_connection_is_lost_when_jobs_are_cancelled_at_any_step() -> None:
             assert it.running == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_job_whose_result_is_known_needs_no_attempt(*, is_async: bool) -> None:
+    attempted: list[tuple[int, str]] = []
+    known: list[tuple[int, str]] = []
+    jobs = [f"a:{n}" for n in range(600)]
+
+    async def fetch(item: ScheduledJob[str]) -> str:
+        attempted.append((item.number, item.job))
+        return item.job
+
+    async def find(numbered: Sequence[tuple[int, str]]) -> list[str | None]:
+        await asyncio.sleep(0)
+        known.extend(numbered)
+        return [job if number % 3 else None for number, job in numbered]
+
+    async def slowly() -> AsyncIterator[str]:
+        for job in jobs:
+            yield job
+
+    async def main() -> list[str]:
+        return await rest(shared().run(slowly() if is_async else iter(jobs), fetch, find))
+
+    assert sorted(asyncio.run(asyncio.wait_for(main(), 20))) == sorted(jobs)
+    assert known == list(enumerate(jobs, 1))
+    assert sorted(attempted) == [(number, job) for number, job in known if not number % 3]
+
+
+def test_known_results_wait_for_a_caller_who_takes_none() -> None:
+    read: list[int] = []
+
+    def jobs() -> Iterator[str]:
+        for n in range(5000):
+            read.append(n)
+            yield f"a:{n}"
+
+    async def fetch(item: ScheduledJob[str]) -> str:
+        raise AssertionError(item)
+
+    async def find(numbered: Sequence[tuple[int, str]]) -> list[str | None]:
+        return [job for _, job in numbered]
+
+    async def main() -> None:
+        run = shared().run(jobs(), fetch, find)
+        assert await run.next() == "a:0"
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(read) <= MAX_RESULTS + 1
+        assert len(await rest(run)) == 4999
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_the_first_job_of_a_slow_iterator_does_not_wait_for_more() -> None:
+    now = [0.0]
+    read_at_start: list[int] = []
+    read: list[int] = []
+
+    def jobs() -> Iterator[str]:
+        for n in range(5):
+            read.append(n)
+            now[0] += 1.0  # as if it held the event loop up for so long
+            yield f"a:{n}"
+
+    async def fetch(item: ScheduledJob[str]) -> str:
+        read_at_start.append(len(read))
+        return item.job
+
+    async def main() -> None:
+        it: Scheduler[str] = Scheduler(lambda _: ("a", 0), Budget(1, 1), Queue(), clock=lambda: now[0])
+        assert len(await rest(it.run(jobs(), fetch))) == 5
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert read_at_start[0] <= 2

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -126,9 +126,9 @@ def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
     read: list[str] = []
     reading = Store._read
 
-    def noting(self: Store, key: str) -> Record | None:
-        read.append(key)
-        return reading(self, key)
+    def noting(self: Store, keys: Sequence[str]) -> dict[str, Record]:
+        read.extend(keys)
+        return reading(self, keys)
 
     monkeypatch.setattr(Store, "_read", noting)
     monkeypatch.setattr("fetchq._store.store.MAX_KEYS", 2)

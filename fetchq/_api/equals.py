@@ -32,6 +32,10 @@ class EqualJobs:
             return "ended"
         return "first" if self._running.setdefault(key, number) == number else "runs"
 
+    def knows(self, key: str) -> bool:
+        """Whether a job of *key* has begun, so that it tells what becomes of another one."""
+        return key in self._running or key in self._ended
+
     def end(self, key: str, result: Result) -> None:
         """Note how the first job of *key* ended."""
         if not key:

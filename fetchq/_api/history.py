@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,11 +56,30 @@ class History:
         # Files of jobs that were skipped in this run, with these jobs' keys.
         self._skipped: OrderedDict[str, str] = OrderedDict()
 
-    async def begin(self, key: str, job: Job, *, update: bool) -> Result | Literal["held"] | None:
-        """Take a job in hand; return None if it is to be done.
+    async def done(self, jobs: Sequence[tuple[str, Job]]) -> list[Result | None]:
+        """Return a ``skipped`` result of each job that an earlier run finished and whose file is unchanged.
 
-        Else return a ``skipped`` result, if an earlier run finished it and its file is unchanged, or ``held``
-        if another run of the same queue has it just now.
+        Of the others None.
+
+        :param jobs: with their keys.
+        :raises StoreError: the store is required and cannot be opened.
+        """
+        store = await self._opened()
+        if store is None:
+            return [None] * len(jobs)
+        records = store.all_done(jobs)
+        if not self._trusted:
+            records = await _unchanged(store, records)
+        return [
+            None if record is None else self._skipped_as(store, record, key, job)
+            for record, (key, job) in zip(records, jobs, strict=True)
+        ]
+
+    async def begin(self, key: str, job: Job, *, update: bool) -> Result | Literal["held"] | None:
+        """Take a job in hand that :meth:`done` has not found; return None if it is to be done.
+
+        Else return ``held`` if another run of the same queue has it just now, or a ``skipped`` result if that
+        has finished it meanwhile.
 
         :param key: ``job.key``.
         :param update: do it though it was finished.
@@ -69,19 +88,17 @@ class History:
         store = await self._opened()
         if store is None:
             return None
-        found = None if update else self._found(store, key, job)
-        if found is None and not await store.claim(key):
+        if not await store.claim(key):
             return "held"
-        if found is None and not update and store.leases.shared:
-            # Another run may have finished it since.
-            found = self._found(store, key, job)
-            if found is not None:
-                self.release(key)
+        if update or not store.leases.shared:
+            return None
+        [found] = await self.done([(key, job)])
+        if found is not None:
+            self.release(key)
         return found
 
-    def _found(self, store: Store, key: str, job: Job) -> Result | None:
-        record = store.done(key, job) if job.out != "-" else None
-        if record is None or not (self._trusted or store.still_there(record)):
+    def _skipped_as(self, store: Store, record: Record, key: str, job: Job) -> Result | None:
+        if job.out == "-":
             return None
         path = store.path_of(record)
         if not self._matches(record, job, "" if path is None else path.name):
@@ -187,3 +204,16 @@ class History:
             if self._required:
                 raise
             self._warn(f"{error.reason}: this run goes on without a store.")
+
+
+async def _unchanged(store: Store, records: Sequence[Record | None]) -> list[Record | None]:
+    """Return those of *records* whose files are unchanged, None for the others.
+
+    Several are looked at in a thread, since a disk may take milliseconds for each.
+    """
+
+    def look() -> list[Record | None]:
+        return [record if record is not None and store.still_there(record) else None for record in records]
+
+    several = len(records) - records.count(None) > 1
+    return await asyncio.to_thread(look) if several else look()

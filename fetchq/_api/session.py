@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import _digests, _naming
 from .._errors import DiskFullError, FetchError, StoppedError, UsageError
@@ -87,7 +87,7 @@ class Session:
             task.cancel()
 
         observe = Observers(self.observers, stop)
-        worker = _Worker(self, context(self.context._replace(observe=observe)))
+        worker = _Worker(self, context(self.context._replace(observe=observe)), looked=False)
         task = self.scheduler.start(alone(job), worker.attempt)
         self._workers.add(worker)
         self.announce(observe)
@@ -194,14 +194,36 @@ def _is_plain(job: Job) -> bool:
 class _Worker:
     """Makes the attempts at the jobs of one run, or at a single one.
 
+    :param looked: each job was looked up by :meth:`known` before its first attempt.
     :ivar transfers: those of jobs that have not ended, with the jobs' keys; each holds the lock on its part.
     """
 
-    def __init__(self, session: Session, context: RunContext) -> None:
+    def __init__(self, session: Session, context: RunContext, *, looked: bool) -> None:
         self._session = session
         self._context = context
+        self._looked = looked
         self._equals = EqualJobs()
         self.transfers: dict[Transfer, str] = {}
+
+    async def known(self, numbered: Sequence[tuple[int, QueuedJob | FetchError]]) -> list[Result | None]:
+        """Return the results of jobs that an earlier run has done, None for the others."""
+        history = self._session.history
+        results: list[Result | None] = [None] * len(numbered)
+        if not history or self._context.settings.queue.update:
+            return results
+        sought = [
+            (at, queued.key, queued.job)
+            for at, (_, queued) in enumerate(numbered)
+            if isinstance(queued, QueuedJob)
+            and not self._equals.knows(queued.equal)
+            and self._session.is_valid(queued.job)
+        ]
+        # A queue without a job that can be tried leaves no store.
+        found = await history.done([(key, job) for _, key, job in sought]) if sought else []
+        for (at, _, _), result in zip(sought, found, strict=True):
+            if result is not None:
+                results[at] = self._ended(numbered[at][0], result)
+        return results
 
     async def attempt(self, scheduled: ScheduledJob[QueuedJob | FetchError]) -> Result | Again:
         """Make one attempt at a job."""
@@ -235,9 +257,14 @@ class _Worker:
             return Again(EQUAL_WAIT, None)
         if state == "ended":
             return self._ended(number, self._equals.result(queued.equal, job))
+        if not session.history or not session.is_valid(job):
+            return None
+        earlier: Result | Literal["held"] | None = None
         update = session.context.settings.queue.update
-        known = bool(session.history) and session.is_valid(job)
-        earlier = await session.history.begin(queued.key, job, update=update) if known else None
+        if not (self._looked or update):
+            [earlier] = await session.history.done([(queued.key, job)])
+        if earlier is None:
+            earlier = await session.history.begin(queued.key, job, update=update)
         if earlier is None:
             return None
         if earlier == "held":
@@ -285,8 +312,8 @@ class QueueRun:
         self._session = session
         self._known = known
         self._observe = Observers(session.observers, self.stop)
-        self._worker = _Worker(session, context(session.context._replace(observe=self._observe)))
-        self._run = session.scheduler.run(items, self._worker.attempt)
+        self._worker = _Worker(session, context(session.context._replace(observe=self._observe)), looked=True)
+        self._run = session.scheduler.run(items, self._worker.attempt, self._worker.known)
         self._totals = Totals(0.0)
         self._begun = False
         self._closing: asyncio.Task[None] | None = None

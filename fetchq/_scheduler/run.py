@@ -6,8 +6,9 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from .._models import Again
 from .flow import Flow, ScheduledJob
@@ -15,13 +16,18 @@ from .flow import Flow, ScheduledJob
 if TYPE_CHECKING:
     from .scheduler import Scheduler
 
-__all__ = ["CANCEL_TIMEOUT", "ScheduledRun"]
+__all__ = ["CANCEL_TIMEOUT", "Known", "ScheduledRun"]
 
 J = TypeVar("J")
 R = TypeVar("R")
+# Returns the results of those numbered jobs that need no attempt, and None for the others.
+Known: TypeAlias = Callable[[Sequence[tuple[int, J]]], Awaitable[Sequence[R | None]]]
 
-# Jobs read from a plain iterator before other tasks of the event loop run.
-BATCH = 64
+# Jobs read from a plain iterator before other tasks of the event loop run: few at first, so that the first one
+# starts at once, then more each time. A slow iterator, which holds the event loop up, ends them after so many
+# seconds.
+FIRST_BATCH, BATCH = 8, 256
+BATCH_SECONDS = 0.05
 # Seconds in which a queue is read before hosts take all connections: 20,000 lines and more.
 READING = 1.0
 # Maximum of results that the caller has not consumed; beyond it no job of the run is started.
@@ -38,11 +44,13 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         scheduler: Scheduler[J],
         jobs: AsyncIterator[J] | Iterator[J],
         fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
+        find: Known[J, R] | None,
     ) -> None:
         super().__init__()
         self._scheduler = scheduler
         self._jobs = jobs
         self._fetch = fetch
+        self._find = find
         # Jobs that wait for their next attempt: a heap ordered by the time of that attempt.
         self.waiting: list[tuple[float, int, ScheduledJob[J]]] = []
         self._running = 0
@@ -50,7 +58,10 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         self._results: deque[R] = deque()
         self._read_all = False
         self._stopped = False
-        self._read_count = 0
+        self._most_at_once = max(1, scheduler.queue.lookahead // 2)
+        self._size = min(FIRST_BATCH, self._most_at_once)
+        # Jobs that were read and have not been sorted into those that need an attempt and those that do not.
+        self._unsorted = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._changed = asyncio.Event()
@@ -63,7 +74,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     @property
     def left(self) -> int:
         """Number of jobs that were read and have no result."""
-        return self.count + len(self.waiting) + self._running + self._cancelled
+        return self._unsorted + self.count + len(self.waiting) + self._running + self._cancelled
 
     @property
     def stopped(self) -> bool:
@@ -118,6 +129,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         result = self._results.popleft()
         if was_full:
             self._scheduler.wake()
+        self._room.set()
         return result
 
     @property
@@ -156,35 +168,62 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         try:
             if isinstance(self._jobs, AsyncIterator):
                 async for job in self._jobs:
-                    self._add(job)
-                    await self._wait_for_room()
+                    await self._sort([job])
+                    await self._wait_for_room(1)
             else:
-                for job in self._jobs:
-                    self._add(job)
-                    if not self._read_count % BATCH:
-                        await asyncio.sleep(0)
-                    await self._wait_for_room()
+                while batch := self._batch(self._jobs):
+                    await self._sort(batch)
+                    await asyncio.sleep(0)
+                    self._size = min(2 * self._size, BATCH, self._most_at_once)
+                    await self._wait_for_room(self._size)
         finally:
             self._read_all = True
             self._in_sight()
             self._changed.set()
+
+    def _batch(self, jobs: Iterator[J]) -> list[J]:
+        """Return the next jobs; none at the end."""
+        batch: list[J] = []
+        clock = self._scheduler.clock
+        until = clock() + BATCH_SECONDS
+        for job in islice(jobs, self._size):
+            batch.append(job)
+            if clock() > until:
+                break
+        return batch
+
+    async def _sort(self, jobs: Sequence[J]) -> None:
+        """Hand out the results of *jobs* that need no attempt, and put the others in line."""
+        numbers = self._scheduler.numbers
+        numbered = [(next(numbers), job) for job in jobs]
+        self._unsorted = len(numbered)
+        results = [None] * len(jobs) if self._find is None else await self._find(numbered)
+        for (number, job), result in zip(numbered, results, strict=True):
+            self._unsorted -= 1
+            if result is None:
+                self._add(number, job)
+            else:
+                self._results.append(result)
+                self._changed.set()
 
     def _in_sight(self) -> None:
         if not self._far:
             self._far = True
             self._scheduler.in_sight()
 
-    async def _wait_for_room(self) -> None:
-        while self.count >= self._scheduler.queue.lookahead:
-            self._in_sight()
+    async def _wait_for_room(self, jobs: int) -> None:
+        """Wait until so many jobs more may be read."""
+        lookahead = self._scheduler.queue.lookahead
+        while (far := self.count + jobs > lookahead) or len(self._results) + jobs > MAX_RESULTS:
+            if far:
+                self._in_sight()
             self._room.clear()
             await self._room.wait()
 
-    def _add(self, job: J) -> None:
-        self._read_count += 1
+    def _add(self, number: int, job: J) -> None:
         scheduler = self._scheduler
         host, priority = scheduler.describe(job)
-        scheduler.push(self, ScheduledJob(-priority, next(scheduler.numbers), job, host, self.start))
+        scheduler.push(self, ScheduledJob(-priority, number, job, host, self.start))
         if scheduler.running < scheduler.budget.total:
             scheduler.wake()
 

@@ -15,7 +15,7 @@ from .._hosts import Hosts
 from .._models import Again
 from .._settings import Queue
 from .flow import Flow, ScheduledJob
-from .run import CANCEL_TIMEOUT, ScheduledRun
+from .run import CANCEL_TIMEOUT, Known, ScheduledRun
 
 __all__ = ["Scheduler"]
 
@@ -72,12 +72,14 @@ class Scheduler(Generic[J]):
         self,
         jobs: AsyncIterator[J] | Iterator[J],
         fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
+        known: Known[J, R] | None = None,
     ) -> ScheduledRun[J, R]:
         """Return the run of a queue; it begins when its first result is asked for.
 
         :param fetch: makes one attempt.
+        :param known: returns the results of jobs that need none; by default, none is known.
         """
-        return ScheduledRun(self, jobs, fetch)
+        return ScheduledRun(self, jobs, fetch, known)
 
     def start(self, job: J, fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]]) -> asyncio.Task[R]:
         """Begin a task that makes attempts at one job until it has a result; :meth:`stop` cancels it."""
