@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -175,6 +176,15 @@ def run_fetchq(tmp_path: Path) -> RunFetchq:
 def origin() -> Iterator[Origin]:
     """A raw origin that misbehaves as it is told to."""
     with Origin() as started:
+        yield started
+
+
+@pytest.fixture
+def secure(authority: Path) -> Iterator[Origin]:
+    """Another one, over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    with Origin(context) as started:
         yield started
 
 

@@ -88,14 +88,6 @@ def test_redirects_are_followed_unless_they_are_not_to_be(
     assert not error.transient
 
 
-@pytest.fixture
-def secure(authority: Path) -> Iterator[Origin]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority / "server.pem", authority / "server.key")
-    with Origin(context) as started:
-        yield started
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -9,7 +9,6 @@ import json
 import logging
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import traceback
@@ -116,15 +115,6 @@ def redirected(to: str, code: int = 302) -> Behaviour:
 def away() -> Iterator[Origin]:
     """Another origin: same machine, another port."""
     with Origin() as started:
-        yield started
-
-
-@pytest.fixture
-def secure(authority: Path) -> Iterator[Origin]:
-    """The same again over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority / "server.pem", authority / "server.key")
-    with Origin(context) as started:
         yield started
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .process import Server, need, running
+from .process import Server, need, running, written
 
 # Debian's, as is the program's name.
 _MODULES = Path("/usr/lib/apache2/modules")
 
 
-@contextlib.contextmanager
-def apache(root: Path, *, compress: bool = False) -> Iterator[Server]:
+def apache(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
     program = need("apache2")
 
     def command(server: Server, state: Path) -> list[str]:
-        config = state / "apache.conf"
-        config.write_text(_config(server, state, compress))
-        return [program, "-f", str(config), "-D", "FOREGROUND"]
+        config = written(state / "apache.conf", _config(server, state, compress))
+        return [program, "-f", config, "-D", "FOREGROUND"]
 
-    with running("apache", root, command) as server:
-        yield server
+    return running("apache", root, command)
 
 
 def _config(server: Server, state: Path, compress: bool) -> str:

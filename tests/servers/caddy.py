@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from .process import Server, need, running
+from .process import Server, need, running, written
 
 
-@contextlib.contextmanager
 def caddy(
     root: Path,
     authority: Path | None = None,
     *,
     handlers: list[dict[str, Any]] | None = None,
     compress: bool = False,
-) -> Iterator[Server]:
+) -> AbstractContextManager[Server]:
     """*handlers* come before its file server."""
     program = need("caddy")
     before = [_ENCODE] if compress else []
 
     def command(server: Server, state: Path) -> list[str]:
-        config = state / "caddy.json"
-        config.write_text(json.dumps(_config(server, state, authority, [*before, *(handlers or [])])))
-        return [program, "run", "--config", str(config)]
+        config = written(
+            state / "caddy.json", json.dumps(_config(server, state, authority, [*before, *(handlers or [])]))
+        )
+        return [program, "run", "--config", config]
 
-    with running("caddy", root, command, authority) as server:
-        yield server
+    return running("caddy", root, command, authority)
 
 
 _ENCODE: dict[str, Any] = {

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .process import Server, need, running
+from .process import Server, need, running, written
 
 
-@contextlib.contextmanager
-def lighttpd(root: Path, *, compress: bool = False) -> Iterator[Server]:
+def lighttpd(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
     program = need("lighttpd")
 
     def command(server: Server, state: Path) -> list[str]:
-        config = state / "lighttpd.conf"
-        config.write_text(_config(server, state, compress))
-        return [program, "-D", "-f", str(config)]
+        config = written(state / "lighttpd.conf", _config(server, state, compress))
+        return [program, "-D", "-f", config]
 
-    with running("lighttpd", root, command) as server:
-        yield server
+    return running("lighttpd", root, command)
 
 
 def _config(server: Server, state: Path, compress: bool) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .process import Server, need, running
+from .process import Server, need, running, written
 
 _COMPRESS = "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;"
 
 
-@contextlib.contextmanager
 def nginx(
     root: Path,
     authority: Path | None = None,
@@ -21,18 +19,18 @@ def nginx(
     extra: str = "",
     http2: bool = False,
     compress: bool = False,
-) -> Iterator[Server]:
+) -> AbstractContextManager[Server]:
     """*extra* lines go into its server block, such as ``limit_rate 2m;``."""
     program = need("nginx")
     lines = f"{_COMPRESS} {extra}" if compress else extra
 
     def command(server: Server, state: Path) -> list[str]:
-        config = state / "nginx.conf"
-        config.write_text(_config(server, state, authority, lines, " http2" if http2 else ""))
-        return [program, "-e", str(state / "error.log"), "-p", str(state), "-c", str(config)]
+        config = written(
+            state / "nginx.conf", _config(server, state, authority, lines, " http2" if http2 else "")
+        )
+        return [program, "-e", str(state / "error.log"), "-p", str(state), "-c", config]
 
-    with running("nginx", root, command, authority) as server:
-        yield server
+    return running("nginx", root, command, authority)
 
 
 def _config(server: Server, state: Path, authority: Path | None, extra: str, http2: str) -> str:

@@ -116,6 +116,12 @@ def _missing(name: str) -> NoReturn:
     pytest.skip(f"{name} is not installed")
 
 
+def written(path: Path, text: str) -> str:
+    """Write a configuration, and return its path."""
+    path.write_text(text)
+    return str(path)
+
+
 @contextlib.contextmanager
 def running(name: str, root: Path, command: Command, authority: Path | None = None) -> Iterator[Server]:
     """Run what *command* returns for a server's ports and a folder of its own, until the block ends."""

@@ -6,9 +6,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .process import Server, need, need_package, running
+from .process import Server, need, need_package, running, written
 
 NOTHING = Path(os.devnull)
 
@@ -19,11 +20,10 @@ def squid(*, refused: str = "", password: bool = False) -> Iterator[Server]:
     program = need("squid")
 
     def command(server: Server, state: Path) -> list[str]:
-        config = state / "squid.conf"
-        config.write_text(_squid_config(server, state, refused, password))
+        config = written(state / "squid.conf", _squid_config(server, state, refused, password))
         # Killed, it leaves its shared memory behind, and then does not start again under the same name.
         start = f'rm -f /dev/shm/{_service(server)}-*; exec "$@"'
-        return ["sh", "-c", start, "sh", program, "-n", _service(server), "-N", "-f", str(config), "-d", "1"]
+        return ["sh", "-c", start, "sh", program, "-n", _service(server), "-N", "-f", config, "-d", "1"]
 
     with running("squid", NOTHING, command) as server:
         try:
@@ -62,8 +62,7 @@ netdb_filename none
 """
 
 
-@contextlib.contextmanager
-def tinyproxy(*, refused: str = "", password: bool = False) -> Iterator[Server]:
+def tinyproxy(*, refused: str = "", password: bool = False) -> AbstractContextManager[Server]:
     """tinyproxy; it refuses the host *refused*, or everybody who has no password."""
     program = need("tinyproxy")
 
@@ -72,26 +71,21 @@ def tinyproxy(*, refused: str = "", password: bool = False) -> Iterator[Server]:
         lines = [f"Port {server.port}", "Listen 127.0.0.1", f'LogFile "{state}/error.log"', "LogLevel Warning"]
         lines += [f'Filter "{state}/refused"', "FilterType fnmatch"] if refused else []
         lines += ["BasicAuth me secret"] if password else []
-        config = state / "tinyproxy.conf"
-        config.write_text("\n".join([*lines, "Timeout 600", ""]))
-        return [program, "-d", "-c", str(config)]
+        config = written(state / "tinyproxy.conf", "\n".join([*lines, "Timeout 600", ""]))
+        return [program, "-d", "-c", config]
 
-    with running("tinyproxy", NOTHING, command) as server:
-        yield server
+    return running("tinyproxy", NOTHING, command)
 
 
-@contextlib.contextmanager
-def haproxy(backend: int, *, mode: str = "http") -> Iterator[Server]:
+def haproxy(backend: int, *, mode: str = "http") -> AbstractContextManager[Server]:
     """HAProxy in front of the port *backend*: a server's, or with *mode* ``tcp`` another proxy's."""
     program = need("haproxy")
 
     def command(server: Server, state: Path) -> list[str]:
-        config = state / "haproxy.cfg"
-        config.write_text(_haproxy_config(server, backend, mode))
-        return [program, "-db", "-f", str(config)]
+        config = written(state / "haproxy.cfg", _haproxy_config(server, backend, mode))
+        return [program, "-db", "-f", config]
 
-    with running("haproxy", NOTHING, command) as server:
-        yield server
+    return running("haproxy", NOTHING, command)
 
 
 def _haproxy_config(server: Server, backend: int, mode: str) -> str:
@@ -111,8 +105,7 @@ listen origin
 """
 
 
-@contextlib.contextmanager
-def proxy_py() -> Iterator[Server]:
+def proxy_py() -> AbstractContextManager[Server]:
     """proxy.py."""
     need_package("proxy")
 
@@ -120,15 +113,12 @@ def proxy_py() -> Iterator[Server]:
         words = ["--hostname", "127.0.0.1", "--port", str(server.port), "--num-workers", "1"]
         return [sys.executable, "-m", "proxy", *words, "--data-dir", str(state), "--log-level", "e"]
 
-    with running("proxy.py", NOTHING, command) as server:
-        yield server
+    return running("proxy.py", NOTHING, command)
 
 
-@contextlib.contextmanager
-def microsocks() -> Iterator[Server]:
+def microsocks() -> AbstractContextManager[Server]:
     """microsocks, which speaks SOCKS 5."""
     program = need("microsocks")
-    with running(
+    return running(
         "microsocks", NOTHING, lambda server, _: [program, "-i", "127.0.0.1", "-p", str(server.port)]
-    ) as server:
-        yield server
+    )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .process import APPS, Server, need, need_package, running
 
 
-@contextlib.contextmanager
 def hypercorn(
     root: Path, authority: Path | None = None, *, app: str = "whole", compress: bool = False
-) -> Iterator[Server]:
+) -> AbstractContextManager[Server]:
     """Hypercorn with a small application: HTTP/1.1 and, over TLS, HTTP/2.
 
     *app* ``whole`` sends whole files, ``starlette_files`` ranges as well, and gzip to whom asks for it.
@@ -30,12 +28,10 @@ def hypercorn(
             words += ["--bind", f"127.0.0.1:{server.tls_port}", *certificate]
         return [sys.executable, *words, f"{program}:application"]
 
-    with running("hypercorn", root, command, authority) as server:
-        yield server
+    return running("hypercorn", root, command, authority)
 
 
-@contextlib.contextmanager
-def uvicorn(root: Path, *, compress: bool = False) -> Iterator[Server]:
+def uvicorn(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
     """uvicorn with starlette's files, which know ranges; gzip to whom asks for it."""
     need("uvicorn")
 
@@ -43,36 +39,31 @@ def uvicorn(root: Path, *, compress: bool = False) -> Iterator[Server]:
         words = ["-m", "uvicorn", "--port", str(server.port), "--lifespan", "off", "--log-level", "warning"]
         return [sys.executable, *words, "starlette_files:application"]
 
-    with running("uvicorn", root, command) as server:
-        yield server
+    return running("uvicorn", root, command)
 
 
-@contextlib.contextmanager
-def tornado(root: Path, *, compress: bool = False) -> Iterator[Server]:
+def tornado(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
     """tornado's files, whose ETag it computes once for each path."""
     need_package("tornado")
-    with running("tornado", root, lambda server, _: _script("tornado_files", server)) as server:
-        yield server
+    return running("tornado", root, lambda server, _: _script("tornado_files", server))
 
 
-@contextlib.contextmanager
-def twisted(root: Path, *, compress: bool = False) -> Iterator[Server]:
+def twisted(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
     """twisted's files: dates without ETags."""
     need_package("twisted")
-    with running("twisted", root, lambda server, _: _script("twisted_files", server)) as server:
-        yield server
+    return running("twisted", root, lambda server, _: _script("twisted_files", server))
 
 
-@contextlib.contextmanager
-def http_server(root: Path, *, protocol: str = "HTTP/1.0", compress: bool = False) -> Iterator[Server]:
+def http_server(
+    root: Path, *, protocol: str = "HTTP/1.0", compress: bool = False
+) -> AbstractContextManager[Server]:
     """``python -m http.server``: dates, and no ranges; it never compresses."""
 
     def command(server: Server, state: Path) -> list[str]:
         words = ["-m", "http.server", "--bind", "127.0.0.1", "--directory", str(root), "--protocol", protocol]
         return [sys.executable, *words, str(server.port)]
 
-    with running("http.server", root, command) as server:
-        yield server
+    return running("http.server", root, command)
 
 
 def _script(name: str, server: Server) -> list[str]:

@@ -75,6 +75,17 @@ class Failing(Files):
         setattr(self, call, wrap(getattr(self, call)))
 
 
+class Roomy(Files):
+    """A disk with so many bytes *free*; of a size of 1 TiB, unless it reports other *blocks* of a byte."""
+
+    def __init__(self, free: int, blocks: int = 1 << 40) -> None:
+        self.free = free
+        self.blocks = blocks
+
+    def statvfs(self, at: int | Path) -> os.statvfs_result:
+        return os.statvfs_result((1, 1, self.blocks, self.free, self.free, 0, 0, 0, 0, 255))
+
+
 def disk(if_exists: IfExists = "rename", *, fsync: bool = False, min_free: int = 0) -> Disk:
     """Settings that do not depend on how full the machine's disk is."""
     return Disk(if_exists=if_exists, fsync=fsync, min_free=min_free)

@@ -7,18 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fetchq._disk import Files, Finished, Identity, Part
+from fetchq._disk import Files, Finished, Part
 from fetchq._disk.files import translate
 from fetchq._errors import DiskError, DiskFullError
 
 from .rig import (
-    OTHER,
     Failing,
     claimed,
     disk,
@@ -27,7 +25,6 @@ from .rig import (
     no_check,
     opened,
     pattern,
-    policy,
     put,
     resource,
     run,
@@ -35,7 +32,6 @@ from .rig import (
 )
 
 BODY = pattern(1000)
-THIRD = Identity("http://elsewhere.test/third")
 
 FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "quota is used up"}
 REFUSED = {
@@ -246,93 +242,3 @@ asyncio.run(work())
     saved = journal(tmp_path)
     assert saved is not None
     assert saved.spans[0].stop == 4000
-
-
-class Sized(Files):
-    """A disk of *total* bytes, of which files take up what is in them."""
-
-    def __init__(self, folder: Path, total: int) -> None:
-        self.folder = folder
-        self.total = total
-
-    def statvfs(self, at: int | Path) -> os.statvfs_result:
-        taken = sum(os.stat(path).st_blocks * 512 for path in self.folder.iterdir())
-        free = max(0, self.total - taken)
-        found = list(os.statvfs(at))
-        found[1], found[2], found[3], found[4] = 1, self.total, free, free
-        return os.statvfs_result(found)
-
-
-LARGE = 300 << 10
-# For journals, and what a file system adds.
-SMALL = 64 << 10
-
-
-def test_files_that_are_being_written_have_their_room_to_themselves(tmp_path: Path) -> None:
-    body = pattern(1000) * (LARGE // 1000)
-
-    async def work() -> None:
-        async with opened(files=Sized(tmp_path, len(body) + SMALL)) as parts:
-            first = await claimed(parts, tmp_path, "first.iso")
-            second = await claimed(parts, tmp_path, "second.iso", OTHER)
-            await first.begin(resource(len(body)), [])
-            with pytest.raises(
-                DiskFullError, match=r"second\.iso needs .* of it for other downloads, of which"
-            ):
-                await second.begin(resource(len(body)), [])
-            with pytest.raises(DiskFullError, match="for other downloads"):
-                await parts.claim(tmp_path, "third.iso", policy(parts, THIRD), length=2 * SMALL)
-            with pytest.raises(DiskFullError, match="for other downloads"):
-                await put(parts, tmp_path, bytes(2 * SMALL), "fourth.iso", THIRD)
-            await second.begin(resource(4096), [])
-            await write(second, 0, [bytes(4096)])
-            # What is written is not counted twice.
-            await write(first, 0, [body[: LARGE // 2]])
-            await first.begin(resource(len(body)), [])
-            await write(first, LARGE // 2, [body[LARGE // 2 :]])
-            finished = await first.finish(size=len(body), mtime=None, check=no_check)
-            assert isinstance(finished, Finished)
-            await second.close()
-
-    run(work())
-    assert (tmp_path / "first.iso").read_bytes() == body
-
-
-@pytest.mark.parametrize("end", ["close", "spoil", "finish"])
-def test_room_is_free_again_when_its_file_has_ended(tmp_path: Path, end: str) -> None:
-    async def work() -> None:
-        async with opened(files=Sized(tmp_path, LARGE + SMALL)) as parts:
-            first = await claimed(parts, tmp_path, "first.iso")
-            # Before the first is closed, whose descriptor could otherwise be the second's.
-            second = await claimed(parts, tmp_path, "second.iso", OTHER)
-            await first.begin(resource(LARGE), [])
-            if end == "close":
-                await first.close()
-            elif end == "spoil":
-                await first.spoil()
-            else:
-                await first.begin(resource(3), [])
-                await write(first, 0, [b"abc"])
-                await first.finish(size=3, mtime=None, check=no_check)
-            await second.begin(resource(LARGE), [])
-            await first.close()
-            await second.close()
-
-    run(work())
-
-
-def test_another_disk_has_its_own_room(tmp_path: Path) -> None:
-    if os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
-        pytest.skip("there is one file system here")
-
-    async def work(elsewhere: Path) -> None:
-        async with opened(files=Sized(tmp_path, LARGE + SMALL)) as parts:
-            first = await claimed(parts, tmp_path, "first.iso")
-            await first.begin(resource(LARGE), [])
-            second = await claimed(parts, elsewhere, "second.iso", OTHER)
-            await second.begin(resource(LARGE), [])
-            await first.close()
-            await second.close()
-
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
-        run(work(Path(elsewhere)))

@@ -17,6 +17,7 @@ from fetchq._settings import IfExists
 from .rig import (
     OTHER,
     OURS,
+    Roomy,
     abandon,
     claimed,
     disk,
@@ -356,16 +357,6 @@ def test_a_journal_whose_process_died_before_it_made_the_part_is_no_obstacle(tmp
             assert found.key == OURS.key
 
     run(work())
-
-
-class Roomy(Files):
-    """A disk with so many bytes free."""
-
-    def __init__(self, free: int) -> None:
-        self.bytes = free
-
-    def statvfs(self, at: int | Path) -> os.statvfs_result:
-        return os.statvfs_result((1, 1, 1 << 40, self.bytes, self.bytes, 0, 0, 0, 0, 255))
 
 
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from .rig import (
     MTIME,
     OURS,
     Clock,
+    Roomy,
     claimed,
     disk,
     journal,
@@ -191,23 +192,14 @@ def test_a_checkpoint_is_made_when_it_is_due(tmp_path: Path) -> None:
     run(work())
 
 
-class Filling(Files):
-    """A disk that something else fills."""
-
-    left = 1 << 30
-
-    def statvfs(self, at: int | Path) -> os.statvfs_result:
-        return os.statvfs_result((1, 1, 1 << 40, self.left, self.left, 0, 0, 0, 0, 255))
-
-
 def test_a_disk_that_fills_up_meanwhile_stops_the_run_before_it_is_full(tmp_path: Path) -> None:
-    clock, files = Clock(), Filling()
+    clock, files = Clock(), Roomy(1 << 30)
 
     async def work() -> None:
         async with opened(disk(min_free=1 << 20), clock=clock, files=files) as parts:
             part = await claimed(parts, tmp_path)
             await part.begin(resource(None), [])
-            files.left = 1 << 19
+            files.free = 1 << 19
             clock.now += 1
             with pytest.raises(DiskFullError, match=r"512\.0 KiB are free .* 1\.0 MiB that --min-free"):
                 await write(part, 0, [b"abc"])
