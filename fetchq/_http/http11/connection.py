@@ -472,7 +472,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _bytes_acked(self) -> int | None:
         """Return how many bytes the peer's system has acknowledged; None where that cannot be known."""
-        sock = None if self.network_stream is None else self.network_stream.get_extra_info("socket")
+        sock: Any = None if self.network_stream is None else self.network_stream.get_extra_info("socket")
         try:
             info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
             return int(_BYTES_ACKED.unpack(info)[0])
