@@ -60,7 +60,7 @@ def test_the_table_fits_into_a_terminal() -> None:
     files = _demo.demo_files()
     recorder = Recorder()
     for number, file in enumerate(files):
-        recorder(JobStarted(number, file.name, "", None))
+        recorder(JobStarted(number, file.name, "", ""))
         recorder(Planned(number, file.name, "fresh", "", 0, file.size, True))
         recorder(Planned(number, file.name, "restart", "", 0, file.size, True))
         recorder(Progressed(number, 0, 0, 4))

@@ -36,19 +36,19 @@ def demo_files() -> list[DemoFile]:
     no_ranges = [Fault(after=2 * MIB, whole=True), *[Fault(whole=True)] * 4]
     return [
         DemoFile("healthy.bin", 6 * MIB, "serves it well"),
-        DemoFile("dropped.bin", 8 * MIB, "closes twice", [cut, cut]),
-        DemoFile("reset.bin", 5 * MIB, "resets", [Fault(after=MIB, reset=True)]),
+        DemoFile("dropped.bin", 8 * MIB, "cut twice", [cut, cut]),
+        DemoFile("reset.bin", 5 * MIB, "reset", [Fault(after=MIB, reset=True)]),
         DemoFile("stalled.bin", 6 * MIB, "falls silent", [Fault(after=3 * MIB, silent=True)]),
         DemoFile(
-            "busy.bin", 4 * MIB, "busy: 503, twice", [Fault(status=503, retry_after=1), Fault(status=503)]
+            "busy.bin", 4 * MIB, "503, twice", [Fault(status=503, retry_after=1), Fault(status=503)]
         ),
-        DemoFile("ranges.bin", 4 * MIB, "closes, no ranges", no_ranges),
-        DemoFile("changed.bin", 4 * MIB, "has a new version", [cut, Fault(changed=True)]),
-        DemoFile("moved.bin", 3 * MIB, "redirects", [Fault(status=302, location="/moved.bin?signed=1")]),
-        DemoFile("aligned.bin", 4 * MIB, "sends from before", [early, Fault(align=MIB)]),
-        DemoFile("chunked.bin", 3 * MIB, "closes, no length", [Fault(after=MIB)], chunked=True),
-        DemoFile("garbled.bin", 3 * MIB, "sends wrong bytes", [Fault(garbled=True)]),
-        DemoFile("slow.bin", 9 * MIB, "slow connections", rate=1_000_000),
+        DemoFile("ranges.bin", 4 * MIB, "cut, no ranges", no_ranges),
+        DemoFile("changed.bin", 4 * MIB, "new version", [cut, Fault(changed=True)]),
+        DemoFile("moved.bin", 3 * MIB, "moved", [Fault(status=302, location="/moved.bin?signed=1")]),
+        DemoFile("aligned.bin", 4 * MIB, "cut, overlaps", [early, Fault(align=MIB)]),
+        DemoFile("chunked.bin", 3 * MIB, "cut, no length", [Fault(after=MIB)], chunked=True),
+        DemoFile("garbled.bin", 3 * MIB, "wrong bytes", [Fault(garbled=True)]),
+        DemoFile("slow.bin", 9 * MIB, "slow, steady", rate=1_000_000),
     ]
 
 
