@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ._errors import FetchError, NetworkError, StatusError
+from ._pacer import Pacer
 from ._settings import Retry
 
 __all__ = ["LONG_WAIT", "HostState", "Hosts", "Trouble", "trouble"]
@@ -32,19 +33,12 @@ MAX_HOSTS = 10_000
 _ACCEPTED, _TOO_MANY = 202, 429
 # Requests in a row without an answer that say something about the host: one or two are a mishap.
 _REPEATED = 3
+# Share of them that an answer leaves: with half of the requests refused there come to be so many too.
+_FORGIVEN = 0.7
 # First wait of a closed host in units of the backoff, 1 s; a limit without a time to wait has ten, 5 s.
 _STEP, _LIMIT_STEP = 2.0, 10.0
 # Waits within the patience with an outage, at least, so that a host that is back is noticed.
 _PROBES_IN_PATIENCE = 6
-# Near the rate at which it was refused, a host is asked more often by this share of it a second.
-_NEAR, _CREEP = 0.9, 0.01
-# Requests a second beyond which no rate is kept: nothing waits for it any more.
-_FAST = 1000.0
-# Requests a second at which a host is asked that has refused at no known rate.
-_SLOW = 1.0
-# Seconds over which the rate of answers says something.
-_MEASURED = 1.0
-
 # Connections to a host that has not answered yet: whether it takes more at once, its first answer shows.
 _TRIAL = 4.0
 # Seconds that a job takes until one has ended, and the weight of the last that has.
@@ -71,8 +65,7 @@ class HostState:
 
     :param proven: it has answered before.
     :param window: connections that it may have.
-    :param rate: requests a second that it may get; None for any.
-    :param refused: the rate at which it said that this is too often; None if that is not known.
+    :param pacer: requests a second that it may get.
     :param until: when a closed host may be asked again, a dead one too.
     :param next_start: when the next request may start, by the rate.
     :param prober: number of the job that asks a closed host whether it is back.
@@ -90,17 +83,14 @@ class HostState:
     proven: bool = False
     window: float = _TRIAL
     threshold: float = math.inf
-    rate: float | None = None
-    refused: float | None = None
+    pacer: Pacer = field(default_factory=Pacer)
     closed: float = -math.inf
     until: float = -math.inf
     next_start: float = -math.inf
     prober: int | None = None
-    failures: int = 0
+    failures: float = 0.0
     since: float | None = None
     probes: int = 0
-    answers: int = 0
-    opened: float | None = None
     used: float = 0.0
     running: int = 0
     begun: float = 0.0
@@ -112,19 +102,14 @@ class HostState:
     @property
     def is_plain(self) -> bool:
         """Whether nothing is known of it that a later request would need."""
-        quick = self.rate is None and math.isinf(self.threshold)
+        quick = self.pacer.rate is None and math.isinf(self.threshold)
         return self.state == "open" and self.since is None and quick
-
-    def measured(self, now: float) -> float | None:
-        """Return how many requests a second it has answered since it opened; None where that says little."""
-        span = 0.0 if self.opened is None else now - self.opened
-        return self.answers / span if span >= _MEASURED and self.answers else None
 
     def opens(self) -> float:
         """Return when the next request may start; infinity where that depends on an answer."""
         if self.prober is not None:
             return math.inf
-        return max(self.until if self.state == "closed" else -math.inf, self.next_start)
+        return max(self.until if self.state == "closed" else -math.inf, self.next_start, self.pacer.next)
 
     def turn(self, now: float) -> float:
         """Return what the connections of its jobs come to with the next job: the host with the least is next.
@@ -139,9 +124,7 @@ class HostState:
         """Note that the job *number* starts; *wait* is the least time to the next."""
         self.running += 1
         self.begun += now
-        if self.opened is None:
-            self.opened = now
-        pause = max(wait, 1 / self.rate if self.rate else 0.0)
+        pause = max(wait, self.pacer.gap)
         if pause:
             self.next_start = now + pause
         if self.state == "closed":
@@ -162,31 +145,22 @@ class HostState:
         if self.requests == requests:
             self.next_start = min(self.next_start, now)
 
-    def answered(self, began: float) -> None:
-        """Note a proper answer to a request that began then: a closed host opens."""
+    def answered(self, began: float, now: float) -> None:
+        """Note a proper answer now to a request that began then: a closed host opens."""
         if self.state != "open":
             if began < self.closed:
                 return
             self.state, self.prober = "open", None
-            self.answers, self.opened = 0, began
-        self.failures = self.probes = 0
+        # Where the answers and refusals of a limit alternate, there are never several of them in a row.
+        self.failures *= _FORGIVEN if self.pacer.rate else 0
+        self.probes = 0
         self.since = self.announced = None
         self.proven = True
-        self.answers += 1
+        self.pacer.accepted(began, now)
         if math.isinf(self.threshold):
             self.window = math.inf
         else:
             self.window += 1.0 if self.window < self.threshold else 1 / self.window
-        if self.rate is not None:
-            self._quicken(self.rate)
-
-    def _quicken(self, rate: float) -> None:
-        refused = self.refused
-        if refused is not None and _NEAR * refused <= rate <= (2 - _NEAR) * refused:
-            rate += _CREEP * refused / rate
-        else:
-            rate += min(1.0, rate / 2)
-        self.rate = rate if rate < _FAST else None
 
 
 class Hosts:
@@ -223,15 +197,19 @@ class Hosts:
         for name in (plain if len(plain) > MAX_HOSTS // 4 else idle)[: MAX_HOSTS // 2]:
             del self._hosts[name]
 
-    def asked(self, name: str) -> None:
-        """Note that a request is made."""
-        self.get(name).requests += 1
+    def asked(self, name: str, now: float) -> None:
+        """Note that a request is made now, which may be later than its job has started."""
+        host = self.get(name)
+        host.requests += 1
+        if host.next_start > now:
+            host.next_start = now + self.wait
+        host.pacer.asked(now)
 
-    def answered(self, name: str, began: float) -> None:
-        """Note a proper answer of *name* to a request that began then."""
+    def answered(self, name: str, began: float, now: float) -> None:
+        """Note a proper answer of *name* now to a request that began then."""
         host = self.get(name)
         before = host.proven, host.state, host.window
-        host.answered(began)
+        host.answered(began, now)
         if before != (host.proven, host.state, host.window):
             self.changed(name)
 
@@ -266,7 +244,7 @@ class Hosts:
         if host.state == "open":
             host.failures += 1
             if kind == "limit" or host.failures >= _REPEATED:
-                self._slow(host, error, now, held)
+                self._slow(host, error, kind, now=now, held=held)
                 self._close(host, error, kind, now)
                 self.changed(name)
         elif began < host.closed:
@@ -282,21 +260,20 @@ class Hosts:
         asked = error.retry_after
         return None if asked is None or asked > self._policy.max_wait else asked
 
-    def _slow(self, host: HostState, error: FetchError, now: float, held: int) -> None:
+    def _slow(self, host: HostState, error: FetchError, kind: Trouble, *, now: float, held: int) -> None:
         """Halve the window, and the rate where the host seems to count requests."""
         again = host.threshold < math.inf
         host.threshold = host.window = max(1.0, min(host.window, held) / 2)
         status = error.status if isinstance(error, StatusError) else 0
         if not status:
             host.window = 1.0
-        if status == _TOO_MANY or (status and again):
-            host.refused = host.rate or host.measured(now)
-            host.rate = host.refused / 2 if host.refused else _SLOW
+        if kind == "limit" or (status and again):
+            host.pacer.refused(now)
 
     def _close(self, host: HostState, error: FetchError, kind: Trouble, now: float) -> None:
         """Close *host* for as long as it asks for, or for a step that grows, or give it up."""
         policy = self._policy
-        host.state, host.closed = "closed", now
+        host.state, host.closed, host.failures = "closed", now, 0.0
         if host.probes >= self._most_probes and self._patience_is_over(host, now):
             host.state, host.final = "dead", error
             host.until = now + max(policy.backoff_max, policy.longest_outage)

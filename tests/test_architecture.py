@@ -25,6 +25,7 @@ BANDS = {
         "_retry",
         "_throttle",
         "_connections",
+        "_pacer",
         "_hosts",
         "_queue_files",
     ],

@@ -31,7 +31,7 @@ def test_a_host_is_announced_once_in_an_outage() -> None:
     # The server names a later time than was announced.
     assert hosts.announce("a", 300.0, asked=True)
     assert not hosts.announce("a", 301.0, asked=True)
-    hosts.answered("a", 400.0)
+    hosts.answered("a", 400.0, 400.0)
     assert hosts.away("a", 500.0) == 0
     assert hosts.announce("a", 560.0, asked=False)
 

@@ -97,7 +97,7 @@ class Mirrors:
     async def open(self, ask: Ask) -> Reply:
         """Make one request, redirects followed; always from the job's own URL, which may sign anew."""
         self.asked += 1
-        self._context.hosts.asked(self.key)
+        self.standing.asked()
         self.redirected = False
         settings = self._context.settings
         buffer = buffer_for(settings.queue.limit_rate, settings.queue.jobs, settings.disk.buffer)

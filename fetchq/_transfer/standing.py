@@ -36,7 +36,7 @@ class Standing:
         self._asked = asked
         self._context = context
         self._hosts = context.hosts
-        # When the attempt began, and whether it has had a proper answer.
+        # When the attempt or its last request began, and whether it has had a proper answer.
         self._began = 0.0
         self._answered = False
         self._failing_since = context.clock()
@@ -45,10 +45,15 @@ class Standing:
         """Begin an attempt."""
         self._began, self._answered = self._context.clock(), False
 
+    def asked(self) -> None:
+        """Note that a request is made."""
+        self._began = self._context.clock()
+        self._hosts.asked(self._asked.key, self._began)
+
     def answered(self) -> None:
         """Note a proper answer."""
         self._answered = True
-        self._hosts.answered(self._asked.key, self._began)
+        self._hosts.answered(self._asked.key, self._began, self._context.clock())
 
     def failed(self, error: FetchError) -> None:
         """Note what the attempt's error says about the host.
@@ -60,7 +65,7 @@ class Standing:
         hosts, key = self._hosts, self._asked.key
         if trouble(error) is None:
             if isinstance(error, StatusError | AuthenticationError | ProtocolError):
-                hosts.answered(key, self._began)
+                hosts.answered(key, self._began, self._context.clock())
             return
         before = hosts.is_dead(key)
         held = self._context.budget.held(key)
