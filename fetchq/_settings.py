@@ -265,6 +265,11 @@ class Disk:
     dir: GivenPath = _setting(
         Path(), "Directory where files go; created when missing.", why="As with curl and wget."
     )
+    temp_dir: GivenOptionalPath = _setting(
+        None,
+        "Directory for unfinished files, which may be on another disk; created when missing.",
+        why="Beside its target a part becomes the file by a mere change of its name.",
+    )
     # None: a name that the user gave is meant; one that a server or a URL suggests overwrites nothing.
     if_exists: IfExists | None = _setting(
         None,

@@ -250,7 +250,7 @@ def test_every_option_of_the_contract_is_there() -> None:
         --wait --host-patience --max-failures
         --checksums --require-checksum --allow-unlisted
         --limit-rate --if-exists --max-size --min-free --fsync --no-fsync --xattr --no-xattr --store --no-store
-        -R --remote-time --no-remote-time --keep-alive --keep-alive-expiry
+        -R --remote-time --no-remote-time --keep-alive --keep-alive-expiry --temp-dir
         --progress -q --quiet -v --verbose --log --dry-run --refresh --on-complete --on-error"""
     assert names == set(wanted.split())
 

@@ -211,10 +211,10 @@ class Folding(Files):
     def stat(self, name: str | Path, dir_fd: int | None = None) -> os.stat_result | None:
         return super().stat(self._folded(name), dir_fd)
 
-    def link(self, source: str, target: str, dir_fd: int) -> None:
+    def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         super().link(source.lower(), target.lower(), dir_fd)
 
-    def replace(self, source: str, target: str, dir_fd: int) -> None:
+    def replace(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         super().replace(source.lower(), target.lower(), dir_fd)
 
     def ignores_case(self, dir_fd: int) -> bool:

@@ -123,7 +123,11 @@ class Downloader:
         self.settings = replace(
             settings,
             network=network,
-            disk=replace(disk, dir=_expanded(disk.dir if dir is None else dir, "dir")),
+            disk=replace(
+                disk,
+                dir=_expanded(disk.dir if dir is None else dir, "dir"),
+                temp_dir=None if disk.temp_dir is None else _expanded(disk.temp_dir, "temp_dir"),
+            ),
             queue=replace(
                 queue,
                 jobs=queue.jobs if jobs is None else jobs,
@@ -438,6 +442,8 @@ def _check(settings: Settings) -> None:
     # The current folder is not needed for standard output, or for targets elsewhere.
     if settings.disk.dir != Path():
         require_usable(settings.disk.dir)
+    if settings.disk.temp_dir is not None:
+        require_usable(settings.disk.temp_dir)
 
 
 def _template(disk: Disk) -> NameTemplate | None:

@@ -139,6 +139,7 @@ OPTIONS: tuple[Option, ...] = (
            default_text="from the response"),
     _set(Disk, "-d", "--dir", heading=FILES, synonyms=("-P", "--directory-prefix", "--output-dir"),
          brief="Where files go.", metavar="DIR", type=types.PATH),
+    _set(Disk, "--temp-dir", heading=FILES, metavar="DIR", type=types.PATH, default_text="beside the file"),
     Option("--allow-outside", heading=FILES, is_flag=True, help="Let targets of queue files lie outside DIR."),
     _set(Queue, "-j", "--jobs", heading=FILES, brief="Connections in all.", metavar="N", type=types.COUNT),
     _set(Queue, "-x", "--connections", heading=FILES, metavar="N", type=types.COUNT,

@@ -15,6 +15,7 @@ from .._models import Resource
 from .._naming import printable
 from .._settings import IfExists
 from . import record
+from .copying import discard_copy
 from .entry import Entry
 from .hashing import has_digests
 from .journal import Identity
@@ -222,6 +223,7 @@ class ExistingFile:
             return False
         if part is not None:
             beside.part.remove()
+        discard_copy(self.entry, self.policy.identity)
         beside.delete_journal()
         return part is not None or journal.describes(self.found)
 

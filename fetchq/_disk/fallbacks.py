@@ -34,25 +34,29 @@ def lock(files: Files, fd: int) -> bool:
         return True
 
 
-def replace(files: Files, source: str, target: str, dir_fd: int) -> None:
-    """Rename *source* to *target*, over what is there: in one step where the file system can, else in two."""
+def replace(files: Files, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
+    """Rename *source* to *target*, over what is there: in one step where the file system can, else in two.
+
+    :param source_fd: folder of *source*, where that is another one than *dir_fd*.
+    """
+    source_fd = dir_fd if source_fd is None else source_fd
     try:
-        files.replace(source, target, dir_fd)
+        files.replace(source, target, dir_fd, source_fd)
     except OSError as error:
         if error.errno not in _NO_RENAME_OVER:
             raise
-        if files.stat(source, dir_fd) is None or files.stat(target, dir_fd) is None:
+        if files.stat(source, source_fd) is None or files.stat(target, dir_fd) is None:
             raise
-        _replace_in_steps(files, source, target, dir_fd)
+        _replace_in_steps(files, source, target, dir_fd, source_fd)
 
 
-def _replace_in_steps(files: Files, source: str, target: str, dir_fd: int) -> None:
+def _replace_in_steps(files: Files, source: str, target: str, dir_fd: int, source_fd: int) -> None:
     """Move the old file out of the way, and back where the new one does not get its name."""
     aside = next(name for number in count(1) if files.stat(name := f"{target}.old{number}", dir_fd) is None)
     # A refusal that has another reason, such as a read-only folder, is repeated by this call.
     files.replace(target, aside, dir_fd)
     try:
-        files.replace(source, target, dir_fd)
+        files.replace(source, target, dir_fd, source_fd)
     except OSError:
         files.replace(aside, target, dir_fd)
         raise

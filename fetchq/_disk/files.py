@@ -229,12 +229,16 @@ class Files:
             return None
 
     @_named
-    def link(self, source: str, target: str, dir_fd: int) -> None:
-        os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
+        """Link *source*, of the folder *source_fd* if given, under *target* as well."""
+        source_fd = dir_fd if source_fd is None else source_fd
+        os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 
     @_named
-    def replace(self, source: str, target: str, dir_fd: int) -> None:
-        os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    def replace(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
+        """Rename *source*, of the folder *source_fd* if given, to *target*."""
+        source_fd = dir_fd if source_fd is None else source_fd
+        os.replace(source, target, src_dir_fd=source_fd, dst_dir_fd=dir_fd)
 
     @_named
     def resolved(self, path: Path) -> Path:

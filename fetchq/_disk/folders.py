@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from .._errors import DiskError
 from .._naming import printable, shorten
+from .entry import Entry, TempFolder, temp_name
 from .fallbacks import sync
 from .files import Files
 
@@ -50,11 +51,13 @@ class Folders:
     """Opens the folders of a run, and remembers what it learns of them.
 
     :param durable: a new folder survives power loss.
+    :param temp: where parts and journals are; None for the folders of their targets.
     """
 
-    def __init__(self, files: Files, *, durable: bool) -> None:
+    def __init__(self, files: Files, *, durable: bool, temp: Path | None = None) -> None:
         self._files = files
         self._durable = durable
+        self._temp = temp
         self._listings: dict[Path, _Listing] = {}
         self._local: dict[Path, bool] = {}
         self._devices: dict[int, bool] = {}
@@ -62,8 +65,8 @@ class Folders:
         self._limits: dict[Path, int] = {}
 
     def left_behind(self, directory: Path) -> bool:
-        """Whether an earlier run may have left parts in *directory*."""
-        return self._listing(directory).journals
+        """Whether an earlier run may have left parts of files in *directory*."""
+        return self._listing(self._temp or directory).journals
 
     def numbers(self, directory: Path, wanted: str) -> list[int] | None:
         """Return which candidates for *wanted* may be in *directory*; None where that has too many entries."""
@@ -98,6 +101,32 @@ class Folders:
             _remember(self._local, directory, self._on_local_device(dir_fd))
             _remember(self._limits, directory, self._limit(dir_fd))
         return dir_fd
+
+    def entry(self, directory: Path, name: str) -> Entry:
+        """Return *name* in *directory*, which is opened as by :meth:`open`, as is the folder of its parts."""
+        entry = Entry(self._files, directory, self.open(directory), name)
+        target = self._apart(directory)
+        if self._temp is None or target is None:
+            return entry
+        try:
+            return entry._replace(temp=TempFolder(self._temp, self.open(self._temp), target))
+        except BaseException:
+            entry.close()
+            raise
+
+    def parts_of(self, directory: Path, name: str) -> tuple[Path, str]:
+        """Return the folder of the side files of *name* in *directory*, and what they are called after."""
+        target = self._apart(directory)
+        if self._temp is None or target is None:
+            return directory, name
+        return self._temp, temp_name(target, name)
+
+    def _apart(self, directory: Path) -> Path | None:
+        """Return the true path of *directory*, if the parts of its files are in another one."""
+        if self._temp is None:
+            return None
+        target = self._files.resolved(directory)
+        return None if target == self._files.resolved(self._temp) else target
 
     def fit(self, directory: Path, name: str) -> str:
         """Return *name*, cut where *directory* is known not to take one as long with the suffixes of its part.

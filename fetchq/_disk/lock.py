@@ -36,6 +36,7 @@ class LockedPart:
     :param passed: candidates that other files have, although nothing says whose these are.
     :param unnamed: the part has no name yet (``O_TMPFILE``): the file gets its first one when it is finished.
     :ivar got: name of the file that the download has in the end; None while it has none.
+    :ivar stopping: a copy of it that is being made is to end; set from another thread.
     """
 
     entry: Entry
@@ -49,6 +50,7 @@ class LockedPart:
     passed: tuple[str, ...] = ()
     unnamed: bool = False
     got: str | None = None
+    stopping: bool = False
 
     @property
     def path(self) -> Path:
@@ -80,7 +82,8 @@ class LockedPart:
 
     def put_aside(self) -> Path:
         """Keep wrong bytes as ``NAME.part.bad``, which no download resumes; return its path."""
-        part = self.entry.part
+        # A file without a name is on the target's disk, wherever parts are.
+        part = (self.entry._replace(temp=None) if self.unnamed else self.entry).part
         aside = part.renamed(f"{part.name}.bad")
         if self.unnamed:
             aside.remove()
@@ -93,7 +96,7 @@ class LockedPart:
         """Release lock and name."""
         self.entry.files.close(self.fd)
         self.release(self.got)
-        self.entry.files.close(self.entry.dir_fd)
+        self.entry.close()
 
     def abandon(self) -> None:
         """Close a part that is not going to be used; an empty one is removed."""
@@ -132,13 +135,13 @@ def open_part(
     own = _own_side(entry, identity, take_over=take_over, durable=durable)
     if own is None:
         return "taken"
-    files = own.files
+    files, part = own.files, own.part
     try:
-        fd = files.open(own.part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, own.dir_fd)
+        fd = files.open(part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, part.dir_fd)
     except FileExistsError:
         try:
             # Without waiting for a reader, should it be a FIFO.
-            fd = files.open(own.part.name, os.O_RDWR | os.O_NONBLOCK, own.dir_fd)
+            fd = files.open(part.name, os.O_RDWR | os.O_NONBLOCK, part.dir_fd)
         except FileNotFoundError:
             return None
     size = None

@@ -68,15 +68,15 @@ class NameRegistry:
         """
         if policy.confined:
             self._stay_inside(directory)
-        dir_fd = self._folders.open(directory)
+        entry = self._folders.entry(directory, wanted)
         found: LockedPart | Existing | Unproven | None = None
         try:
             if not policy.named:
-                wanted = self._folders.fit(directory, wanted)
-            found = self._search(Entry(self._files, directory, dir_fd, wanted), policy, unnamed)
+                entry = entry.renamed(self._folders.fit(directory, wanted))
+            found = self._search(entry, policy, unnamed)
         finally:
             if not isinstance(found, LockedPart):
-                self._files.close(dir_fd)
+                entry.close()
         return found
 
     def _stay_inside(self, directory: Path) -> None:
@@ -91,11 +91,11 @@ class NameRegistry:
 
     def use(self, directory: Path, name: str, owner: str) -> None:
         """Note that a download, by its key *owner*, has the file *name*: no other job gets that."""
-        dir_fd = self._folders.open(directory)
+        entry = self._folders.entry(directory, name)
         try:
-            self._note(self._key(Entry(self._files, directory, dir_fd, name), self._files.fstat(dir_fd)), owner)
+            self._note(self._key(entry, self._files.fstat(entry.dir_fd)), owner)
         finally:
-            self._files.close(dir_fd)
+            entry.close()
 
     def recorded(self, directory: Path, name: str, owner: str) -> tuple[Existing, FileRecord] | None:
         """Return the finished file of a download under *name* or a candidate, with the record on it.
@@ -104,10 +104,9 @@ class NameRegistry:
 
         :param owner: the download's key.
         """
-        dir_fd = self._folders.open(directory)
+        wanted = self._folders.entry(directory, name)
         try:
-            wanted = Entry(self._files, directory, dir_fd, name)
-            folder = self._files.fstat(dir_fd)
+            folder = self._files.fstat(wanted.dir_fd)
             for named in self._own(wanted, folder, owner):
                 entry = wanted.renamed(named)
                 found, noted = entry.stat(), record.read(entry)
@@ -115,7 +114,7 @@ class NameRegistry:
                     self._note(self._key(entry, folder), owner)
                     return Existing(entry.path, "not modified on the server", found.st_size), noted
         finally:
-            self._files.close(dir_fd)
+            wanted.close()
         return None
 
     def _own(self, wanted: Entry, folder: os.stat_result, owner: str) -> Iterator[str]:

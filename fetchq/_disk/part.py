@@ -109,6 +109,7 @@ class Part:
 
     async def close(self) -> None:
         """Save the journal and release the lock; a part without a byte is removed. Safe to call again."""
+        self._locked.stopping = True
         if self._hasher is not None:
             self._hasher.stop()
         await self._run(self._close)
@@ -147,8 +148,7 @@ class Part:
     def _begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
         with self._exclusive():
             if resource.length is not None:
-                path = self._entry.path
-                self._context.reserved.require(self._locked.fd, path, resource.length, reserve=True)
+                self._context.require_room(self._locked, resource.length, reserve=True)
             if self._hasher is None or self._hasher.algorithms != tuple(algorithms):
                 self._hasher = PrefixHasher(self._files, self._locked.fd, algorithms)
             self.journal = Journal.of(self._identity, resource, self.spans)
@@ -303,5 +303,5 @@ class Part:
     def _release(self) -> None:
         self._closed = True
         self._context.open.discard(self)
-        self._context.reserved.release(self._locked.fd)
+        self._context.release_room(self._locked)
         self._locked.close()

@@ -69,7 +69,7 @@ class Parts:
         self._files = files or Files()
         self._files.warnings = DiskWarnings(warn)
         self._threads = Threads(threads, clock)
-        self._folders = Folders(self._files, durable=settings.fsync)
+        self._folders = Folders(self._files, durable=settings.fsync, temp=settings.temp_dir)
         self._names = NameRegistry(settings, self._files, self._folders)
         reserved = Reserved(self._files, settings)
         self._context = DiskContext(settings, self._files, self._threads, clock, set(), reserved)
@@ -134,7 +134,8 @@ class Parts:
         if found is None:
             return 0
         name, side, journal = found
-        part = self._files.stat(directory / part_of(name, side))
+        folder, stem = self._folders.parts_of(directory, name)
+        part = self._files.stat(folder / part_of(stem, side))
         return 0 if part is None else total(journal.within(part.st_size).spans)
 
     def _find_journal(
@@ -146,7 +147,8 @@ class Parts:
             found, empty = self._own_journal(directory, tried, identity)
             if found is not None:
                 # Without a part it vouches for no bytes, but may still prove a finished file to be this one.
-                paths = (directory / part_of(tried, found[0]), directory / tried)
+                folder, stem = self._folders.parts_of(directory, tried)
+                paths = (folder / part_of(stem, found[0]), directory / tried)
                 return (tried, *found) if any(map(self._exists, paths)) else None
             if empty and tried not in own and not self._exists(directory / tried):
                 return None
@@ -156,11 +158,12 @@ class Parts:
         self, directory: Path, name: str, identity: Identity
     ) -> tuple[tuple[int, Journal] | None, bool]:
         """Return number and journal of this download's side files for *name*, and whether there are none."""
+        folder, stem = self._folders.parts_of(directory, name)
         for side in range(MAX_SIDES):
-            journal = load(self._files, directory / journal_of(name, side))
+            journal = load(self._files, folder / journal_of(stem, side))
             if journal is not None and journal.belongs_to(identity):
                 return (side, journal), False
-            beside = (directory / file for file in side_files(name, side))
+            beside = (folder / file for file in side_files(stem, side))
             if journal is not None or not any(map(self._exists, beside)):
                 return None, journal is None
         return None, False
@@ -287,11 +290,12 @@ class Parts:
         return ends[0], ends[1]
 
     def _require_free(self, directory: Path) -> None:
-        # The folder need not exist yet; its nearest parent is on the same disk.
-        for folder in (directory, *self._files.resolved(directory).parents):
-            if self._exists(folder):
-                require_free(self._files, folder, directory, self._settings)
-                return
+        for wanted in (directory, *([self._settings.temp_dir] if self._settings.temp_dir else [])):
+            # The folder need not exist yet; its nearest parent is on the same disk.
+            parents = self._files.resolved(wanted).parents
+            folder = next(filter(self._exists, (wanted, *parents)), None)
+            if folder is not None:
+                require_free(self._files, folder, wanted, self._settings)
 
     def _holds(self, directory: Path, name: str, checksum: Checksum, owner: str) -> Existing | None:
         path = directory / name
@@ -316,7 +320,7 @@ class Parts:
             return found
         try:
             if length is not None:
-                self._context.reserved.require(found.fd, found.entry.path, length)
+                self._context.require_room(found, length)
         except BaseException:
             found.abandon()
             raise
@@ -346,7 +350,7 @@ class Parts:
             raise TypeError("a complete body proves itself")
         try:
             if self._room_check_due(body.size):
-                self._context.reserved.require(found.fd, found.entry.path, body.size)
+                self._context.require_room(found, body.size)
             kept = body.store(found, self._context)
         except BaseException:
             found.abandon()

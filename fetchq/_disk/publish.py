@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from .._naming import candidate, candidate_number, printable
 from .._settings import Disk
 from . import record
 from .context import DiskContext
+from .copying import copied, discard_copy, is_copy_of
 from .entry import Entry
 from .existing import TAKEN, Existing
 from .fallbacks import replace, sync, touch
@@ -62,14 +64,10 @@ def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Fin
     :raises NameTakenError: an unnamed part's name has been given to another file meanwhile.
     :raises ExistsError: the name was taken meanwhile, and ``--if-exists error`` was asked for.
     """
-    settings, files = context.settings, part.entry.files
-    if finishing.mtime is not None and settings.remote_time:
-        touch(files, part.fd, finishing.mtime)
-    if settings.xattr:
-        record.write(files, part.fd, part.identity, finishing.etag, finishing.last_modified)
+    settings = context.settings
     existing = _identical(part, finishing.size)
     if existing is None:
-        name = _give_name(part, settings)
+        name = _name(part, context, finishing)
         if name is not None:
             part.got = name
             _clear(part, durable=settings.fsync)
@@ -79,6 +77,23 @@ def publish(part: LockedPart, context: DiskContext, finishing: Finishing) -> Fin
         part.got = existing.path.name
     _clear(part, durable=False)
     return existing
+
+
+def _name(part: LockedPart, context: DiskContext, finishing: Finishing) -> str | None:
+    """As :func:`_give_name`, by way of a copy where the part is on another file system."""
+    try:
+        return _give_name(part, context.settings, finishing)
+    except OSError as error:
+        # Also between two mounts of one file system, which have the same device.
+        if error.errno != errno.EXDEV:
+            raise
+    for name in chain([part.entry.name], _later(part)):
+        if is_copy_of(part, name):
+            return name
+        if part.entry.renamed(name).stat() is None:
+            break
+    with copied(part, context, finishing.size) as copy:
+        return _give_name(copy, context.settings, finishing)
 
 
 def _identical(part: LockedPart, size: int) -> Existing | None:
@@ -93,23 +108,25 @@ def _identical(part: LockedPart, size: int) -> Existing | None:
     return None
 
 
-def _give_name(part: LockedPart, settings: Disk) -> str | None:
-    """Return the name that the part got; None where it is taken and is to be left so."""
+def _give_name(part: LockedPart, settings: Disk, finishing: Finishing) -> str | None:
+    """Return the name that the part got, with date and record; None where it is taken and is to be left so."""
     entry = part.entry
+    if finishing.mtime is not None and settings.remote_time:
+        touch(entry.files, part.fd, finishing.mtime)
+    if settings.xattr:
+        record.write(entry.files, part.fd, part.identity, finishing.etag, finishing.last_modified)
     if settings.fsync:
         sync(entry.files, part.fd)
     if part.if_exists == "overwrite" and not part.unnamed:
-        replace(entry.files, entry.part.name, entry.name, entry.dir_fd)
+        replace(entry.files, entry.part.name, entry.name, entry.dir_fd, entry.part.dir_fd)
         return entry.name
     if _link(part, entry.name):
         return entry.name
     if part.unnamed:
         raise NameTakenError
     if part.if_exists == "error":
-        raise ExistsError(
-            f"{entry.shown} appeared while it was downloaded; the bytes are kept"
-            f" in {printable(entry.part.name)}."
-        )
+        kept = "" if entry.is_landing else f"; the bytes are kept in {printable(entry.part.name)}"
+        raise ExistsError(f"{entry.shown} appeared while it was downloaded{kept}.")
     return None if part.if_exists == "skip" else next(name for name in _later(part) if _link(part, name))
 
 
@@ -126,14 +143,14 @@ def _link(part: LockedPart, name: str) -> bool:
         if part.unnamed:
             entry.files.link_unnamed(part.fd, name, entry.dir_fd)
         else:
-            entry.files.link(entry.part.name, name, entry.dir_fd)
+            entry.files.link(entry.part.name, name, entry.dir_fd, entry.part.dir_fd)
     except FileExistsError:
         return False
     except OSError:
         # For any reason. Without link(2) no call is both atomic and sure not to overwrite: look, then rename.
         if entry.renamed(name).stat() is not None:
             return False
-        entry.files.replace(entry.part.name, name, entry.dir_fd)
+        entry.files.replace(entry.part.name, name, entry.dir_fd, entry.part.dir_fd)
     return True
 
 
@@ -141,7 +158,7 @@ def _clear(part: LockedPart, *, durable: bool) -> None:
     """Remove what is left of part and journal.
 
     In this order: a journal without a part tells the next run what happened; a part without a journal could be
-    another program's file.
+    another program's file. Of a copy nothing is left when there is neither.
 
     :param durable: the new name survives power loss before they go.
     """
@@ -152,6 +169,7 @@ def _clear(part: LockedPart, *, durable: bool) -> None:
     # The file has its name: what cannot be removed is left for the next run to tidy.
     with suppress(OSError):
         part.entry.part.remove()
+        discard_copy(part.entry, part.identity)
         part.entry.delete_journal()
 
 

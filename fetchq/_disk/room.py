@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +54,7 @@ class Reserved:
     def require(self, fd: int, path: Path, length: int, *, reserve: bool = False) -> None:
         """Check that a file of *length* bytes, of which *fd* has some, fits beside all that the others need.
 
+        :param fd: the file, or a folder that it is to be in.
         :param reserve: keep room for it until :meth:`release`.
         :raises DiskFullError: it does not fit.
         """
@@ -85,7 +87,8 @@ class Reserved:
         """Return device and bytes that a file has yet to get."""
         found = self._files.fstat(fd)
         # st_blocks counts units of 512 bytes (stat(2)), whatever the file system's block is.
-        return found.st_dev, max(0, length - found.st_blocks * 512)
+        has = 0 if stat.S_ISDIR(found.st_mode) else found.st_blocks * 512
+        return found.st_dev, max(0, length - has)
 
 
 def require_free(files: Files, at: int | Path, path: Path, settings: Disk) -> None:

@@ -193,6 +193,6 @@ async def resumed(parts: Parts, folder: Path, body: bytes) -> Part:
 def abandon(part: Part) -> None:
     """Die: the kernel closes the descriptors, and with them goes the lock; nothing else happens."""
     os.close(part._locked.fd)
-    os.close(part._entry.dir_fd)
+    part._entry.close()
     part._closed = True
     part._context.open.discard(part)

@@ -122,10 +122,10 @@ class NoRenameOver(Files):
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def replace(self, source: str, target: str, dir_fd: int) -> None:
+    def replace(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         if self.stat(target, dir_fd) is not None:
             raise OSError(self.number, "the target exists")
-        super().replace(source, target, dir_fd)
+        super().replace(source, target, dir_fd, source_fd)
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EEXIST, errno.EOPNOTSUPP])
@@ -154,11 +154,11 @@ class Refusing(NoRenameOver):
         self.calls = calls
         self.made = 0
 
-    def replace(self, source: str, target: str, dir_fd: int) -> None:
+    def replace(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         self.made += 1
         if self.made in self.calls:
             raise OSError(self.number, "refused")
-        super().replace(source, target, dir_fd)
+        super().replace(source, target, dir_fd, source_fd)
 
 
 async def overwrite(files: Files, folder: Path) -> None:
@@ -249,17 +249,17 @@ class Short(Files):
         self._check(name)
         return super().stat(name, dir_fd)
 
-    def link(self, source: str, target: str, dir_fd: int) -> None:
+    def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         self._check(target)
-        super().link(source, target, dir_fd)
+        super().link(source, target, dir_fd, source_fd)
 
     def link_unnamed(self, fd: int, name: str, dir_fd: int) -> None:
         self._check(name)
         super().link_unnamed(fd, name, dir_fd)
 
-    def replace(self, source: str, target: str, dir_fd: int) -> None:
+    def replace(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         self._check(target)
-        super().replace(source, target, dir_fd)
+        super().replace(source, target, dir_fd, source_fd)
 
 
 LONG = "n" * 200 + ".tar.gz"

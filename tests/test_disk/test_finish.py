@@ -168,7 +168,7 @@ def test_a_name_that_is_taken_while_the_bytes_come(tmp_path: Path, policy: IfExi
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EXDEV, errno.EIO, errno.ENOTTY])
 def test_without_hard_links_nothing_is_overwritten_either(tmp_path: Path, number: int) -> None:
     class Linkless(Files):
-        def link(self, source: str, target: str, dir_fd: int) -> None:
+        def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
             raise OSError(number, "no links here")
 
     async def work() -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fetchq._disk import CompleteBody, Existing, Part, Parts, Unproven
+from fetchq._disk import CompleteBody, Existing, Files, Part, Parts, Unproven
 from fetchq._models import Resource
 from fetchq._settings import Disk, IfExists
 
@@ -176,10 +176,18 @@ async def until_death(script: Script, folder: Path, server: Server, settings: Di
         return True
 
 
-async def afterwards(folder: Path, server: Server, settings: Disk, *, tidy: bool, whole: bool = False) -> None:
+async def afterwards(
+    folder: Path,
+    server: Server,
+    settings: Disk,
+    *,
+    tidy: bool,
+    whole: bool = False,
+    files: Files | None = None,
+) -> None:
     """What is there can be believed, and the next run ends right; *whole*: what it gets comes in one piece."""
     check_finals(folder)
-    async with opened(settings) as parts:
+    async with opened(settings, files=files) as parts:
         if whole and not await parts.peek(folder, "a.iso", OURS):
             await at_once(parts, folder, server, NEW)
         else:

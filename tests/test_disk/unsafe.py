@@ -131,16 +131,16 @@ class Unsafe(Files):
             change(self.names)
         self.pending.clear()
 
-    def link(self, source: str, target: str, dir_fd: int) -> None:
+    def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         self._step()
-        node = self._node(source, dir_fd)
-        super().link(source, target, dir_fd)
+        node = self._node(source, dir_fd if source_fd is None else source_fd)
+        super().link(source, target, dir_fd, source_fd)
         self.pending.append(lambda names: names.update({target: node}))
 
-    def replace(self, source: str, target: str, dir_fd: int) -> None:
+    def replace(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         self._step()
-        node = self._node(source, dir_fd)
-        super().replace(source, target, dir_fd)
+        node = self._node(source, dir_fd if source_fd is None else source_fd)
+        super().replace(source, target, dir_fd, source_fd)
 
         def change(names: Names) -> None:
             names.pop(source, None)
