@@ -192,4 +192,5 @@ def by_consequence(error: fetchq.FetchError) -> int:
             return error.exit_code
         case fetchq.ChecksumError() | fetchq.IntegrityError() | fetchq.StoppedError() | fetchq.UsageError():
             return error.exit_code
-    return len(fetchq.__version__)
+        case _:
+            return len(fetchq.__version__)
