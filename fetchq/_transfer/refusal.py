@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from .. import _ranges
@@ -27,6 +28,7 @@ _SECONDS = 1.0
 _LINE = 300
 # A shorter value may be part of any word.
 _SHORTEST = 3
+_TITLE = re.compile(r"(?ais)<title>\s*(?:(?:error:? )?[0-9]{3}\b)?([^<]*)</title>")
 _BREAKS = re.compile(r"[\t\r\n ]+")
 # Names under which APIs put the sentence: OAuth (RFC 6749), problem details (RFC 9457), and usage.
 _WORDS = ("message", "Message", "error_description", "detail", "title", "error", "errors", "reason")
@@ -41,7 +43,7 @@ async def attach(error: StatusError | AuthenticationError, body: Body, reply: Re
             first = await body.peek(MOST)
     text = _masked(_text(_decoded(bytes(first[: 16 * MOST]), reply.headers), reply.headers), reply.secrets)
     error.body = "\n".join(printable(line) for line in text.splitlines())
-    error.said = printable(_BREAKS.sub(" ", _sentence(text, reply.headers)))[:_LINE].strip()
+    error.said = printable(_BREAKS.sub(" ", _sentence(text, reply.headers, error.status)))[:_LINE].strip()
 
 
 def _decoded(data: bytes, headers: Mapping[str, str]) -> bytes:
@@ -73,8 +75,8 @@ def _masked(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _sentence(text: str, headers: Mapping[str, str]) -> str:
-    """Return code and message of S3's XML or an API's JSON, or a plain text; empty for a page for people."""
+def _sentence(text: str, headers: Mapping[str, str], status: int) -> str:
+    """Return code and message of S3's XML or an API's JSON, a plain text, or what a page's title says."""
     start = text.lstrip()[:1]
     if start in {"{", "["}:
         with suppress(ValueError, RecursionError):
@@ -84,8 +86,19 @@ def _sentence(text: str, headers: Mapping[str, str]) -> str:
         from html import unescape
 
         found = [re.search(rf"<{name}>([^<]*)</{name}>", text) for name in ("Code", "Message")]
-        return ": ".join(unescape(each[1]) for each in found if each and each[1].strip())
+        said = ": ".join(unescape(each[1]) for each in found if each and each[1].strip())
+        return said or unescape(_title(text, status))
     return text if headers.get("content-type", "")[:10].lower() == "text/plain" else ""
+
+
+def _title(text: str, status: int) -> str:
+    """Return a page's title, where nginx and proxies have their reason; empty if it is the status again."""
+    found = _TITLE.search(text)
+    words = found[1].strip(" -:|") if found else ""
+    with suppress(ValueError):
+        if words.lower() in HTTPStatus(status).phrase.lower():
+            return ""
+    return words
 
 
 def _of_json(value: Any, code: str = "") -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,18 +14,23 @@ from .process import Server, need, running, written
 _MODULES = Path("/usr/lib/apache2/modules")
 
 
-def apache(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
+def apache(
+    root: Path, *, compress: bool = False, modules: Sequence[str] = (), extra: str = ""
+) -> AbstractContextManager[Server]:
+    """*extra* lines say who may read its folder, such as ``Require valid-user``; *modules* are for them."""
     program = need("apache2")
 
     def command(server: Server, state: Path) -> list[str]:
-        config = written(state / "apache.conf", _config(server, state, compress))
+        config = written(state / "apache.conf", _config(server, state, compress, modules, extra))
         return [program, "-f", config, "-D", "FOREGROUND"]
 
     return running("apache", root, command)
 
 
-def _config(server: Server, state: Path, compress: bool) -> str:
-    names = ("mpm_event", "authz_core", "filter", "deflate")
+def _config(server: Server, state: Path, compress: bool, modules: Sequence[str], extra: str) -> str:
+    names = ("mpm_event", "authz_core", "filter", "deflate", *modules)
+    told = {"method": "%m", "target": "%U%q", "range": "%{Range}i", "protocol": "%H"}
+    line = json.dumps(told, separators=(",", ":"))[:-1] + ',"status":%>s,"bytes":%B}'
     loaded = "\n".join(f"LoadModule {name}_module {_MODULES}/mod_{name}.so" for name in names)
     user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
     return f"""
@@ -32,6 +39,8 @@ ServerName 127.0.0.1
 PidFile {state}/apache.pid
 Mutex pthread
 ErrorLog {state}/error.log
+LogFormat {json.dumps(line)} lines
+CustomLog {server.log} lines
 Listen 127.0.0.1:{server.port}
 {loaded}
 {user}
@@ -41,7 +50,7 @@ ThreadsPerChild 64
 MaxRequestWorkers 64
 DocumentRoot {server.root}
 <Directory {server.root}>
-    Require all granted
+    {extra or "Require all granted"}
 </Directory>
 {"SetOutputFilter DEFLATE" if compress else ""}
 """

@@ -31,13 +31,15 @@ def hypercorn(
     return running("hypercorn", root, command, authority)
 
 
-def uvicorn(root: Path, *, compress: bool = False) -> AbstractContextManager[Server]:
-    """uvicorn with starlette's files, which know ranges; gzip to whom asks for it."""
+def uvicorn(
+    root: Path, *, app: str = "starlette_files", compress: bool = False
+) -> AbstractContextManager[Server]:
+    """uvicorn with starlette's files, which know ranges, or another *app*; gzip to whom asks for it."""
     need("uvicorn")
 
     def command(server: Server, state: Path) -> list[str]:
         words = ["-m", "uvicorn", "--port", str(server.port), "--lifespan", "off", "--log-level", "warning"]
-        return [sys.executable, *words, "starlette_files:application"]
+        return [sys.executable, *words, f"{app}:application"]
 
     return running("uvicorn", root, command)
 
