@@ -39,9 +39,7 @@ def demo_files() -> list[DemoFile]:
         DemoFile("dropped.bin", 8 * MIB, "cut twice", [cut, cut]),
         DemoFile("reset.bin", 5 * MIB, "reset", [Fault(after=MIB, reset=True)]),
         DemoFile("stalled.bin", 6 * MIB, "falls silent", [Fault(after=3 * MIB, silent=True)]),
-        DemoFile(
-            "busy.bin", 4 * MIB, "503, twice", [Fault(status=503, retry_after=1), Fault(status=503)]
-        ),
+        DemoFile("busy.bin", 4 * MIB, "503, twice", [Fault(status=503, retry_after=1), Fault(status=503)]),
         DemoFile("ranges.bin", 4 * MIB, "cut, no ranges", no_ranges),
         DemoFile("changed.bin", 4 * MIB, "new version", [cut, Fault(changed=True)]),
         DemoFile("moved.bin", 3 * MIB, "moved", [Fault(status=302, location="/moved.bin?signed=1")]),
