@@ -254,8 +254,12 @@ def failing(origin: Origin, away: Origin, secure: Origin) -> dict[str, dict[str,
     jobs: dict[str, dict[str, object]] = {
         "network": {"url": f"http://127.0.0.1:{DEAD}/refused"},
         "network-broken": {"url": served("/broken.bin", resource, drop(after=CUT), drop(after=0), repeat=True)},
-        "timedout": {"url": served("/hang", FILE, hang, repeat=True)},
-        "timedout-late": {"url": served("/late.bin", resource, stall(after=CUT), hang, repeat=True)},
+        # A time limit of their own: others must not fail for it on a busy machine.
+        "timedout": {"url": served("/hang", FILE, hang, repeat=True), "timeout": 0.4},
+        "timedout-late": {
+            "url": served("/late.bin", resource, stall(after=CUT), hang, repeat=True),
+            "timeout": 0.4,
+        },
         "tls": {"url": secure.serve("/untrusted", FILE)},
         "authentication": {"url": served("/401", b"", status(401), repeat=True)},
         "protocol": {"url": served("/garbage", b"", garbage, repeat=True)},
@@ -317,9 +321,7 @@ def test_a_queue_of_failures_tells_no_secret(
     (tmp_path / "out/folder").mkdir(parents=True)
 
     words = ["-H", f"X-Api-Key: {secret('header')}", "-b", f"session={secret('cookie')}", "-d", "out"]
-    done = run_fetchq(
-        *words, *QUICK, "-i", "q.jsonl", "--retries", "2", "--read-timeout", "0.4", "--max-size", "4M"
-    )
+    done = run_fetchq(*words, *QUICK, "-i", "q.jsonl", "--retries", "2", "--max-size", "4M")
 
     events = [json.loads(line) for line in done.stdout.splitlines()]
     ends = {event["id"]: event for event in events if event["event"] == "job_finished"}
@@ -348,7 +350,7 @@ def test_a_queue_of_failures_tells_no_secret(
     shown = run_fetchq("status", "out", "--json")
     assert "/broken.bin" in shown.stdout
     assert found_in(shown.stdout + run_fetchq("status", "out").stdout) == set()
-    preview = run_fetchq(*words, "--dry-run", "-i", "q.jsonl", "--read-timeout", "0.4")
+    preview = run_fetchq(*words, "--dry-run", "-i", "q.jsonl")
     assert "good.bin" in preview.stdout
     assert found_in(preview.stdout + preview.stderr) == set()
 
@@ -451,14 +453,13 @@ LIBRARY = fetchq.Settings(
         bearer=secret("bearer"),
         cookies=(("session", secret("cookie")),),
         referer=f"http://h/?{secret('referer')}",
-        read_timeout=0.4,
         env=False,
     ),
     retry=fetchq.Retry(retries=2, backoff=0),
     disk=fetchq.Disk(max_size=4 * MIB),
     queue=fetchq.Queue(connections=1),
 )
-JOB_FIELDS = {"headers", "params", "out", "size", "checksum"}
+JOB_FIELDS = {"headers", "params", "out", "size", "checksum", "timeout"}
 
 
 def library_job(number: int, kind: str, job: dict[str, object]) -> fetchq.Job:
