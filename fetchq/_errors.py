@@ -105,6 +105,21 @@ def worded(message: str) -> str:
     return message if _OPTIONS_NAMED.get() or "-" not in message else _OPTION.sub(_argument, message)
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of *error* and of what led to it.
+
+    Their frames keep all that was in use when it was raised, such as the connection with its buffers, which is
+    too much for each of the failed jobs of a long queue. Type, message and causes stay.
+    """
+    left = [error]
+    while left:
+        each = left.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            left += each.__cause__, each.__context__
+            left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+
+
 def _argument(found: re.Match[str]) -> str:
     option, value = found["option"], found["value"]
     if option in _FLAGS:

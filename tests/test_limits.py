@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import json
 import math
 import socket
 import sys
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 import fetchq
+from fetchq._http.http11.connection import Connection
 
+from . import raw_server
 from .bench.measure import run as measure
 from .conftest import RunFetchq, clean_env, run
 from .origin import (
@@ -307,3 +311,43 @@ def test_many_connections_at_once_cost_no_memory_either(origin: Origin, tmp_path
     urls = [origin.serve(path, file) for path, file in files.items()]
     done = ended("--no-env", "-j", "16", *urls, cwd=tmp_path)
     assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\nno more", b"SSH-2.0\r\n\r\n"],
+    ids=["nothing", "cut off", "no HTTP"],
+)
+@pytest.mark.parametrize("single", [False, True])
+def test_a_failed_job_that_is_kept_keeps_no_connection(
+    answer: bytes | None, single: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The buffer of a connection and what goes into the part are a thousand times what an error needs."""
+    made: list[weakref.ref[Connection]] = []
+
+    class Noted(Connection):
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr("fetchq._http.http11.pool.Connection", Noted)
+    settings = fetchq.Settings(network=fetchq.Network(env=False), retry=fetchq.Retry(retries=1, backoff=0.001))
+    failed: list[fetchq.FetchError | None] = []
+
+    async def main() -> None:
+        async with (
+            raw_server.serving(lambda _: answer) as server,
+            fetchq.Downloader(settings, dir=tmp_path) as downloader,
+        ):
+            if single:
+                with pytest.raises(fetchq.FetchError) as caught:
+                    await downloader.fetch(server.url)
+                failed.append(caught.value)
+            else:
+                failed.extend([result.error async for result in downloader.run([server.url])])
+        assert failed[0] is not None
+
+    run(main())
+    gc.collect()
+    assert made
+    assert not [connection for connection in made if connection() is not None]

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import _digests, _naming
-from .._errors import DiskFullError, FetchError, StoppedError, UsageError
+from .._errors import DiskFullError, FetchError, StoppedError, UsageError, forget_frames
 from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Result, redact
@@ -282,6 +282,7 @@ class _Worker:
         return transfer
 
     def _ended(self, number: int, result: Result, name: str = "") -> Result:
+        forget_frames(result.error)
         shown = name if result.path is None else result.path.name
         self._context.observe(JobFinished(number, _naming.printable(shown), result))
         return result
