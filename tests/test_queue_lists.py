@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fetchq._models import Job
+from fetchq._models import FormFile, Job
 from fetchq._queue_files import read
 from fetchq._queue_files.write import LINE_FORMATS, LineFormat, format_line, line_fields
 
@@ -35,6 +35,9 @@ JOBS = [
     Job(URL, timeout={"connect": 1, "read": math.inf}),
     Job(URL, method="POST", json={"a": [1]}, params=(("p", "1"), ("p", "2"))),
     Job(URL, method="PUT", content="text €".encode()),
+    Job(URL, method="GET", content=b"asked with a body"),
+    Job(URL, cookies=(("a", "1"), ("b", "2"))),
+    Job(URL, method="POST", files=[("f", FormFile(Path(name), confined=True)) for name in ("a", "b")]),
     Job("https://me:pw@h.example/a?sig=%2f", form=(("a", "b"),), method="POST", headers=(("X-Key", "k"),)),
 ]
 

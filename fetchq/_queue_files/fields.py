@@ -49,6 +49,8 @@ def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -
     bodies = sum(name in fields for name in _BODIES)
     if bodies > 1 or (bodies and "files" in fields and "form" not in fields):
         raise ValueError("only one of 'data', 'json' and 'form' with 'files' can be the body")
+    if bodies or "files" in fields:
+        fields.setdefault("method", "POST")  # as the options do
     url, *mirrors = usable_urls(_urls(fields), source, warnings)
     return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
 
@@ -181,10 +183,14 @@ def _pairs(value: object) -> Pairs:
 
 
 def _form_files(value: object) -> tuple[tuple[str, FormFile], ...]:
-    """Return the files of an object whose values are paths, or objects with ``path``, ``type`` and such."""
+    """Return the files of an object; a value is a path, an object with ``path``, or a list of these."""
     if not isinstance(value, dict):
         raise TypeError("it must be an object")
-    return tuple((name, _form_file(file)) for name, file in value.items())
+    return tuple(
+        (name, _form_file(file))
+        for name, files in value.items()
+        for file in (files if isinstance(files, list) else [files])
+    )
 
 
 def _form_file(value: object) -> FormFile:

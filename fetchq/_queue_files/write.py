@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from .._models import FormFile, Job, Pairs, redact
@@ -38,7 +38,8 @@ def line_fields(job: Job, *, secrets: bool) -> dict[str, Any]:
             fields[name] = value
     if job.dir is not None:
         fields["dir"] = str(job.dir)
-    if job.method != "GET":
+    has_body = job.content is not None or job.json is not None or bool(job.form or job.files)
+    if job.method != ("POST" if has_body else "GET"):
         fields["method"] = job.method
     if job.priority:
         fields["priority"] = job.priority
@@ -106,14 +107,14 @@ def _waits(timeout: float | Mapping[str, float]) -> Any:
 def _secrets(job: Job) -> dict[str, Any]:
     """Return the fields that may hold secrets, but for the URLs."""
     fields: dict[str, Any] = {}
-    for name in ("headers", "params", "form"):
+    for name in ("headers", "cookies", "params", "form"):
         pairs: Pairs = getattr(job, name)
         if pairs:
             fields[name] = _object(pairs)
     if any(file.content is not None for _, file in job.files):
         fields["files"] = None  # it came from standard input
     elif job.files:
-        fields["files"] = {name: _file(file) for name, file in job.files}
+        fields["files"] = _object([(name, _file(file)) for name, file in job.files])
     if job.json is not None:
         fields["json"] = job.json
     if job.content is not None:
@@ -128,9 +129,9 @@ def _file(file: FormFile) -> dict[str, str]:
     return {name: word for name, word in words.items() if word is not None}
 
 
-def _object(pairs: Pairs) -> dict[str, Any]:
+def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return *pairs* as an object, with a list for a name that repeats."""
-    lists: dict[str, list[str]] = {}
+    lists: dict[str, list[Any]] = {}
     for name, value in pairs:
         lists.setdefault(name, []).append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in lists.items()}

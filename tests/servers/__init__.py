@@ -4,7 +4,7 @@ from .apache import apache
 from .caddy import caddy
 from .lighttpd import lighttpd
 from .nginx import nginx
-from .process import ROOT, Entry, Server, need
+from .process import ROOT, Entry, Server, need, need_package
 from .proxies import haproxy, microsocks, proxy_py, squid, tinyproxy
 from .python import http_server, hypercorn, tornado, twisted, uvicorn
 
@@ -20,6 +20,7 @@ __all__ = [
     "lighttpd",
     "microsocks",
     "need",
+    "need_package",
     "nginx",
     "proxy_py",
     "squid",
