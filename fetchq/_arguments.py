@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache, partial
+from itertools import compress
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
@@ -90,10 +91,11 @@ def check_fields(thing: object) -> None:
     """
     read, defaults, converters = _rules(cast("Hashable", type(thing)))
     values = read(thing)
-    if any(map(operator.is_not, values, defaults)):
-        for value, default, (name, convert) in zip(values, defaults, converters, strict=True):
-            if value is not default:
-                object.__setattr__(thing, name, convert(value))
+    differ = map(operator.is_not, values, defaults)
+    for value, (name, convert) in compress(zip(values, converters, strict=True), differ):
+        converted = convert(value)
+        if converted is not value:
+            object.__setattr__(thing, name, converted)
 
 
 Converter: TypeAlias = Callable[[Any], Any]

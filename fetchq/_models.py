@@ -200,11 +200,11 @@ class Job:
 
     def __post_init__(self) -> None:
         """Check and convert the fields; ``out`` that names a folder becomes part of ``dir``."""
-        object.__setattr__(self, "url", text(self.url, name="url"))
-        if self.out is not None:
-            object.__setattr__(
-                self, "out", self.out if type(self.out) is str else str(path(self.out, name="out"))
-            )
+        # Most are text already, and a long queue makes many.
+        if type(self.url) is not str:
+            object.__setattr__(self, "url", text(self.url, name="url"))
+        if self.out is not None and type(self.out) is not str:
+            object.__setattr__(self, "out", str(path(self.out, name="out")))
         check_fields(self)
         if self.timeout is not None:
             seconds_of(self.timeout, name="timeout")

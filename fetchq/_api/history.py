@@ -100,13 +100,14 @@ class History:
     def _skipped_as(self, store: Store, record: Record, key: str, job: Job) -> Result | None:
         if job.out == "-":
             return None
-        path = store.path_of(record)
-        if not self._matches(record, job, "" if path is None else path.name):
+        file = store.file_of(record)
+        if not self._matches(record, job, "" if file is None else file.rpartition("/")[2]):
             return None
         reason = "done in an earlier run"
-        self._skipped[str(path or "")] = key
+        self._skipped[file or ""] = key
         if len(self._skipped) > MOST_SKIPPED:
             self._skipped.popitem(last=False)
+        path = None if file is None else Path(file)
         return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
 
     async def kept(self, key: str, job: Job) -> Kept | None:

@@ -336,13 +336,14 @@ class QueueRun:
             await self.close()
         else:
             self._totals.add(result)
-            self._stop_at_failures(result)
+            if result.error is not None:
+                self._stop_at_failures()
         return result
 
-    def _stop_at_failures(self, result: Result) -> None:
+    def _stop_at_failures(self) -> None:
         """End the run at the failure that is one too many."""
         most = self._session.context.settings.queue.max_failures
-        if result.error is not None and self._totals.failed == most:
+        if self._totals.failed == most:
             self._observe(Warned(0, f"Stopping: {most} failed, as many as --max-failures allows."))
             self.stop()
 

@@ -50,8 +50,8 @@ class RunRequest(NamedTuple):
     def complete(self, job: Job) -> Job:
         """Return *job* with what it leaves open filled in."""
         changes: dict[str, Any] = {}
-        bare = job.method == "GET" and not job.has_body
-        if bare and (self.method != "GET" or self.params):
+        asks = self.method != "GET" or bool(self.params)
+        if asks and job.method == "GET" and not job.has_body:
             body = {"content": self.content, "json": self.json, "form": self.form, "files": self.files}
             changes.update(body, method=self.method, headers=(*self.headers, *job.headers))
         if self.params:

@@ -151,17 +151,18 @@ class ChecksumPolicy(NamedTuple):
 
         :raises UsageError: the file is not to be had without.
         """
-        name = printable(name)
-        if self.manifest is not None and not self.unlisted:
-            raise UsageError(
-                f"{name} is not listed in {printable(self.manifest.source)}: give its digest with --checksum,"
-                " or --allow-unlisted to take it unchecked."
-            )
+        unlisted = ""
+        if self.manifest is not None:
+            unlisted = f"{printable(name)} is not listed in {printable(self.manifest.source)}"
+            if not self.unlisted:
+                raise UsageError(
+                    f"{unlisted}: give its digest with --checksum, or --allow-unlisted to take it unchecked."
+                )
         if self.required:
-            raise UsageError(f"{name} has no known checksum, and one is required: give it with --checksum.")
-        if self.manifest is None:
-            return ""
-        return f"{name} is not listed in {printable(self.manifest.source)}, and is not verified."
+            raise UsageError(
+                f"{printable(name)} has no known checksum, and one is required: give it with --checksum."
+            )
+        return f"{unlisted}, and is not verified." if unlisted else ""
 
 
 def _parts(path: str) -> Parts:

@@ -127,6 +127,8 @@ def _job(entry: list[QueueLine], name: str, warnings: QueueWarnings) -> Job | Qu
 
 def _addresses(text: str) -> tuple[list[str], str | None]:
     """Return the URLs of a line, and the name that stands behind the only one."""
+    if "\t" not in text:
+        return [text.strip()], None
     words = [word for word in map(str.strip, text.split("\t")) if word]
     if len(words) == 2 and "://" in words[0] and "://" not in words[1] and not words[1].startswith("magnet:"):
         return words[:1], words[1]

@@ -53,14 +53,15 @@ def read_lines(path: str, name: str, stdin: BinaryIO | None) -> Iterator[QueueLi
             number += 1
             try:
                 raw = stream.readline(MAX_LINE + 1)
-                too_long = _skip_rest(stream, raw)
+                too_long = len(raw) > MAX_LINE and _skip_rest(stream, raw)
             except ERRORS as error:
                 # Indented, as an option is, so that the preceding entry fails too: its options may be lost.
                 yield QueueLine(number, " ", f"the file cannot be read any further: {_reason(error)}")
                 return
             more = bool(raw)
             line = _decode(number, raw.removeprefix(_BOM) if number == 1 else raw, too_long=too_long)
-            if line.error or (line.text.strip() and not line.text.lstrip().startswith("#")):
+            text = line.text.lstrip()
+            if line.error or (text and text[0] != "#"):
                 yield line
 
 
@@ -97,8 +98,8 @@ def _reason(error: Exception) -> str:
 
 
 def _skip_rest(stream: io.BufferedReader, raw: bytes) -> bool:
-    """Skip the rest of a line longer than ``MAX_LINE``, in bounded memory; return whether it was."""
-    if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
+    """Skip the rest of a line longer than ``MAX_LINE``, in bounded memory; return whether there is one."""
+    if raw.endswith(b"\n"):
         return False
     while raw and not raw.endswith(b"\n"):
         raw = stream.readline(MAX_LINE)
@@ -106,12 +107,13 @@ def _skip_rest(stream: io.BufferedReader, raw: bytes) -> bool:
 
 
 def _decode(number: int, raw: bytes, *, too_long: bool) -> QueueLine:
-    first_character = raw[:1].decode("ascii", "replace")
     if too_long:
-        return QueueLine(number, first_character, f"longer than {MAX_LINE >> 20} MiB")
-    if b"\0" in raw:
-        return QueueLine(number, first_character, "a NUL byte")
-    try:
-        return QueueLine(number, raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8"))
-    except UnicodeDecodeError:
-        return QueueLine(number, first_character, "not UTF-8")
+        error = f"longer than {MAX_LINE >> 20} MiB"
+    elif b"\0" in raw:
+        error = "a NUL byte"
+    else:
+        try:
+            return QueueLine(number, raw.removesuffix(b"\n").removesuffix(b"\r").decode())
+        except UnicodeDecodeError:
+            error = "not UTF-8"
+    return QueueLine(number, raw[:1].decode("ascii", "replace"), error)

@@ -38,6 +38,8 @@ class QueueWarnings:
 
 def usable_urls(urls: Sequence[str], source: str, warnings: QueueWarnings) -> Sequence[str]:
     """Return the *urls* of one file without those of other schemes, unless there are no others."""
+    if len(urls) == 1:
+        return urls
     found = [(url, scheme) for url in urls if (scheme := _foreign_scheme(url))]
     if len(found) == len(urls):
         return urls

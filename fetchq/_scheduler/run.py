@@ -116,6 +116,18 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             self._reading_until = self._scheduler.clock() + READING
             self._scheduler.join(self)
             self._spawn(self._read())
+        if not self._results or self.stopped:
+            await self._wait_for_result()
+        if not self._results:
+            return None
+        was_full = len(self._results) >= MAX_RESULTS
+        result = self._results.popleft()
+        if was_full:
+            self._scheduler.wake()
+        self._room.set()
+        return result
+
+    async def _wait_for_result(self) -> None:
         while self._busy and not self._results:
             self._changed.clear()
             await self._changed.wait()
@@ -123,14 +135,6 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             await self.cancel()
             if self._error is not None:
                 raise self._error
-        if not self._results:
-            return None
-        was_full = self.full
-        result = self._results.popleft()
-        if was_full:
-            self._scheduler.wake()
-        self._room.set()
-        return result
 
     @property
     def _busy(self) -> bool:

@@ -12,21 +12,16 @@ import mmap
 import os
 import sqlite3
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from .._errors import StoreError
 from .._naming import printable
-from .schema import APPLICATION, COLUMNS, VERSION, columns_of, migrate
+from .schema import APPLICATION, VERSION, columns_of, migrate
 
 __all__ = ["OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
 
-
-# A path need not be UTF-8; os.fsdecode takes twice as long, for each of the columns of each row.
-_TEXT = partial(str, encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
 
 # Seconds to wait for another program's lock. A commit of another run takes milliseconds; the read of a look-up
 # blocks the event loop, and readers hardly ever wait.
@@ -85,7 +80,7 @@ class Database:
         self.path = Path(path)
         self.directory = os.path.dirname(os.path.abspath(path))
         self._remedy = remedy
-        self.columns = COLUMNS
+        self.columns = columns_of(VERSION)
         self._name = f"The store {printable(str(path))}"
 
     def make_folder(self) -> None:
@@ -200,7 +195,6 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
-        connection.text_factory = _TEXT
         if missing and query == "mode=rwc":
             # SQLite makes the file, when it is first asked: to open and close it here would let go of all locks
             # that this process has on it (fcntl(2)), and another run would take the store for its own.
@@ -256,7 +250,7 @@ class Database:
             _require_writable(connection)
         else:
             migrate(connection, self._version)
-        connection.execute(f"SELECT {COLUMNS} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our own names
+        connection.execute(f"SELECT {self.columns} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our names
 
 
 def close(writer: sqlite3.Connection) -> None:

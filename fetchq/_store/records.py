@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from .schema import COLUMNS
@@ -32,9 +32,8 @@ _PLACEHOLDERS = (
 ROWS_PER_INSERT = 66
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """How one job ended.
+class Record(NamedTuple):
+    """How one job ended; a tuple, since a queue that is repeated makes one for each line.
 
     :param key: :attr:`Job.key`, a hash.
     :param url: redacted.
@@ -58,7 +57,7 @@ class Record:
     path: str | None
     size: int
     mtime_ns: int | None
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = MappingProxyType({})
     status: str = "done"
     kind: str = ""
     error: str = ""
@@ -116,5 +115,10 @@ def _digests(digests: Mapping[str, str]) -> str:
 
 
 def record_of(row: SqlValues) -> Record:
+    """Return the record that a row of ``columns_of`` holds.
+
+    :raises ValueError: its digests are no JSON.
+    """
     key, url, path, size, mtime_ns, digests, *rest = row
-    return Record(key, url, path, size, mtime_ns, json.loads(digests), *rest)
+    name = None if path is None else os.fsdecode(path)
+    return Record(key, url, name, size, mtime_ns, json.loads(digests), *rest)

@@ -51,15 +51,22 @@ _STEPS = {
     ),
 }
 VERSION = max(_STEPS)
-_FIRST = "key, url, path, size, mtime_ns, digests, status, kind, error, finished_at"
-COLUMNS = f"{_FIRST}, fingerprint, etag, last_modified, source, job"
-# What stands for them in a store of an earlier version.
-_EARLIER = {1: f"{_FIRST}, '', NULL, NULL, '', ''", 2: f"{_FIRST}, fingerprint, NULL, NULL, '', ''"}
+COLUMNS = (
+    "key, url, path, size, mtime_ns, digests, status, kind, error, finished_at, "
+    "fingerprint, etag, last_modified, source, job"
+)
+# A path need not be UTF-8, so its bytes are read.
+_FIRST = "key, url, CAST(path AS BLOB), size, mtime_ns, digests, status, kind, error, finished_at"
+_READ = {
+    1: f"{_FIRST}, '', NULL, NULL, '', ''",
+    2: f"{_FIRST}, fingerprint, NULL, NULL, '', ''",
+    3: f"{_FIRST}, fingerprint, etag, last_modified, source, job",
+}
 
 
 def columns_of(version: int) -> str:
-    """Return the expressions that read ``COLUMNS`` from a store of this *version*, which cannot be adapted."""
-    return _EARLIER.get(version, COLUMNS)
+    """Return the expressions that read ``COLUMNS`` from a store of this *version*."""
+    return _READ[version]
 
 
 def migrate(connection: sqlite3.Connection, version_of: Callable[[sqlite3.Connection], int]) -> None:
