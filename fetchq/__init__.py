@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         Warned,
     )
     from ._http import Transport
-    from ._models import FormFile, Job, Preview, Resource, Result
+    from ._models import FormFile, Job, Preview, Resource, Result, TLSOptions
     from ._settings import Disk, Network, Queue, Retry, Settings
 
 __all__ = [
@@ -100,6 +100,7 @@ __all__ = [
     "StoreError",
     "Stream",
     "TLSError",
+    "TLSOptions",
     "TimedOutError",
     "TooLargeError",
     "TooSlowError",

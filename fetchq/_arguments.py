@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import operator
 import os
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache, partial
@@ -40,6 +41,7 @@ __all__ = [
     "Pairs",
     "PairsLike",
     "check_fields",
+    "check_media_type",
     "path",
     "seconds_of",
     "text",
@@ -186,6 +188,12 @@ def seconds_of(value: Any, *, name: str) -> float | Mapping[str, float | None]:
         if seconds is not None:
             _number(seconds, name=f"{name} {key}")
     return value
+
+
+def check_media_type(value: str, *, name: str) -> None:
+    """Refuse what is no media type, or group of them (RFC 9110 section 12.5.1)."""
+    if not re.fullmatch(r"(?a)[\w.+-]+/([\w.+-]+|\*)", value):
+        raise UsageError(f"{name} must be a media type such as application/zip or image/*.")
 
 
 def _count(value: Any, *, name: str, least: int | None = 0) -> int:

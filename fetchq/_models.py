@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from ._arguments import URL, AnyPath, Pairs, PairsLike, check_fields, path, seconds_of, text
+from ._arguments import (
+    URL,
+    AnyPath,
+    GivenOptionalPath,
+    Pairs,
+    PairsLike,
+    check_fields,
+    check_media_type,
+    path,
+    seconds_of,
+    text,
+)
 from ._errors import FetchError, UsageError
 
 __all__ = [
@@ -25,6 +36,7 @@ __all__ = [
     "Resource",
     "Result",
     "Span",
+    "TLSOptions",
     "redact",
 ]
 
@@ -107,6 +119,34 @@ def _files(value: Any) -> Files:
     return tuple(found)
 
 
+# A path that is read as another type than it may be given as takes no plain None for a type checker.
+_NOT_GIVEN: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSOptions:
+    """How the servers of one job are verified, and who they are told it is; None in a field: as for the run.
+
+    :param insecure: certificates are not verified.
+    :param cacert: PEM file or folder of the certificate authorities to trust.
+    :param cert: PEM file of a client certificate.
+    :param key: PEM file of its key, where *cert* does not hold that.
+    :param key_password: of that key.
+    :param tls_min: oldest TLS version to accept.
+    """
+
+    insecure: bool | None = None
+    cacert: GivenOptionalPath = _NOT_GIVEN
+    cert: GivenOptionalPath = _NOT_GIVEN
+    key: GivenOptionalPath = _NOT_GIVEN
+    key_password: str | None = field(default=None, repr=False)
+    tls_min: Literal["1.0", "1.1", "1.2", "1.3"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check and convert the fields."""
+        check_fields(self)
+
+
 @dataclass(frozen=True, slots=True, repr=False, weakref_slot=True)  # __repr__ masks the URL
 class Job:
     """One file to download.
@@ -137,6 +177,14 @@ class Job:
         run's.
     :param redirects: whether redirects are followed; default: as for the run.
     :param proxy: URL of the proxy for this job; default: the run's.
+    :param user: user and password for the origin of ``url``; default: the URL's own, else the run's.
+    :param bearer: token for the origin of ``url``, unless it has a user; default: the run's.
+    :param retry_unsafe: whether POST and PATCH are repeated too after a failure on the way; default: as for the
+        run.
+    :param expect_type: media type that the answer must have, such as ``application/zip`` or ``image/*``;
+        default: the run's.
+    :param tls: a :class:`TLSOptions`, how its servers are verified; default: as for the run. Jobs with other
+        options share no connection.
     :param if_exists: what to do about another file of that name; default: the run's.
     :param id: the caller's name for the job, repeated in results and events.
     :param source: ``FILE:LINE`` of a queue file, for messages.
@@ -169,6 +217,11 @@ class Job:
             proxy: str | URL | None = None,
             if_exists: IfExists | None = None,
             redirects: bool | None = None,
+            user: tuple[str, str] | None = None,
+            bearer: str | None = None,
+            retry_unsafe: bool | None = None,
+            expect_type: str | None = None,
+            tls: TLSOptions | None = None,
             id: str | None = None,
             source: str = "",
         ) -> None: ...
@@ -194,6 +247,11 @@ class Job:
     deadline: float | None = field(default=None, kw_only=True)
     redirects: bool | None = field(default=None, kw_only=True)
     proxy: str | None = field(default=None, kw_only=True, repr=False)
+    user: tuple[str, str] | None = field(default=None, kw_only=True, repr=False)
+    bearer: str | None = field(default=None, kw_only=True, repr=False)
+    retry_unsafe: bool | None = field(default=None, kw_only=True)
+    expect_type: str | None = field(default=None, kw_only=True)
+    tls: TLSOptions | None = field(default=None, kw_only=True)
     if_exists: IfExists | None = field(default=None, kw_only=True)
     id: str | None = field(default=None, kw_only=True)
     source: str = field(default="", kw_only=True)
@@ -208,6 +266,10 @@ class Job:
         check_fields(self)
         if self.timeout is not None:
             seconds_of(self.timeout, name="timeout")
+        if self.expect_type is not None:
+            check_media_type(self.expect_type, name="expect_type")
+        if self.tls is not None and not isinstance(self.tls, TLSOptions):
+            raise UsageError("tls must be a fetchq.TLSOptions.")
         if self.files:
             object.__setattr__(self, "files", _files(self.files))
         out = self.out

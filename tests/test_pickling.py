@@ -46,6 +46,8 @@ def made(kind: type) -> Any:
     signature = inspect.signature(kind)
     hints = get_type_hints(kind if issubclass(kind, tuple) or is_dataclass(kind) else kind.__init__)
     values = {name: value(hints[name]) for name in signature.parameters}
+    if "expect_type" in values:
+        values["expect_type"] = "image/*"
     named = {
         name: values.pop(name) for name, each in signature.parameters.items() if each.kind is each.KEYWORD_ONLY
     }

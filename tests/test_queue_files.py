@@ -339,8 +339,8 @@ def one(text: str, warn: Callable[[str], None] = unheard) -> Job:
     ("options", "fields"),
     [
         ("referer=*", {"headers": (("Referer", "http://h/a?b#c".partition("#")[0]),)}),
-        ("http-user=me\n http-passwd=a:b/c@", {"url": "http://me:a%3Ab%2Fc%40@h/a?b#c"}),
-        ("http-user=me", {"url": "http://me:@h/a?b#c"}),
+        ("http-user=me\n http-passwd=a:b/c@", {"user": ("me", "a:b/c@")}),
+        ("http-user=me", {"user": ("me", "")}),
         ("http-passwd=alone", {}),
         ("all-proxy=http://p:1", {"proxy": "http://p:1"}),
         ("http-proxy=p:1\n all-proxy=q:2", {"proxy": "p:1"}),
@@ -361,10 +361,6 @@ def test_what_options_of_aria2_mean(options: str, fields: dict[str, Any]) -> Non
 
 def test_a_referer_of_the_url_itself_holds_no_password() -> None:
     assert one("http://me:pw@h/a@b#c\n referer=*").headers == (("Referer", "http://h/a@b"),)
-
-
-def test_a_user_in_the_url_goes_before_that_of_the_options() -> None:
-    assert one("http://me:pw@h/a\n http-user=you").url == "http://me:pw@h/a"
 
 
 @pytest.mark.parametrize("option", ["allow-overwrite", "auto-file-renaming"])

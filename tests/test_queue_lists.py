@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fetchq._models import FormFile, Job
+from fetchq._models import FormFile, Job, TLSOptions
 from fetchq._queue_files import read
 from fetchq._queue_files.write import LINE_FORMATS, LineFormat, format_line, line_fields
 
@@ -32,6 +32,10 @@ JOBS = [
     Job(URL, "x", dir=Path("sub"), checksum="md5:" + "0" * 32, retries=3, headers=(("Accept", "*/*"),)),
     Job(URL, retries=math.inf, proxy="http://p:1"),
     Job(URL, size=5, priority=-1, id="7", timeout=2.5, deadline=9, redirects=False, if_exists="error"),
+    Job(URL, user=("me", "p:w")),
+    Job(URL, cookies={"a": "b"}, user=("me", "p:w"), retry_unsafe=True, expect_type="image/*"),
+    Job(URL, bearer="t", tls=TLSOptions(insecure=True, tls_min="1.3")),
+    Job(URL, tls=TLSOptions(cacert="ca.pem", cert="c.pem", key="/k.pem", key_password=" p ")),
     Job(URL, timeout={"connect": 1, "read": math.inf}),
     Job(URL, method="POST", json={"a": [1]}, params=(("p", "1"), ("p", "2"))),
     Job(URL, method="PUT", content="text €".encode()),
@@ -79,7 +83,7 @@ def test_each_format_writes_what_it_can() -> None:
         ]
         for form in LINE_FORMATS
     }
-    assert written == {"text": [0, 1, 2], "jsonl": list(range(len(JOBS))), "aria2": [0, 1, 2, 3, 4]}
+    assert written == {"text": [0, 1, 2], "jsonl": list(range(len(JOBS))), "aria2": [0, 1, 2, 3, 4, 6]}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,10 @@ def test_each_format_writes_what_it_can() -> None:
         ({"json": {"k": "SECRET"}}, "json"),
         ({"content": b"SECRET"}, "data"),
         ({"proxy": "http://me:SECRET@p"}, "proxy"),
+        ({"cookies": (("k", "SECRET"),)}, "cookies"),
+        ({"user": ("me", "SECRET")}, "user, password"),
+        ({"bearer": "SECRET"}, "bearer"),
+        ({"tls": TLSOptions(key_password="SECRET")}, "key_password"),
     ],
 )
 @pytest.mark.parametrize("form", LINE_FORMATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import random
 import signal
@@ -243,6 +244,23 @@ def test_a_client_certificate(
             done = run_fetchq("--proxy", through, *settings, *words, url_of(demanding, "f1.bin"), cwd=keys)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "f1.bin").read_bytes() == FILES["f1.bin"]
+
+
+def test_a_queue_shows_each_server_the_certificate_of_its_line(
+    demanding: Server, keys: Path, run_fetchq: RunFetchq, tmp_path: Path
+) -> None:
+    ours: dict[str, Any] = {"cacert": "ca.pem", "cert": "encrypted", "key_password": "pw"}
+    queue = tmp_path / "queue.jsonl"
+    lines = [
+        {"url": url_of(demanding, "f1.bin"), **ours},
+        {"url": url_of(demanding, "f2.bin"), "cacert": "ca.pem"},
+    ]
+    queue.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_fetchq("-d", str(tmp_path), "-i", str(queue), cwd=keys)
+    assert done.returncode == 8
+    assert "answered 400" in done.stderr
+    assert (tmp_path / "f1.bin").read_bytes() == FILES["f1.bin"]
+    assert not list(tmp_path.glob("f2*"))
 
 
 @pytest.mark.parametrize(

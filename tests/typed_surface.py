@@ -58,6 +58,8 @@ def jobs() -> Iterator[str | fetchq.Job]:
         priority=-1,
         retries=3,
         timeout=5.0,
+        user=("me", "password"),
+        tls=fetchq.TLSOptions(cacert="ca.pem", insecure=False),
         id="c",
     )
     assert_type(job.url, str)

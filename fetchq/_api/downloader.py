@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from .. import _naming
-from .._arguments import URL, AnyPath, path, text
+from .._arguments import URL, AnyPath, check_media_type, path, text
 from .._connections import Budget
 from .._digests import ChecksumPolicy, Manifest
 from .._disk import Parts, require_usable
@@ -436,9 +435,8 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"{name} must be at least 1, not {number}.")
     if queue.limit_rate is not None and queue.limit_rate <= 0:
         raise UsageError("limit_rate must be more than 0; leave it out for no limit.")
-    expected = settings.network.expect_type
-    if expected is not None and not re.fullmatch(r"(?a)[\w.+-]+/([\w.+-]+|\*)", expected):
-        raise UsageError("expect_type must be a media type such as application/zip or image/*.")
+    if settings.network.expect_type is not None:
+        check_media_type(settings.network.expect_type, name="expect_type")
     # The current folder is not needed for standard output, or for targets elsewhere.
     if settings.disk.dir != Path():
         require_usable(settings.disk.dir)

@@ -124,7 +124,7 @@ class _Order:
 
 
 def _equality(job: Job, fingerprint: str) -> str:
-    more = (job.checksum, job.size, job.headers)
+    more = (job.checksum, job.size, job.headers, job.cookies, job.user, job.bearer)
     return _hashed(f"{fingerprint}\0{more!r}") if any(more) else fingerprint
 
 

@@ -188,7 +188,8 @@ def _is_plain(job: Job) -> bool:
     """Whether the job asks for a URL, and for nothing that may be wrong besides."""
     named = job.out is None and job.dir is None and job.checksum is None
     body = job.json is not None or job.content is not None or job.form or job.files
-    return named and job.method == "GET" and not (body or job.headers or job.mirrors or job.params or job.proxy)
+    more = job.headers or job.cookies or job.mirrors or job.params or job.proxy or job.tls or job.bearer
+    return named and job.method == "GET" and not (body or more)
 
 
 class _Worker:

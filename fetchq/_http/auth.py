@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import httpx
 
+from .._models import Job
 from .._settings import Network
 from . import netrc
 from .challenges import challenges
@@ -125,10 +126,13 @@ class Credentials:
         """Whether credentials were given apart from those in URLs."""
         return self._given
 
-    def at_home(self, url: ParsedURL, home: ParsedURL) -> httpx.Auth | None:
+    def at_home(self, url: ParsedURL, home: ParsedURL, job: Job) -> httpx.Auth | None:
         """Return the auth for *url*, of the origin of the job's own URL *home*, or None."""
         host = url.origin[1]
-        login = self._of_url(url, home) or self._named.get(host) or self._user
+        login = self._of_url(url, home) or job.user
+        if login is None and job.bearer is not None:
+            return Bearer(job.bearer)
+        login = login or self._named.get(host) or self._user
         if login is None and self._bearer is not None:
             return self._bearer
         login = login or self._netrc.login(host, default=True)

@@ -14,7 +14,7 @@ import httpx
 from .._errors import ProtocolError, StatusError, UsageError
 from .._models import Job, redact
 from .._settings import Network
-from .auth import Credentials, authenticate, refusal
+from .auth import Bearer, Credentials, authenticate, refusal
 from .cookies import CookieJar, renew_cookies, stored_by
 from .errors import failures, translate
 from .headers import check_method, encoded, values
@@ -132,7 +132,7 @@ class HttpClient:
         :raises UsageError: URL, mirror, method, header or body; one sentence says which.
         """
         self._parse(job.url, job.params)
-        self._check_proxy(job)
+        self._check_route(job)
         for mirror in job.mirrors:
             self._parse(mirror)
         check_method(job.method)
@@ -140,13 +140,17 @@ class HttpClient:
         body_of(job)
         if job.timeout is not None:
             own_timeouts(job)
+        if job.bearer is not None:
+            Bearer(job.bearer)
 
-    def _check_proxy(self, job: Job) -> None:
-        if job.proxy is not None and self._theirs is not None:
+    def _check_route(self, job: Job) -> None:
+        """Refuse a proxy or a way of TLS that the job's requests cannot take."""
+        if self._theirs is not None and not (job.proxy is None and job.tls is None):
+            what = "TLS" if job.proxy is None else "proxy"
             raise UsageError(
-                "A job's proxy and your own httpx client exclude each other: set the client's proxy."
+                f"A job's {what} and your own httpx client exclude each other: set the client's {what}."
             )
-        self._transport.check(job.proxy)
+        self._transport.check(job.proxy, job.tls)
 
     def names_server(self, job: Job) -> bool:
         """Whether the job's URL names a server that may be asked; cheaper than :meth:`check`."""
@@ -175,7 +179,7 @@ class HttpClient:
         :param given: header fields for the origin of *url* alone.
         :raises FetchError: no answer, one that is not HTTP, or too many redirects.
         """
-        self._check_proxy(job)
+        self._check_route(job)
         home = self._parse(job.url, job.params)
         current = home if url is None or url == job.url else self._parse(url)
         context = self._requests.context(job, home, current, encoded(headers), buffer, encoded(given))
@@ -282,14 +286,15 @@ class HttpClient:
 
     def _auth_for(self, context: RequestContext, url: ParsedURL) -> Any:
         """Choose the ``auth`` argument of ``httpx.AsyncClient.send``; None sends no credentials."""
-        logins = url.login or context.home.login or context.asked.login
+        job = context.job
+        logins = url.login or context.home.login or context.asked.login or job.user or job.bearer
         if not (logins or self._credentials or self._default_auth):
             return None
         if url.origin != context.home.origin:
             return self._credentials.elsewhere(url, context.home, context.asked)
         if self._requests.names_authorization(context):
             return None
-        return self._credentials.at_home(url, context.home) or self._default_auth
+        return self._credentials.at_home(url, context.home, job) or self._default_auth
 
     def _tells_secrets(self, context: RequestContext, url: ParsedURL) -> bool:
         """Whether requests to *url* carry what was given for it: a user, a token, a header or a cookie."""
@@ -305,7 +310,8 @@ class HttpClient:
 
     def _refusal(self, context: RequestContext, url: ParsedURL, response: httpx.Response) -> str:
         home = context.home
-        given = self._requests.names_authorization(context) or self._credentials.at_home(home, home) is not None
+        own = self._credentials.at_home(home, home, context.job)
+        given = self._requests.names_authorization(context) or own is not None
         return refusal(response, behind="" if url.origin == home.origin else url.origin[1], withheld=given)
 
 

@@ -8,13 +8,15 @@ import re
 import ssl
 import warnings
 from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 
 from .._errors import UsageError
+from .._models import TLSOptions
 from .._settings import Network
 from .errors import ssl_reason
 
-__all__ = ["BUNDLE_VARIABLES", "OLD_VERSIONS", "bare", "context", "wants_password"]
+__all__ = ["BUNDLE_VARIABLES", "OLD_VERSIONS", "bare", "context", "wants_password", "with_own"]
 
 _VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -55,6 +57,16 @@ def context(network: Network) -> ssl.SSLContext:
     elif network.key is not None or network.key_password is not None:
         raise UsageError("A client key needs its certificate: give --cert FILE too.")
     return made
+
+
+def with_own(network: Network, tls: TLSOptions | None) -> Network:
+    """Return *network* with what a job has of its own; a certificate does not go with another one's key."""
+    if tls is None:
+        return network
+    named = {item.name: getattr(tls, item.name) for item in fields(tls)}
+    given = {name: value for name, value in named.items() if value is not None}
+    bare_cert = {"key": None, "key_password": None} if tls.cert is not None else {}
+    return replace(network, **{**bare_cert, **given})
 
 
 class _NamingSSLObject(ssl.SSLObject):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from .._errors import FetchError, UsageError
+from .._models import TLSOptions
 from .._retry import IDEMPOTENT
 from .._settings import Network
 from .challenges import challenges
@@ -19,7 +20,7 @@ from .errors import refused_by_proxy, translate
 from .headers import values, without
 from .http11.parser import Fields
 from .http11.transport import Transport
-from .tls import bare, context
+from .tls import bare, context, with_own
 from .url import origin_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ __all__ = ["RoutingTransport"]
 _PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PROXY_AUTHENTICATION = 407
 # Each has a pool of connections of its own.
-_MOST_PROXIES = 64
+_MOST_PROXIES = _MOST_TLS = 64
 # What messages call the place where a job's own proxy was given.
 _JOB = "the job"
 # Steps of httpcore's that fail on the way to the proxy; a failure of others may be the server's.
@@ -56,8 +57,8 @@ class RoutingTransport(httpx.AsyncBaseTransport):
         self._kept = connections if most is None else min(connections, most)
         self._proxies = _proxies_of(network)
         self._own: dict[str, Proxies] = {}
-        self._context: ssl.SSLContext | None = None
-        self._made: dict[tuple[bool, str | None], httpx.AsyncBaseTransport] = {}
+        self._contexts: dict[TLSOptions | None, ssl.SSLContext] = {}
+        self._made: dict[tuple[bool, str | None, TLSOptions | None], httpx.AsyncBaseTransport] = {}
         if network.http2 and importlib.util.find_spec("h2") is None:
             raise UsageError("HTTP/2 needs a package more: pip install 'fetchq[http2]'.")
         if network.proxy is not None and self._proxies is not None:
@@ -67,13 +68,15 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             # A file that was named and cannot be used is an error at once, even if no https URL comes.
             self.verifying()
 
-    def check(self, own: str | None) -> None:
-        """Refuse a job's *own* proxy that cannot be used.
+    def check(self, own: str | None, tls: TLSOptions | None = None) -> None:
+        """Refuse a job's *own* proxy, or its *tls*, that cannot be used.
 
-        :raises UsageError: it is no proxy's URL, or one more than a run may use.
+        :raises UsageError: it is no proxy's URL, a PEM file cannot be used, or one more than a run may use.
         """
         if own is not None:
             self._of_job(own)
+        if tls is not None:
+            self.verifying(tls)
 
     def proxy(self, url: httpx.URL, own: str | None = None) -> str | None:
         """Return the URL of the proxy for *url*; None where the server is reached directly.
@@ -99,16 +102,24 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             self._own[own] = chosen
         return self._own[own]
 
-    def verifying(self) -> ssl.SSLContext:
-        """Return the context that verifies servers; made once, since that takes about 40 ms."""
-        if self._context is None:
-            self._context = context(self._network)
-        return self._context
+    def verifying(self, tls: TLSOptions | None = None) -> ssl.SSLContext:
+        """Return the context that verifies servers; made once, since that takes about 40 ms.
+
+        :param tls: a job's own.
+        """
+        if tls not in self._contexts:
+            if tls is not None and len(self._contexts.keys() - {None}) >= _MOST_TLS:
+                raise UsageError(f"The jobs of this run have more than {_MOST_TLS} different settings for TLS.")
+            self._contexts[tls] = context(with_own(self._network, tls))
+        return self._contexts[tls]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send *request* over the transport for its URL."""
-        own = request.extensions.get("fetchq", {}).get("proxy")
-        key = (request.url.scheme == "https", self.proxy(request.url, own))
+        own = request.extensions.get("fetchq", {})
+        proxy, job = self.proxy(request.url, own.get("proxy")), own.get("job")
+        secure = request.url.scheme == "https"
+        tls = None if job is None or not (secure or (proxy or "").startswith("https:")) else job.tls
+        key = (secure, proxy, tls)
         transport = self._made.get(key)
         if transport is None:
             transport = self._made[key] = self._make(*key)
@@ -120,10 +131,10 @@ class RoutingTransport(httpx.AsyncBaseTransport):
         for transport in made.values():
             await transport.aclose()
 
-    def _make(self, secure: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
+    def _make(self, secure: bool, proxy: str | None, tls: TLSOptions | None) -> httpx.AsyncBaseTransport:
         if proxy is None:
-            return self._http2() if secure and self._network.http2 else self._http11(secure=secure)
-        trust = self.verifying() if secure or proxy.startswith("https:") else bare()
+            return self._http2(tls) if secure and self._network.http2 else self._http11(tls, secure=secure)
+        trust = self.verifying(tls) if secure or proxy.startswith("https:") else bare()
         return _RetryingTransport(
             verify=trust,
             limits=httpx.Limits(
@@ -135,9 +146,9 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             through=_proxy(proxy, trust, "" if self._proxies is None else self._proxies.source(proxy)),
         )
 
-    def _http11(self, *, secure: bool) -> Transport:
+    def _http11(self, tls: TLSOptions | None, *, secure: bool) -> Transport:
         return Transport(
-            verify=self.verifying() if secure else True,
+            verify=self.verifying(tls) if secure else True,
             # The run bounds its connections itself, so that no request waits for one here.
             limits=httpx.Limits(
                 max_connections=None,
@@ -148,13 +159,13 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             max_headers=self._network.max_headers,
         )
 
-    def _http2(self) -> httpx.AsyncBaseTransport:
+    def _http2(self, tls: TLSOptions | None) -> httpx.AsyncBaseTransport:
         from .http2 import Http2Transport  # h2 is an extra, and takes 30 ms to import
         from .http11.connection import HeadLimits
 
         return Http2Transport(
-            context(self._network),
-            self._http11(secure=True),
+            context(with_own(self._network, tls)),
+            self._http11(tls, secure=True),
             expiry=self._network.keepalive_expiry,
             limits=HeadLimits(self._network.max_head, self._network.max_headers),
         )

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 from .._errors import QueueFileError
 from .._models import Job
@@ -166,10 +165,8 @@ def _combined(url: str, given: dict[str, Any]) -> dict[str, Any]:
             (name, _without_user(url)) if (name, value) == ("Referer", "*") else (name, value)
             for name, value in fields["headers"]
         )
-    if given.get("http-user") and _without_user(url) == url.partition("#")[0]:
-        # In the URL it stays with its origin, and answers Digest too.
-        login = ":".join(quote(given.get(option, ""), safe="") for option in ("http-user", "http-passwd"))
-        fields["url"] = url.replace("://", f"://{login}@", 1)
+    if given.get("http-user"):
+        fields["user"] = given["http-user"], given.get("http-passwd", "")
     overwrite, rename = given.get("allow-overwrite"), given.get("auto-file-renaming")
     if overwrite:
         fields["if_exists"] = "overwrite"

@@ -8,9 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
 from typing import Any, get_args
 
-from .._models import FormFile, Job, Pairs
+from .._arguments import check_media_type
+from .._errors import UsageError
+from .._models import FormFile, Job, Pairs, TLSOptions
+from .._naming import home_expanded
 from .._settings import IfExists
 from .values import (
     QueueWarnings,
@@ -26,8 +31,10 @@ __all__ = ["FIELDS", "build_job", "parse_cell"]
 
 # Deeper JSON would exceed Python's recursion limit later, when the request is built.
 _MAX_DEPTH = 64
+_TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _BODIES = ("content", "json", "form")
+_TLS = tuple(item.name for item in dataclass_fields(TLSOptions))
 
 
 def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -> Job:
@@ -51,8 +58,26 @@ def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -
         raise ValueError("only one of 'data', 'json' and 'form' with 'files' can be the body")
     if bodies or "files" in fields:
         fields.setdefault("method", "POST")  # as the options do
+    _put_together(fields)
     url, *mirrors = usable_urls(_urls(fields), source, warnings)
     return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
+
+
+def _put_together(fields: dict[str, Any]) -> None:
+    """Make the values of those *fields* that the file writes in several: user and password, and TLS.
+
+    :raises ValueError: a password without its user.
+    """
+    password = fields.pop("password", None)
+    if "user" in fields:
+        # No user's name holds a colon (RFC 7617 section 2), so this is what curl's -u takes.
+        user, _, own = fields["user"].partition(":") if password is None else (fields["user"], "", password)
+        fields["user"] = user, own
+    elif password is not None:
+        raise ValueError("'password' needs 'user'")
+    tls = {name: fields.pop(name) for name in _TLS if name in fields}
+    if tls:
+        fields["tls"] = TLSOptions(**tls)
 
 
 def parse_cell(name: str, text: str) -> Any:
@@ -171,6 +196,33 @@ def _if_exists(value: object) -> str:
     return word
 
 
+def _password(value: object) -> str:
+    """Return a text as it is: blanks may be part of it."""
+    if not isinstance(value, str):
+        raise TypeError("it must be text")
+    return value
+
+
+def _path(value: object) -> Path:
+    return Path(home_expanded(_text(value)))
+
+
+def _tls_version(value: object) -> str:
+    word = _text(value)
+    if word not in _TLS_VERSIONS:
+        raise ValueError(f"it must be one of {', '.join(_TLS_VERSIONS)}")
+    return word
+
+
+def _media_type(value: object) -> str:
+    kind = _text(value)
+    try:
+        check_media_type(kind, name="it")
+    except UsageError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
+    return kind
+
+
 def _pairs(value: object) -> Pairs:
     """Return the pairs of an object whose values are scalars, or lists of scalars for a name that repeats."""
     if not isinstance(value, dict):
@@ -232,6 +284,17 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "timeout": ("timeout", _timeout),
     "deadline": ("deadline", lambda value: check_timeout(_number(value))),
     "redirects": ("redirects", _boolean),
+    "retry_unsafe": ("retry_unsafe", _boolean),
     "proxy": ("proxy", _text),
+    "user": ("user", _text),
+    "password": ("password", _password),
+    "bearer": ("bearer", _text),
+    "insecure": ("insecure", _boolean),
+    "cacert": ("cacert", _path),
+    "cert": ("cert", _path),
+    "key": ("key", _path),
+    "key_password": ("key_password", _password),
+    "tls_min": ("tls_min", _tls_version),
+    "expect_type": ("expect_type", _media_type),
     "id": ("id", _id),
 }

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
 from typing import Any, Literal
 
-from .._models import FormFile, Job, Pairs, redact
+from .._models import FormFile, Job, Pairs, TLSOptions, redact
 
 __all__ = ["LINE_FORMATS", "MISSING", "LineFormat", "format_line", "line_fields"]
 
@@ -21,7 +23,7 @@ LINE_FORMATS: tuple[LineFormat, ...] = ("text", "jsonl", "aria2")
 MISSING = "missing"
 # Header fields that identify nobody.
 _OPEN_HEADERS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-_PLAIN = ("out", "checksum", "size", "deadline", "redirects", "if_exists", "id")
+_PLAIN = ("out", "checksum", "size", "deadline", "retry_unsafe", "redirects", "expect_type", "if_exists", "id")
 
 
 def line_fields(job: Job, *, secrets: bool) -> dict[str, Any]:
@@ -47,6 +49,8 @@ def line_fields(job: Job, *, secrets: bool) -> dict[str, Any]:
         fields["retries"] = "inf" if math.isinf(job.retries) else job.retries
     if job.timeout is not None:
         fields["timeout"] = _waits(job.timeout)
+    if job.tls is not None:
+        fields |= _tls(job.tls)
     secret = _secrets(job)
     if not secrets:
         return _without_secrets(job, fields, secret)
@@ -76,7 +80,7 @@ def format_line(fields: Mapping[str, Any], form: LineFormat, source: str) -> str
     return f"{urls}\t{fields['out']}" if "out" in fields else urls
 
 
-_ARIA2 = ("out", "dir", "checksum", "headers", "retries", "proxy")
+_ARIA2 = ("out", "dir", "checksum", "headers", "retries", "proxy", "user", "password")
 
 
 def _aria2_options(fields: Mapping[str, Any]) -> list[str]:
@@ -90,6 +94,8 @@ def _aria2_options(fields: Mapping[str, Any]) -> list[str]:
         options.append(f"  max-tries={0 if fields['retries'] == 'inf' else int(fields['retries']) + 1}")
     if "proxy" in fields:
         options.append(f"  all-proxy={fields['proxy']}")
+    if "user" in fields:
+        options += [f"  http-user={fields['user']}", f"  http-passwd={fields['password']}"]
     return options
 
 
@@ -102,6 +108,13 @@ def _waits(timeout: float | Mapping[str, float]) -> Any:
     if isinstance(timeout, Mapping):
         return {name: _waits(seconds) for name, seconds in timeout.items()}
     return "none" if math.isinf(timeout) else timeout
+
+
+def _tls(tls: TLSOptions) -> dict[str, Any]:
+    """Return the fields of *tls* but for the password."""
+    named = {item.name: getattr(tls, item.name) for item in dataclass_fields(tls) if item.repr}
+    given = ((name, value) for name, value in named.items() if value is not None)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given}
 
 
 def _secrets(job: Job) -> dict[str, Any]:
@@ -121,6 +134,12 @@ def _secrets(job: Job) -> dict[str, Any]:
         fields["data"] = job.content.decode("utf-8", "surrogateescape")
     if job.proxy is not None:
         fields["proxy"] = job.proxy
+    if job.user is not None:
+        fields["user"], fields["password"] = job.user
+    if job.bearer is not None:
+        fields["bearer"] = job.bearer
+    if job.tls is not None and job.tls.key_password is not None:
+        fields["key_password"] = job.tls.key_password
     return fields
 
 

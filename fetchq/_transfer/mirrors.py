@@ -52,8 +52,16 @@ class Mirrors:
         self.redirected = False
         self.standing = Standing(self, context)
         policy = context.settings.retry
-        self._repeats = policy.retry_unsafe or job.method.upper() in _retry.IDEMPOTENT
+        unsafe = policy.retry_unsafe if job.retry_unsafe is None else job.retry_unsafe
+        self._repeats = unsafe or job.method.upper() in _retry.IDEMPOTENT
         self._sent = False
+
+    def judge_range(self, ask: Ask, known: Resource, reply: Reply) -> tuple[Answer, Resource]:
+        """Decide what *reply*, the answer to one of several ranges, means.
+
+        :raises FetchError: what an error status means.
+        """
+        return judge(ask, known, reply, self._context, self._job)
 
     @property
     def repeatable(self) -> bool:
@@ -133,7 +141,7 @@ class Mirrors:
         if otherwise is not None and _retry.wait_asked(reply.status, reply.headers, now) is None:
             self._refused = otherwise.action
             return otherwise, Resource(reply.url)
-        answer, seen = judge(ask, known, reply, self._context)
+        answer, seen = judge(ask, known, reply, self._context, self._job)
         self.standing.answered()
         if not reply.head and media_type(reply) in _PAGE_TYPES:
             self._tell_of_page(reply)
@@ -166,7 +174,9 @@ class Mirrors:
         self._url = self._urls[(at if drop else at + 1) % len(self._urls)]
 
 
-def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -> tuple[Answer, Resource]:
+def judge(
+    ask: Ask, known: Resource | None, reply: Reply, context: RunContext, job: Job
+) -> tuple[Answer, Resource]:
     """Decide what *reply*, the answer to *ask*, means; *known* is what the bytes here are of.
 
     :raises FetchError: what an error status means.
@@ -180,19 +190,19 @@ def judge(ask: Ask, known: Resource | None, reply: Reply, context: RunContext) -
         error = _retry.error_for(reply.status, reply.headers, policy, reply.host, now, reply.hint)
         error.url = redact(reply.url)
         raise error
-    _check_type(reply, context.settings.network)
+    _check_type(reply, context.settings.network, job)
     _tell_what_is_odd(reply, context.warnings)
     promised = _digests.promised(reply.headers, reply.status)
     seen = _ranges.resource_of(reply.headers, reply.url, reply.status, promised)
     return _ranges.decide(ask, known, reply.status, reply.headers, seen), seen
 
 
-def _check_type(reply: Reply, network: Network) -> None:
+def _check_type(reply: Reply, network: Network, job: Job) -> None:
     """Refuse a body of a type that the caller has ruled out.
 
     :raises ProtocolError: a page in place of a file, or not the type that was asked for.
     """
-    kind, wanted = media_type(reply), (network.expect_type or "").lower()
+    kind, wanted = media_type(reply), (job.expect_type or network.expect_type or "").lower()
     if network.no_html and kind in _PAGE_TYPES:
         raise ProtocolError(f"{reply.host} sent a web page, which --no-html refuses: a login or a notice.")
     if wanted and kind != wanted and not (wanted.endswith("/*") and kind.startswith(wanted[:-1])):

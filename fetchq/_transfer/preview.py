@@ -28,7 +28,7 @@ async def preview(job: Job, context: RunContext, placement: Placement = ALONE) -
 async def _look(job: Job, context: RunContext, placement: Placement) -> Preview:
     reply = await context.fetcher.open(job)
     try:
-        _, seen = judge(Ask(), None, reply, context)
+        _, seen = judge(Ask(), None, reply, context, job)
         name = _naming.name_from(reply.headers, reply.url, dotfiles=context.settings.disk.dotfiles)
     finally:
         await reply.aclose()

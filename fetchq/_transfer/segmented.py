@@ -12,7 +12,7 @@ from .._ranges import ask_for, before, changed
 from .body import Body, Chunks, TrimmedBody
 from .context import RunContext
 from .counters import Counters
-from .mirrors import Mirrors, judge
+from .mirrors import Mirrors
 from .pump import Pump
 from .segments import Segment, SegmentQueue
 from .states import Begun
@@ -160,7 +160,7 @@ class SegmentedDownload:
         reply = await self._mirrors.open(ask)
         body = Body(reply)
         try:
-            answer, seen = judge(ask, known, reply, self._context)
+            answer, seen = self._mirrors.judge_range(ask, known, reply)
             if changed(known, seen):
                 raise ChangedError(f"{host} has another version of the file now: starting over.")
             self._unsatisfied = reply.status == 416

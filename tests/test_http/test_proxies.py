@@ -431,5 +431,5 @@ async def test_a_fresh_connection_that_closes_is_not_asked_twice() -> None:
 
 def test_nothing_is_made_before_it_is_needed() -> None:
     transport = RoutingTransport(Network(env=False), connections=1)
-    assert (transport._made, transport._context) == ({}, None)
+    assert (transport._made, transport._contexts) == ({}, {})
     asyncio.run(transport.aclose())

@@ -470,4 +470,4 @@ async def test_http2(authority: trustme.CA, cacert: Path, tmp_path: Path) -> Non
 
 
 def test_named_files_are_read_before_the_first_request(cacert: Path) -> None:
-    assert RoutingTransport(Network(env=False, cacert=cacert), connections=1)._context is not None
+    assert RoutingTransport(Network(env=False, cacert=cacert), connections=1)._contexts
