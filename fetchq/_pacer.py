@@ -17,12 +17,13 @@ __all__ = ["Pacer"]
 _FAST = 1000.0
 # Requests a second at which a host is asked that has refused at no known rate.
 _SLOW = 2.0
-# Seconds over which the first answers say what a host takes all the time, and not at once.
-_MEASURED = 1.0
+# Seconds over which the first answers say what a host takes all the time, and not at once; and how many do.
+_MEASURED, _ENOUGH = 1.0, 10
 # Seconds from the rate that is proven to the one that was refused: a refusal costs the host's pause, often 5 s.
-_CREEP = 120.0
+# The second where so few answers prove it that the refusal may have had another cause.
+_CREEP, _DOUBT = 120.0, 20.0
 # Shares of a refused rate: less than the first may do, more than the second shows that it is gone.
-_BELOW, _ABOVE = 0.95, 1.1
+_BELOW, _ABOVE = 0.95, 1.02
 # Answers to remember, and the shortest time in seconds that is looked at: what came at once was not paced.
 _REMEMBERED, _SHORTEST = 256, 0.3
 
@@ -40,6 +41,7 @@ class Pacer:
         "_answered",
         "_asked",
         "_count",
+        "_creep",
         "_first",
         "_quickest",
         "_times",
@@ -55,6 +57,7 @@ class Pacer:
         self.limit: float | None = None
         self.proven = 0.0
         self._asked = self._answered = -math.inf
+        self._creep = _CREEP
         # Seconds in which a request was answered, at least.
         self._quickest = math.inf
         # When the first was made of those that were answered before it first refused, and their number.
@@ -106,22 +109,23 @@ class Pacer:
             return quick
         if rate < self.proven:
             return min(quick, self.proven)
-        return rate + (self.limit - self.proven) / _CREEP / rate
+        return rate + (self.limit - self.proven) / self._creep / rate
 
     def refused(self, now: float) -> None:
         """Note that a request is refused."""
-        rate = self.rate
         if self._times is None:
             self._times = deque(maxlen=_REMEMBERED)
             span = now - self._first if self._count else 0.0
-            if span >= _MEASURED:
-                rate = self._count / span
-            else:
+            if span < _MEASURED:
                 self.burst = max(0, self._count - 1)
+            self.rate = self._count / span / 2 if span >= _MEASURED and self._count >= _ENOUGH else _SLOW
+            return
+        rate = self.rate
         if rate is None:
-            self.rate = _SLOW
+            self.rate, self.limit = _SLOW, None
         else:
             self.proven = min(_BELOW * rate, self._taken() or rate / 2)
+            self._creep = _CREEP if len(self._times) >= _ENOUGH else _DOUBT
             self.limit, self.rate = rate, rate / 2
         self._times.clear()
 

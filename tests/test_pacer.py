@@ -56,8 +56,8 @@ def asked(bucket: Bucket, requests: int, pause: float, pacer: Pacer | None = Non
         (Bucket(20, 50), 400, 5, 28, 3),
         (Bucket(20), 400, 1, 28, 2),
         (Bucket(20), 4000, 5, 240, 6),
-        (Bucket(1), 60, 5, 85, 4),
-        (Bucket(1 / 3), 20, 5, 95, 6),
+        (Bucket(1), 60, 5, 95, 6),
+        (Bucket(1 / 3), 20, 5, 100, 7),
         (Bucket(100, 10), 2000, 1, 28, 3),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_limit_that_changes_is_followed() -> None:
     assert bucket.refused <= 6
     assert later - now < 100
     bucket.rate = 1e9
-    assert asked(bucket, 2000, 5, pacer, later) - later < 130
+    assert asked(bucket, 2000, 5, pacer, later) - later < 200
 
 
 def test_nothing_is_paced_before_a_refusal() -> None:
@@ -87,21 +87,30 @@ def test_nothing_is_paced_before_a_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answered", "rate", "limit"),
+    ("answered", "after", "rate"),
     [
         # What came at once says how many may, and nothing about the rate.
-        (0, 2.0, None),
-        (5, 2.0, None),
-        # A second and more of answers do: half of that many.
-        (100, 10.0, 20.0),
+        (0, 0.0, 2.0),
+        (5, 0.25, 2.0),
+        # A second and more of answers do: half of that many; not where they are few.
+        (100, 5.0, 10.0),
+        (1, 1.5, 2.0),
     ],
 )
-def test_the_rate_after_the_first_refusal(answered: int, rate: float, limit: float | None) -> None:
+def test_the_rate_after_the_first_refusal(answered: int, after: float, rate: float) -> None:
     pacer = Pacer()
     for n in range(answered):
         pacer.accepted(n / 20, n / 20)
-    pacer.refused(answered / 20)
-    assert (pacer.rate, pacer.limit) == (rate, limit)
+    pacer.refused(after)
+    assert (pacer.rate, pacer.limit) == (rate, None)
+
+
+def test_a_refusal_for_another_reason_is_soon_forgotten() -> None:
+    bucket, pacer = Bucket(20), Pacer()
+    pacer.refused(0.0)
+    pacer.refused(0.5)
+    assert pacer.rate == 1.0
+    assert asked(bucket, 400, 5, pacer, 5.0) < 70
 
 
 def test_the_rate_is_halved_comes_back_and_creeps() -> None:
