@@ -39,6 +39,9 @@ _FORGIVEN = 0.7
 _STEP, _LIMIT_STEP = 2.0, 10.0
 # Waits within the patience with an outage, at least, so that a host that is back is noticed.
 _PROBES_IN_PATIENCE = 6
+# Multiples of it, less their whole part, lie far from each other, however many there are.
+_GOLDEN = (5**0.5 - 1) / 2
+
 # Connections to a host that has not answered yet: whether it takes more at once, its first answer shows.
 _TRIAL = 4.0
 # Seconds that a job takes until one has ended, and the weight of the last that has.
@@ -64,6 +67,8 @@ class HostState:
     """What is known of a host.
 
     :param proven: it has answered before.
+    :param answered_since: when the last request was made that it has answered.
+    :param relents: it has answered a job that it had refused by a status before.
     :param window: connections that it may have.
     :param pacer: requests a second that it may get.
     :param until: when a closed host may be asked again, a dead one too.
@@ -72,6 +77,7 @@ class HostState:
     :param failures: requests in a row without an answer.
     :param since: when the first of these failed.
     :param probes: probes in a row that failed.
+    :param spread: the first probe, too, is not to be the first job in line: that may be what is wrong.
     :param used: seconds of connections that its jobs have had: hosts take turns by that.
     :param running: jobs that run, and *begun* the sum of the times when they started.
     :param mean: seconds that a job takes; None while that is not known.
@@ -81,6 +87,8 @@ class HostState:
 
     state: Literal["open", "closed", "dead"] = "open"
     proven: bool = False
+    answered_since: float = -math.inf
+    relents: bool = False
     window: float = _TRIAL
     threshold: float = math.inf
     pacer: Pacer = field(default_factory=Pacer)
@@ -91,6 +99,7 @@ class HostState:
     failures: float = 0.0
     since: float | None = None
     probes: int = 0
+    spread: bool = False
     used: float = 0.0
     running: int = 0
     begun: float = 0.0
@@ -110,6 +119,14 @@ class HostState:
         if self.prober is not None:
             return math.inf
         return max(self.until if self.state == "closed" else -math.inf, self.next_start, self.pacer.next)
+
+    @property
+    def place(self) -> float:
+        """Where in its line the next job is to be taken from, as a share of it: 0 is the first.
+
+        Probes are spread, but for the first after a limit: neighbours in a list may all be wrong.
+        """
+        return (self.probes + self.spread) * _GOLDEN % 1 if self.state == "closed" else 0.0
 
     def turn(self, now: float) -> float:
         """Return what the connections of its jobs come to with the next job: the host with the least is next.
@@ -156,6 +173,7 @@ class HostState:
         self.probes = 0
         self.since = self.announced = None
         self.proven = True
+        self.answered_since = max(self.answered_since, began)
         self.pacer.accepted(began, now)
         if math.isinf(self.threshold):
             self.window = math.inf
@@ -205,9 +223,13 @@ class Hosts:
             host.next_start = now + self.wait
         host.pacer.asked(now)
 
-    def answered(self, name: str, began: float, now: float) -> None:
-        """Note a proper answer of *name* now to a request that began then."""
+    def answered(self, name: str, began: float, now: float, *, relents: bool = False) -> None:
+        """Note a proper answer of *name* now to a request that began then.
+
+        :param relents: it had refused the same job by a status.
+        """
         host = self.get(name)
+        host.relents = host.relents or relents
         before = host.proven, host.state, host.window
         host.answered(began, now)
         if before != (host.proven, host.state, host.window):
@@ -217,6 +239,18 @@ class Hosts:
         """Return the seconds since *name* has not answered."""
         since = self.get(name).since
         return 0.0 if since is None else now - since
+
+    def has_answered(self, name: str, *, since: float) -> bool:
+        """Whether *name* has answered a request that was made later than that."""
+        return self.get(name).answered_since > since
+
+    def relents(self, name: str) -> bool:
+        """Whether *name* has answered a job that it had refused by a status before."""
+        return self.get(name).relents
+
+    def faulted(self, name: str, began: float, now: float) -> None:
+        """Note an answer of *name* now that is the URL's fault: it is no reason to ask seldom."""
+        self.get(name).pacer.accepted(began, now)
 
     def is_closed(self, name: str) -> bool:
         """Whether jobs for *name* wait in line."""
@@ -231,10 +265,13 @@ class Hosts:
         host = self.get(name)
         return max(0.0, host.until - now) if host.state == "closed" else 0.0
 
-    def failed(self, name: str, error: FetchError, *, began: float, now: float, held: int) -> None:
+    def failed(
+        self, name: str, error: FetchError, *, began: float, now: float, held: int, again: bool = False
+    ) -> None:
         """Note that a request to *name* failed in a way that says something about the host.
 
         :param held: its connections.
+        :param again: the same job has failed before: it may be at fault, and says nothing of how often to ask.
         """
         kind = trouble(error)
         if kind is None:
@@ -242,9 +279,10 @@ class Hosts:
         host = self.get(name)
         host.since = now if host.since is None else host.since
         if host.state == "open":
-            host.failures += 1
+            host.failures += not (again and isinstance(error, StatusError))
             if kind == "limit" or host.failures >= _REPEATED:
-                self._slow(host, error, kind, now=now, held=held)
+                if not again:
+                    self._slow(host, error, kind, now=now, held=held)
                 self._close(host, error, kind, now)
                 self.changed(name)
         elif began < host.closed:
@@ -262,7 +300,7 @@ class Hosts:
 
     def _slow(self, host: HostState, error: FetchError, kind: Trouble, *, now: float, held: int) -> None:
         """Halve the window, and the rate where the host seems to count requests."""
-        again = host.threshold < math.inf
+        again = host.relents or host.threshold < math.inf
         host.threshold = host.window = max(1.0, min(host.window, held) / 2)
         status = error.status if isinstance(error, StatusError) else 0
         if not status:
@@ -274,6 +312,7 @@ class Hosts:
         """Close *host* for as long as it asks for, or for a step that grows, or give it up."""
         policy = self._policy
         host.state, host.closed, host.failures = "closed", now, 0.0
+        host.spread = kind == "outage"
         if host.probes >= self._most_probes and self._patience_is_over(host, now):
             host.state, host.final = "dead", error
             host.until = now + max(policy.backoff_max, policy.longest_outage)

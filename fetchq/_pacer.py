@@ -15,8 +15,8 @@ __all__ = ["Pacer"]
 
 # Requests a second beyond which no rate is kept: nothing waits for it any more.
 _FAST = 1000.0
-# Requests a second at which a host is asked that has refused at no known rate.
-_SLOW = 2.0
+# Requests a second at which a host is asked that has refused at no known rate, and the least that it comes to.
+_SLOW, _LEAST = 2.0, 0.05
 # Seconds over which the first answers say what a host takes all the time, and not at once; and how many do.
 _MEASURED, _ENOUGH = 1.0, 10
 # Seconds from the rate that is proven to the one that was refused: a refusal costs the host's pause, often 5 s.
@@ -126,7 +126,7 @@ class Pacer:
         else:
             self.proven = min(_BELOW * rate, self._taken() or rate / 2)
             self._creep = _CREEP if len(self._times) >= _ENOUGH else _DOUBT
-            self.limit, self.rate = rate, rate / 2
+            self.limit, self.rate = rate, max(_LEAST, rate / 2)
         self._times.clear()
 
     def _taken(self) -> float:

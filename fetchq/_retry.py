@@ -180,6 +180,7 @@ class Failure(NamedTuple):
 
     :param failures: attempts in a row without progress, this one included.
     :param away: seconds since the first of them, or since the host has been away.
+    :param persistent: the host has answered other jobs meanwhile, and none that it had refused before.
     :param redirected: the last answer came from behind a redirect.
     :param segment: the error is that of one of several connections.
     :param repeated: an error of this kind has restarted the job before.
@@ -190,6 +191,7 @@ class Failure(NamedTuple):
 
     failures: int = 1
     away: float = 0.0
+    persistent: bool = False
     redirected: bool = False
     segment: bool = False
     repeated: bool = False
@@ -232,7 +234,7 @@ def decide(error: FetchError, failure: Failure, policy: Retry, random: Callable[
         return Decision("give_up", 0.0, "another attempt would end alike")
     if isinstance(error, ChangedError) and not failure.repeated:
         return Decision("restart", 0.0, "the file changed on the server")
-    left = policy.longest_outage - failure.away if is_outage(error) else 0.0
+    left = policy.longest_outage - failure.away if is_outage(error) and not failure.persistent else 0.0
     if failure.failures > policy.retries and left <= 0:
         return Decision("give_up", 0.0, f"{failure.failures} attempts in a row brought nothing")
     wait = _backoff(failure.failures, left, error, policy, random)

@@ -149,6 +149,30 @@ def test_one_request_asks_whether_a_closed_host_is_back() -> None:
     assert host.opens() == 5.0
 
 
+def test_the_probes_of_an_outage_are_spread_over_the_line() -> None:
+    hosts, host = after(*[(0, GONE)] * 3)
+    places = [host.place]
+    for now in range(2, 10):
+        hosts.failed("a", GONE, began=now, now=now, held=1)
+        places.append(host.place)
+    gaps = [later - earlier for earlier, later in itertools.pairwise([0.0, *sorted(places), 1.0])]
+    assert max(gaps) < 0.24
+    # A limit says nothing of files unless it lasts, and an open host is asked in the list's order.
+    assert after((0, limited(5)))[1].place == 0
+    assert after((0, limited(5)), (5, limited(5)))[1].place > 0
+    assert after()[1].place == 0
+
+
+def test_a_job_that_fails_again_says_no_more_about_an_open_host() -> None:
+    hosts = Hosts()
+    for _ in range(9):
+        hosts.failed("a", BUSY, began=0.0, now=0.0, held=1, again=True)
+    assert hosts.get("a").state == "open"
+    for _ in range(3):
+        hosts.failed("a", GONE, began=0.0, now=0.0, held=1, again=True)
+    assert hosts.get("a").state == "closed"
+
+
 def test_requests_that_were_under_way_neither_open_nor_close_again() -> None:
     hosts, host = after((10, limited(5)))
     window = host.window
@@ -278,11 +302,12 @@ class World:
         self.most[name] = max(self.most[name], self.budget.held(name))
         error = await self.answer(name)
         if error is None:
-            self.hosts.answered(name, began, self.clock())
+            self.hosts.answered(name, began, self.clock(), relents=item.again is not None)
             self.ended[item.job] = self.clock()
             return f"done {item.job}"
         held = self.budget.held(name)
-        self.hosts.failed(name, error, began=began, now=self.clock(), held=held)
+        again = item.again is not None
+        self.hosts.failed(name, error, began=began, now=self.clock(), held=held, again=again)
         if self.hosts.is_dead(name):
             self.ended[item.job] = self.clock()
             return f"failed {item.job}"
@@ -391,45 +416,94 @@ def test_list_order_is_kept_within_a_host_and_hosts_take_turns() -> None:
 # --- whole runs
 
 
-async def limiting(per_second: float) -> tuple[asyncio.Server, Counter[int]]:
-    """nginx's limit_req without a burst: a request that comes too early is 429 with Retry-After 5."""
-    clock, free, said = asyncio.get_running_loop().time, 0.0, Counter[int]()
+Answer = Callable[[str], bytes]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def refusal(head: str) -> bytes:
+    return f"HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+async def serving(answer: Answer) -> asyncio.Server:
+    """A server in this loop that answers each target so."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal free
         try:
             while True:
-                await reader.readuntil(b"\r\n\r\n")
-                early = clock() < free
-                said[429 if early else 200] += 1
-                if early:
-                    writer.write(b"HTTP/1.1 429 X\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n")
-                else:
-                    free = max(free, clock()) + 1 / per_second
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer(head.split()[1].decode()))
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    return await asyncio.start_server(serve, "127.0.0.1", 0), said
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
 
 
-def test_a_queue_at_a_server_with_a_limit_is_done(tmp_path: Path) -> None:
+def limiting(per_second: float, said: Counter[int], refused: bytes) -> Answer:
+    """nginx's limit_req without a burst: a request that comes too early is *refused*."""
+    free = 0.0
+
+    def answer(_: str) -> bytes:
+        nonlocal free
+        now = asyncio.get_running_loop().time()
+        early = now < free
+        said[early] += 1
+        free = free if early else now + 1 / per_second
+        return refused if early else OK
+
+    return answer
+
+
+def whole(answer: Answer, count: int, folder: Path) -> tuple[list[fetchq.Result], list[fetchq.Event], float]:
+    """A run of so many files with the default settings: results, events, and the seconds that passed."""
     events: list[fetchq.Event] = []
 
-    async def work() -> tuple[list[fetchq.Result], Counter[int]]:
-        server, said = await limiting(20)
-        port = server.sockets[0].getsockname()[1]
-        urls = [f"http://127.0.0.1:{port}/{number}" for number in range(100)]
-        async with fetchq.Downloader(dir=tmp_path, observers=[events.append]) as downloader:
+    async def work() -> tuple[list[fetchq.Result], float]:
+        server, clock = await serving(answer), asyncio.get_running_loop().time
+        began = clock()
+        urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{number}" for number in range(count)]
+        async with fetchq.Downloader(dir=folder, observers=[events.append]) as downloader:
             results = [result async for result in downloader.run(urls)]
         server.close()
-        return results, said
+        return results, clock() - began
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        results, said = runner.run(work())
+        results, took = runner.run(work())
+    return results, events, took
+
+
+DATE = "Thu, 01 Jan 2026 00:00:{:02} GMT"
+
+
+@pytest.mark.parametrize(
+    ("head", "most"),
+    [
+        ("429 X\r\nRetry-After: 5", 20),
+        ("429 X", 20),
+        (f"429 X\r\nDate: {DATE.format(0)}\r\nRetry-After: {DATE.format(5)}", 20),
+        ("503 X\r\nRetry-After: 5", 20),
+        # It may be an outage as well, until it passes.
+        ("503 X", 100),
+    ],
+)
+def test_a_queue_at_a_server_with_a_limit_is_done(head: str, most: int, tmp_path: Path) -> None:
+    said = Counter[int]()
+    results, events, _ = whole(limiting(20, said, refusal(head)), 100, tmp_path)
     assert Counter(result.status for result in results) == {"done": 100}
-    assert said[429] <= 20
+    assert said[True] <= most
     assert not [event for event in events if isinstance(event, fetchq.Warned)]
+
+
+@pytest.mark.parametrize("bad", [range(10), range(5, 100, 10)], ids=["first", "spread"])
+@pytest.mark.parametrize("head", ["503 X", "429 X", "503 X\r\nRetry-After: 1"])
+def test_bad_files_of_a_host_that_answers_fail_by_themselves(head: str, bad: range, tmp_path: Path) -> None:
+    refused, wrong = refusal(head), {f"/{number}" for number in bad}
+    results, _, took = whole(lambda target: refused if target in wrong else OK, 100, tmp_path)
+    failed = [result for result in results if result.error is not None]
+    assert {result.job.url.rpartition(":")[2].lstrip("0123456789") for result in failed} == wrong
+    assert len(results) == 100
+    assert all(f"answered {head[:3]}" in str(result.error) and not result.reason for result in failed)
+    # Each limit that a file alone meets is taken for the host's a few times, which is asked slowly then.
+    assert took < (70 if head == "503 X" else 450)
 
 
 FILE = generated(10_000)
@@ -466,11 +540,17 @@ def test_a_dead_host_fails_its_jobs_together_and_is_told_once(
     done = run_fetchq("-i", "list", "--retries", "2", "--backoff", "0.01", "--no-store")
     assert done.returncode == 4
     assert (tmp_path / "good").read_bytes() == FILE.data
-    assert done.stderr.count("is given up, its other jobs fail: Cannot connect to 127.0.0.1:1") == 1
+    told = "is given up, the jobs that it was not asked for fail: Cannot connect to 127.0.0.1:1"
+    assert done.stderr.count(told) == 1
     assert "301 files: 1 done, 300 failed" in done.stderr
     assert done.stderr.count("failed   ") < 20
     assert done.stderr.count(f"\n  {DEAD}/") == 20, "the summary names as many as a screen shows"
     assert len(done.stderr.splitlines()) < 60
+    assert f"{DEAD}/299, list:300: Not asked, since its host is given up: Cannot connect" not in done.stderr
+    quiet = run_fetchq("-i", "list", "--retries", "2", "--backoff", "0.01", "--no-store", "-q")
+    assert quiet.returncode == 4
+    assert f"{DEAD}/299, list:300: Not asked, since its host is given up: Cannot connect" in quiet.stderr
+    assert quiet.stderr.count("failed   ") == 300, "without a summary, each is named"
 
 
 def test_a_job_with_a_mirror_outlives_its_dead_host(origin: Origin, tmp_path: Path) -> None:

@@ -359,6 +359,12 @@ def test_an_outage_is_survived_for_as_long_as_the_patience(
     assert decided(error, policy, failures=failures, away=away).kind == kind
 
 
+def test_a_host_that_answers_others_is_not_away() -> None:
+    busy = StatusError("busy", status=503, transient=True)
+    assert decided(busy, Retry(), failures=5, persistent=True).kind == "again"
+    assert decided(busy, Retry(), failures=6, persistent=True).kind == "give_up"
+
+
 @pytest.mark.parametrize("backoff", [0.0, 0.5])
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
 def test_attempts_are_spread_over_the_patience_and_the_last_is_at_its_end(

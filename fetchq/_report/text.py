@@ -42,8 +42,8 @@ def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
     match event:
         case JobFinished() if event.result.error is not None and is_broken_pipe(event.result.error):
             return None
-        case JobFinished() if event.result.error is not None and event.result.reason and verbosity < VERBOSE:
-            return None  # a warning has told of all of them
+        case JobFinished() if event.result.error is not None and event.result.reason and verbosity == NORMAL:
+            return None  # a warning and the summary tell of all of them
         case JobFinished() if verbosity >= NORMAL or not event.result.ok:
             text = _finished(event, said=verbosity >= VERBOSE)
         case Waiting() if verbosity >= NORMAL:

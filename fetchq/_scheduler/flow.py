@@ -99,9 +99,16 @@ class Flow(Generic[J]):
         self.count += 1
         return heap[0][2] is job
 
-    def pop(self, host: str) -> ScheduledJob[J]:
-        """Remove and return the first job of *host*."""
-        job = heapq.heappop(self.ready[host])[2]
+    def pop(self, host: str, place: float = 0.0) -> ScheduledJob[J]:
+        """Remove and return the first job of *host*, or the one at that share of its line."""
+        heap = self.ready[host]
+        at = int(place * len(heap))
+        if at:
+            heap[at], heap[-1] = heap[-1], heap[at]
+            job = heap.pop()[2]
+            heapq.heapify(heap)
+        else:
+            job = heapq.heappop(heap)[2]
         self._removed(host)
         self.turn += 1
         return job

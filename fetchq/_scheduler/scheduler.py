@@ -212,7 +212,7 @@ class Scheduler(Generic[J]):
         self.budget.take(name)
         self._turn = flow.turn
         host, now = self.hosts.get(name), self.clock()
-        job = flow.pop(name)
+        job = flow.pop(name, host.place)
         job.connected, job.since = True, now
         self._used = host.used
         host.started(job.number, now, self.hosts.wait)

@@ -407,10 +407,11 @@ class Transfer:
         standing = self._mirrors.standing
         failures = self._counters.failed()
         if not segment:
-            standing.failed(error)
+            standing.failed(error, failures)
         failure = _retry.Failure(
             failures,
             away=standing.away(failures),
+            persistent=standing.persistent,
             redirected=self._mirrors.redirected,
             segment=segment,
             repeated=error.kind in self._restarted,
@@ -446,8 +447,10 @@ class Transfer:
             await self._prepare(_retry.Decision("drop_mirror", 0.0, "the host is given up"), error)
             return Again(0.0, self, host=self._mirrors.key)
         await self.close()
+        if (own := self._mirrors.standing.error) is not None:
+            return self._result("failed", error=own)
         error = copy.copy(error)
-        error.url = ""
+        error.args, error.url = (f"Not asked, since its host is given up: {error}", *error.args[1:]), ""
         self._note_request(error)
         return self._result("failed", error=error, reason="its host is given up")
 
