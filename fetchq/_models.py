@@ -442,6 +442,7 @@ class Preview:
     :param have: bytes that the part holds.
     :param resumable: an interrupted download could be resumed.
     :param error: why it would fail; else None.
+    :param asked: the server was asked. It is not about a request that may change something there.
     """
 
     job: Job
@@ -451,3 +452,4 @@ class Preview:
     have: int = 0
     resumable: bool = False
     error: FetchError | None = None
+    asked: bool = True

@@ -26,6 +26,7 @@ from ._units import duration
 __all__ = [
     "GOOD",
     "IDEMPOTENT",
+    "SAFE",
     "Decision",
     "Failure",
     "decide",
@@ -44,6 +45,9 @@ GOOD = frozenset(range(200, 300)) - {202, 207, 208, 226}
 IDEMPOTENT = frozenset(
     {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH", "QUERY"}
 )
+
+# RFC 9110 section 9.2.1: such a request only reads.
+SAFE = IDEMPOTENT - {"PUT", "DELETE"}
 
 _ACCEPTED = 202
 # With the usual backoff of 0.5 s, 5 s.

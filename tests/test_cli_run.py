@@ -143,6 +143,15 @@ def test_a_dry_run_lists_on_stdout_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PURGE"])
+def test_a_dry_run_changes_nothing_on_the_server(run_fetchq: RunFetchq, origin: Origin, method: str) -> None:
+    url = origin.serve("/a.bin", generated(MIB))
+    done = run_fetchq("--dry-run", "-X", method, "--data", "x", url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["unknown", f"{method},", "not", "asked", "a.bin"]
+    assert origin.requests == []
+
+
 def test_a_dry_run_to_stdout_looks_for_no_file(run_fetchq: RunFetchq, origin: Origin) -> None:
     url = origin.serve("/a.bin", generated(2 * MIB))
     assert run_fetchq(url).returncode == 0

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,12 +164,68 @@ def test_other_errors_are_no_expired_link(origin: Origin, tmp_path: Path, code: 
     assert isinstance(result.error, fetchq.StatusError)
 
 
-def test_mirrors_come_first_and_a_body_is_sent_nowhere_else(origin: Origin, tmp_path: Path) -> None:
+def test_mirrors_come_first(origin: Origin, tmp_path: Path) -> None:
     old = origin.serve("/f.bin", FILE, status(404), repeat=True)
     mirror = origin.serve("/mirror.bin", FILE)
-    for job in (fetchq.Job(old, mirrors=(mirror,)), fetchq.Job(old, "p.bin", method="POST", content=b"secret")):
-        result, _ = fetched(job, tmp_path, lambda job, error: pytest.fail("not asked"))
-        assert result.ok is bool(job.mirrors)
+    job = fetchq.Job(old, mirrors=(mirror,))
+    assert fetched(job, tmp_path, lambda job, error: pytest.fail("not asked"))[0].ok
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_request_with_a_body_goes_on_at_its_own_server_alone(
+    origin: Origin, tmp_path: Path, method: str
+) -> None:
+    old = origin.serve("/up", FILE, status(401), repeat=True)
+    new = origin.serve("/new", FILE)
+    job = fetchq.Job(old, "answer", method=method, content=b"body", params={"p": "1"})
+    result, _ = fetched(job, tmp_path, lambda job, error: fetchq.Job(new, headers={"X-Token": "fresh"}))
+    assert result.error is None
+    (asked,) = origin.asked("/new")
+    assert (asked.method, asked.body, asked.headers["x-token"]) == (method, b"body", "fresh")
+    with Origin() as other:
+        elsewhere = other.serve("/new", FILE)
+        result, events = fetched(replace(job, out="another"), tmp_path, lambda job, error: elsewhere)
+        assert isinstance(result.error, fetchq.AuthenticationError)
+        assert not other.requests
+    told = "it leads to another server, which the request's body is not sent to."
+    assert [told in event.message for event in events if isinstance(event, fetchq.Warned)] == [True]
+
+
+def test_a_post_that_a_redirect_answered_is_not_sent_again(origin: Origin, tmp_path: Path) -> None:
+    old = origin.serve("/up", FILE, redirect(origin.serve("/gone", FILE, status(404)), 303), repeat=True)
+    job = fetchq.Job(old, "answer", method="POST", content=b"body")
+    result, _ = fetched(job, tmp_path, lambda job, error: pytest.fail("not asked"))
+    assert isinstance(result.error, fetchq.StatusError)
+    assert len(origin.asked("/up")) == 1
+
+
+@pytest.mark.parametrize("door", ["download", "adownload", "fetch_bytes", "afetch_bytes", "stream"])
+def test_each_function_takes_it(origin: Origin, tmp_path: Path, door: str) -> None:
+    old = origin.serve("/f.bin", FILE, status(403), repeat=True)
+    new = origin.serve("/new.bin", FILE)
+    how: dict[str, Any] = {"settings": QUICK, "refresh": lambda job, error: new}
+
+    async def streamed() -> bytes:
+        async with fetchq.stream(old, **how) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    doors: dict[str, Callable[[], fetchq.Result | bytes]] = {
+        "download": lambda: fetchq.download(old, dir=tmp_path, **how),
+        "adownload": lambda: run(fetchq.adownload(old, dir=tmp_path, **how)),
+        "fetch_bytes": lambda: fetchq.fetch_bytes(old, **how),
+        "afetch_bytes": lambda: run(fetchq.afetch_bytes(old, **how)),
+        "stream": lambda: run(streamed()),
+    }
+    found = doors[door]()
+    assert (found if isinstance(found, bytes) else (tmp_path / "new.bin").read_bytes()) == FILE.data
+
+
+def test_a_dry_run_looks_behind_the_new_link(origin: Origin, run_fetchq: RunFetchq) -> None:
+    old = origin.serve("/f.bin", FILE, status(403), repeat=True)
+    new = origin.serve("/new.bin", FILE)
+    done = run_fetchq("--dry-run", "--refresh", f"echo {new}", old)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["3.0", "MiB", "fresh,", "resumable", "new.bin"]
 
 
 # --- secrets

@@ -16,6 +16,7 @@ import pytest
 
 import fetchq
 from fetchq._api.streams import StreamSink
+from fetchq._scheduler import scheduler
 
 from .conftest import run
 from .origin import (
@@ -27,11 +28,14 @@ from .origin import (
     generated,
     gzip_anyway,
     hang,
+    header,
     ignore_range,
     literal,
     stall,
     status,
     throttle,
+    together,
+    well,
 )
 
 FILE = generated(3_000_000)
@@ -120,6 +124,25 @@ def test_the_resource_is_known_on_entering_and_an_error_is_raised_there(origin: 
     run(work())
 
 
+@pytest.mark.parametrize("behaviour", [well, gzip_anyway()], ids=["plain", "coded"])
+def test_what_the_server_says_is_known(origin: Origin, behaviour: Behaviour) -> None:
+    url = origin.serve("/a.bin", FILE, together(behaviour, header("Content-Type", "image/x-disk")))
+
+    async def work() -> None:
+        async with fetchq.stream(f"{url}?token=hunter2") as chunks:
+            resource, headers = chunks.resource, chunks.headers
+        assert (resource.url, resource.etag) == (f"{url}?***", FILE.etag)
+        assert (resource.encoding, resource.length) == (
+            (None, FILE.size) if behaviour is well else ("gzip", None)
+        )
+        assert headers["content-type"] == "image/x-disk"
+        assert chunks.headers == headers
+        with pytest.raises(fetchq.UsageError, match="once it is entered"):
+            _ = fetchq.Downloader().stream(url).headers
+
+    run(work())
+
+
 def test_a_slow_caller_makes_the_server_wait(origin: Origin) -> None:
     url = origin.serve("/a", generated(80_000_000))
 
@@ -170,8 +193,11 @@ def test_a_stream_ends_with_its_downloader(origin: Origin) -> None:
     run(work())
 
 
-def test_closing_does_not_wait_for_a_caller_who_does_not_read(origin: Origin) -> None:
+def test_closing_does_not_wait_for_a_caller_who_does_not_read(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = origin.serve("/a", generated(40_000_000))
+    monkeypatch.setattr(scheduler, "CANCEL_TIMEOUT", 60.0)
 
     async def work() -> None:
         downloader = fetchq.Downloader()
@@ -208,7 +234,7 @@ def test_a_stream_that_was_closed_does_not_look_complete(origin: Origin) -> None
 @pytest.mark.parametrize("pieces", [("one\r", "\ntwo\n", "", "\n", "three"), ("one\r\n", "two\n\nthr", "ee")])
 def test_a_line_end_may_be_divided_between_chunks(pieces: tuple[str, ...]) -> None:
     async def fetch(sink: StreamSink) -> fetchq.Result:
-        await sink.begin(fetchq.Resource("http://h/"), ())
+        sink.answered(fetchq.Resource("http://h/"), {})
         for piece in pieces:
             await sink._take([piece.encode()])
         return fetchq.Result(fetchq.Job("http://h/"), "done")

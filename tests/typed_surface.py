@@ -169,6 +169,7 @@ async def several() -> AsyncIterator[str | fetchq.Job | fetchq.FetchError]:
 
 async def consumed(chunks: fetchq.Stream) -> None:
     assert_type(chunks.resource, fetchq.Resource)
+    assert_type(chunks.headers, Mapping[str, str])
     assert_type(chunks.resource.length, int | None)
     async for chunk in chunks:
         assert_type(chunk, bytes)

@@ -17,6 +17,7 @@ from .._models import Job, Result
 from .._settings import Settings
 from .blocking import refuse_in_loop
 from .downloader import Downloader
+from .refresh import Refresh
 from .streams import Stream
 from .targets import MAX_MEMORY, directed, job_of
 
@@ -36,6 +37,7 @@ async def adownload(
     auth: httpx.Auth | tuple[str, str] | None = None,
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
+    refresh: Refresh | None = None,
 ) -> Result:
     """Download one URL in a running event loop.
 
@@ -49,11 +51,14 @@ async def adownload(
     :param client: an ``httpx.AsyncClient`` to send requests with; it is not closed.
     :param observers: called with every event, in the event loop's thread; an exception of one cancels the
         download and is raised here, and the part is kept.
+    :param refresh: called for a new URL where this one has expired; see :class:`Downloader`.
     :returns: the result, with the file's path.
     :raises FetchError: the download failed.
     """
     job, context = directed(url, out, checksum)
-    async with Downloader(settings, dir=dir, auth=auth, client=client, observers=observers) as downloader:
+    async with Downloader(
+        settings, dir=dir, auth=auth, client=client, observers=observers, refresh=refresh
+    ) as downloader:
         # To the end of the run, not only to the result: an observer may raise after it.
         run = downloader._run([job], context)  # noqa: SLF001 - one download is a run of its own
         results = [result async for result in run]
@@ -70,6 +75,7 @@ def download(
     auth: httpx.Auth | tuple[str, str] | None = None,
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
+    refresh: Refresh | None = None,
 ) -> Result:
     """Download one URL and block until it has ended; parameters and result are those of :func:`adownload`.
 
@@ -87,6 +93,7 @@ def download(
             auth=auth,
             client=client,
             observers=observers,
+            refresh=refresh,
         )
     )
 
@@ -100,6 +107,7 @@ async def afetch_bytes(
     auth: httpx.Auth | tuple[str, str] | None = None,
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
+    refresh: Refresh | None = None,
 ) -> bytes:
     """Download one URL into memory, in a running event loop; parameters are those of :func:`adownload`.
 
@@ -107,7 +115,9 @@ async def afetch_bytes(
     :raises TooLargeError: there are more.
     :raises FetchError: the download failed.
     """
-    async with Downloader(settings, auth=auth, client=client, observers=observers) as downloader:
+    async with Downloader(
+        settings, auth=auth, client=client, observers=observers, refresh=refresh
+    ) as downloader:
         return await downloader.fetch_bytes(job_of(url, checksum=checksum), max_size=max_size)
 
 
@@ -120,6 +130,7 @@ def fetch_bytes(
     auth: httpx.Auth | tuple[str, str] | None = None,
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
+    refresh: Refresh | None = None,
 ) -> bytes:
     """Download one URL into memory and block until it has ended; parameters are those of :func:`afetch_bytes`.
 
@@ -136,6 +147,7 @@ def fetch_bytes(
             auth=auth,
             client=client,
             observers=observers,
+            refresh=refresh,
         )
     )
 
@@ -149,6 +161,7 @@ async def stream(
     auth: httpx.Auth | tuple[str, str] | None = None,
     client: httpx.AsyncClient | None = None,
     observers: Sequence[Observer] = (),
+    refresh: Refresh | None = None,
 ) -> AsyncIterator[Stream]:
     """Open the bytes of one URL: ``async with fetchq.stream(url) as chunks: async for chunk in chunks``.
 
@@ -157,6 +170,6 @@ async def stream(
     :raises FetchError: the download failed, on entering or while iterating.
     """
     job = job_of(url, checksum=checksum)
-    opened = Downloader(settings, auth=auth, client=client, observers=observers)
+    opened = Downloader(settings, auth=auth, client=client, observers=observers, refresh=refresh)
     async with opened as downloader, downloader.stream(job) as chunks:
         yield chunks

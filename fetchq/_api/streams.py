@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,22 +23,23 @@ class StreamSink(SequentialSink):
     """Hands chunks over to a caller, one batch at a time: a slow caller makes the server wait.
 
     :ivar resource: what the server says it is; None until it has answered.
+    :ivar headers: of that answer.
     :ivar news: is called when there is a chunk, or the resource is known.
     """
 
     def __init__(self, *, overlap: int) -> None:
         super().__init__("the stream", overlap=overlap)
         self.resource: Resource | None = None
+        self.headers: Mapping[str, str] = {}
         self.news: Callable[[], None] = lambda: None
         self._chunks: deque[bytes] = deque()
         self._taken = asyncio.Event()
         self._closed = False
 
-    async def begin(self, resource: Resource, algorithms: Sequence[str]) -> None:
+    def answered(self, resource: Resource, headers: Mapping[str, str]) -> None:
         """Note what is being fetched."""
-        await super().begin(resource, algorithms)
         if self._position == 0:
-            self.resource = resource
+            self.resource, self.headers = resource, headers
         self.news()
 
     async def _take(self, chunks: Sequence[Buffer]) -> None:
@@ -86,7 +87,9 @@ class Stream:
 
     @property
     def resource(self) -> Resource:
-        """What the server says it is: length, entity tag, date. Of a body with a content coding, only the URL.
+        """What the server says it is: length, entity tag, date.
+
+        Of a body with a content coding, which is decoded, the length is None, and the rest is of the coded one.
 
         :raises UsageError: outside ``async with``.
         """
@@ -94,13 +97,23 @@ class Stream:
             raise UsageError("A stream has a resource once it is entered: `async with downloader.stream(url)`.")
         return self._sink.resource
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's fields, names in lower case, repeated ones joined (RFC 9110 section 5.3).
+
+        :raises UsageError: outside ``async with``.
+        """
+        if self._sink is None or self._sink.resource is None:
+            raise UsageError("A stream has headers once it is entered: `async with downloader.stream(url)`.")
+        return self._sink.headers
+
     async def __aenter__(self) -> Self:
         if self._task is not None:
             raise UsageError("A stream can be entered once: ask for another one.")
         self._sink = sink = StreamSink(overlap=self._overlap)
         sink.news = self._news.set
         self._task = task = asyncio.create_task(self._fetch(sink))
-        task.add_done_callback(lambda _: self._news.set())
+        task.add_done_callback(self._ended)
         try:
             while sink.resource is None and not task.done():
                 await self._wait()
@@ -126,8 +139,11 @@ class Stream:
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait([task])
-        if task is not None and not task.cancelled():
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        if not task.cancelled():
             task.exception()  # is retrieved, so that nothing is logged of it
+        self._news.set()
 
     def __aiter__(self) -> Self:
         return self

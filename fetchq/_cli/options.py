@@ -268,11 +268,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("--report", heading=OUTPUT, metavar="FILE", type=types.FILE,
            help="Write a row for each job to this file: JSON lines to .jsonl, CSV to .csv."),
     Option("--on-complete", heading=OUTPUT, metavar="CMD",
-           help="Run CMD for each file that is complete: its path is $1, more is in JOB_URL, JOB_SIZE, ..."),
+           help="Run CMD for each file that this run completes, not for those that were there already: its "
+                "path is $1, more is in JOB_URL, JOB_SIZE, ..."),
     Option("--on-error", heading=OUTPUT, metavar="CMD",
            help="Run CMD for each job that failed: JOB_URL and JOB_ERROR say which, and why."),
     Option("--dry-run", heading=OUTPUT, brief="List what would be fetched, and fetch nothing.", is_flag=True,
-           help="Fetch no bodies: list name, size and whether it can resume, on stdout."),
+           help="Fetch no bodies: list name, size and whether it can resume, on stdout. POST, PUT, DELETE "
+                "and what else may change something are not sent."),
 )  # fmt: skip # one option a line or two reads as a table
 
 _TIMEOUTS = ("connect_timeout", "read_timeout", "write_timeout", "pool_timeout")

@@ -330,7 +330,9 @@ class PreviewTable:
         self._unknown += preview.size is None
         total = "unknown" if preview.size is None else size(preview.size)
         state: str = preview.status
-        if state == "resume":
+        if not preview.asked:
+            state = f"{preview.job.method}, not asked"
+        elif state == "resume":
             state += f" from {size(preview.have)}"
         elif state == "fresh":
             state += ", resumable" if preview.resumable else ", not resumable"

@@ -12,7 +12,7 @@ from .._disk import Parts, Sink
 from .._errors import FetchError
 from .._events import Observer, Warned
 from .._hosts import Hosts
-from .._models import Buffer, Job
+from .._models import Buffer, Job, Resource
 from .._naming import printable
 from .._ranges import Action
 from .._settings import Settings
@@ -183,6 +183,7 @@ class RunContext(NamedTuple):
     :param checksums: what is known of the files besides their jobs' own checksums.
     :param refresh: finds a new URL, and the headers that go with it, for a job whose own has expired; raises a
         FetchError where there is none.
+    :param answered: is called with what the server says of a body that is read from its start, and its header.
     """
 
     fetcher: Fetcher
@@ -202,6 +203,7 @@ class RunContext(NamedTuple):
     random: Callable[[], float]
     checksums: ChecksumPolicy = ChecksumPolicy()
     refresh: Callable[[Job, FetchError], Awaitable[Job]] | None = None
+    answered: Callable[[Resource, Mapping[str, str]], None] = lambda *_: None
 
     async def pace(self, size: int) -> None:
         """Count *size* bytes that came against the rate limit; wait if they came too fast."""

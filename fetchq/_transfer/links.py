@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .._errors import AuthenticationError, ChangedError, FetchError, StatusError
+from .._errors import AuthenticationError, ChangedError, FetchError, StatusError, UsageError
 from .._events import Warned
 from .._models import Job, Resource, redact
-from . import checks
+from .._retry import IDEMPOTENT
 from .context import RunContext
 from .mirrors import Mirrors
 
-__all__ = ["Links"]
+__all__ = ["EXPIRED", "Links"]
 
 # What servers answer where a link has expired, or is used up.
 EXPIRED = frozenset({401, 403, 404, 410})
@@ -41,14 +41,14 @@ class Links:
         """
         refresh = self._context.refresh
         status = error.status if isinstance(error, StatusError | AuthenticationError) else 0
-        if refresh is None or status not in EXPIRED or not checks.resumable_method(self._job):
+        if refresh is None or status not in EXPIRED or not self._harmless:
             return False
         if failures > MOST_IN_A_ROW or self._asked >= MOST:
             return False
         self._asked += 1
         try:
             link = await refresh(self._job, error)
-            self._context.fetcher.check(replace(self._job, url=link.url, params=()))
+            self._check(link)
         except FetchError as refused:
             told = f"No new link for {redact(self._job.url)}: {refused}"
             self._context.observe(Warned(self._number, told))
@@ -56,6 +56,18 @@ class Links:
         self._mirrors.renew(link)
         self._had = have
         return True
+
+    @property
+    def _harmless(self) -> bool:
+        """Whether no server can have acted on the request that was refused: one behind a redirect may have."""
+        return self._job.method.upper() in IDEMPOTENT or not self._mirrors.redirected
+
+    def _check(self, link: Job) -> None:
+        """Refuse a link that cannot be asked, or is not to be told the request's body."""
+        fetcher, job = self._context.fetcher, self._job
+        fetcher.check(replace(job, url=link.url, params=()))
+        if job.has_body and fetcher.host_of(job, link.url) != fetcher.host_of(job):
+            raise UsageError("it leads to another server, which the request's body is not sent to.")
 
     def mislead(self, error: FetchError, have: int) -> bool:
         """Whether *error* is that a new link leads to another file than the one that is here.

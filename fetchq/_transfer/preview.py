@@ -5,28 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import _naming
-from .._errors import FetchError
+from .._errors import AuthenticationError, FetchError, StatusError
 from .._models import Job, Preview
 from .._ranges import Ask
+from .._retry import SAFE
 from .checks import check_length, identity, place, resumable_method, same_file
 from .context import ALONE, Placement, RunContext
+from .links import EXPIRED
 from .mirrors import judge
 
 __all__ = ["preview"]
 
 
 async def preview(job: Job, context: RunContext, placement: Placement = ALONE) -> Preview:
-    """Ask the server about *job* and look at the disk; nothing is written."""
+    """Ask the server about *job* and look at the disk; nothing is changed, here or on the server."""
+    name = job.out or _naming.guess(job.url)
     try:
         context.fetcher.check(job)
+        if job.method.upper() not in SAFE:
+            return Preview(job, _naming.printable(name), "fresh", asked=False)
         return await _look(job, context, placement)
     except FetchError as error:
-        name = job.out or _naming.guess(job.url)
         return Preview(job, name, "failed", error=error)
 
 
 async def _look(job: Job, context: RunContext, placement: Placement) -> Preview:
-    reply = await context.fetcher.open(job)
+    try:
+        return await _ask(job, job, context, placement)
+    except (StatusError, AuthenticationError) as error:
+        if context.refresh is None or error.status not in EXPIRED:
+            raise
+        return await _ask(job, await context.refresh(job, error), context, placement)
+
+
+async def _ask(job: Job, link: Job, context: RunContext, placement: Placement) -> Preview:
+    given = () if link is job else link.headers
+    reply = await context.fetcher.open(job, url=link.url, given=given)
     try:
         _, seen = judge(Ask(), None, reply, context, job)
         name = _naming.name_from(reply.headers, reply.url, dotfiles=context.settings.disk.dotfiles)

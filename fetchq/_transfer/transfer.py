@@ -316,6 +316,7 @@ class Transfer:
             # The length is of the coded body, and no validator is of the bytes that will be in the part.
             known, seen, span = replace(seen, length=None), Resource(seen.url), Span(0, UNKNOWN_END)
         begun = Begun(empty.sink, known, framed=checks.framed(answered.reply))
+        self._context.answered(known, answered.reply.headers)
         await self._begin(begun, seen)
         self._plan("restart" if restarts else "fresh", restarts or answered.answer.reason, known)
         return await self._stream(begun, answered, chunks, span)
