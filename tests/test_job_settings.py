@@ -251,3 +251,15 @@ def test_a_csv_has_these_columns_too(run_fetchq: RunFetchq, origin: Origin, tmp_
     (tmp_path / "q.csv").write_text(f"url,user,password,insecure\n{url},me,1234,true\n")
     assert run_fetchq("-i", "q.csv").returncode == 0
     assert origin.requests[0].headers["authorization"] == basic("me", "1234")
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_a_line_without_a_scheme_is_asked_over_https_unless_there_is_a_base(
+    run_fetchq: RunFetchq, secure: Origin, authority: Path, tmp_path: Path, base: bool
+) -> None:
+    url = secure.serve("/localhost/a" if base else "/a", FILE)
+    (tmp_path / "q.txt").write_text("localhost/a\n" if base else f"{url.removeprefix('https://')}\n")
+    words = ["--base-url", url.removesuffix("/localhost/a")] if base else []
+    done = run_fetchq("--cacert", authority / "ca.pem", *words, "-i", "q.txt")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a").read_bytes() == FILE

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetchq._errors import QueueFileError
+from fetchq._http import with_scheme
 from fetchq._models import Job
 from fetchq._naming import printable
 from fetchq._queue_files import read
@@ -686,3 +687,43 @@ def test_any_bytes_give_jobs_or_errors(data: bytes) -> None:
 @given(st.lists(ANY_LINE, max_size=8), st.sampled_from(["\n", "\r\n"]), st.binary(max_size=3))
 def test_any_lines_give_jobs_or_errors(lines: list[str], end: str, tail: bytes) -> None:
     assert_jobs_or_errors(end.join(lines).encode("utf-8", "surrogatepass") + tail)
+
+
+HOSTS = ["example.com/a", "EXAMPLE.co.uk", "localhost/a", "server.lan:8443/a?b", "10.0.0.1/a"]
+NO_HOSTS = ["queue.txt", "a/b.txt", "name", "http://h/a", "file.tar.gz"]
+
+
+@pytest.mark.parametrize("word", [*HOSTS, *NO_HOSTS])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}\n",
+        "https://h/x\t{}\thttps://i/z\n",
+        '{{"url": "{}"}}\n',
+        '{{"urls": ["{}"]}}\n',
+        "url,name\n{},b\n",
+    ],
+)
+def test_what_looks_like_a_host_is_asked_over_https(word: str, line: str) -> None:
+    [job] = read("-", warn=unheard, stdin=io.BytesIO(line.format(word).encode()), absolute=with_scheme)
+    assert isinstance(job, Job)
+    assert (f"https://{word}" if word in HOSTS else word) in (job.url, *job.mirrors)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("example.com/a\tb.iso", ("https://example.com/a", (), "b.iso")),
+        ("example.com/a\tb.com", ("https://example.com/a", (), "b.com")),
+        ("example.com/a\tsub/b.iso", ("https://example.com/a", (), "sub/b.iso")),
+        ("example.com/a\texample.org/a", ("https://example.com/a", ("https://example.org/a",), None)),
+        ("example.com/a\thttp://h/a", ("https://example.com/a", ("http://h/a",), None)),
+        ("https://example.com/a\texample.com/a", ("https://example.com/a", (), "example.com/a")),
+    ],
+)
+def test_a_name_behind_a_url_without_its_scheme(
+    line: str, found: tuple[str, tuple[str, ...], str | None]
+) -> None:
+    [job] = read("-", warn=unheard, stdin=io.BytesIO(line.encode()), absolute=with_scheme)
+    assert isinstance(job, Job)
+    assert (job.url, job.mirrors, job.out) == found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,9 +34,6 @@ More:
   fetchq help          All topics.     fetchq --version    The version.
 """
 
-# A URL without its scheme: a host with a dot, localhost or an IPv6 address, then port and path.
-_NAME = r"(?i:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.(?:\w{2,}|\d))"
-_HOST = rf"(?P<name>{_NAME})(?::(?P<port>\d+))?(?:[/?#].*)?"
 # difflib's ratio: one wrong letter in four is 0.75, taken for a typing mistake; two in four are another word.
 _CUTOFF = 0.7
 # As in git: a text that fits on the screen is printed without waiting for a key, and stays there afterwards.
@@ -113,30 +109,22 @@ def url_of(word: str, commands: Mapping[str, click.Command]) -> str:
     """
     if "://" in word:
         return word
+    from .._http import names_host, with_scheme  # not needed for most runs
     from .._naming import printable
 
     shown = printable(word.split("?", 1)[0].rpartition("@")[2])
-    there, host = Path(word).is_file(), re.fullmatch(_HOST, word)
-    if host and not there and _is_host(host["name"], host["port"]):
-        return f"https://{word}"
+    there = Path(word).is_file()
+    if not there and (url := with_scheme(word)) != word:
+        return url
     if hint := stray_value(click.get_current_context()):
         raise UsageError(f"{shown!r} is not a URL: {hint}")
     if there:
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
-    if host:
+    if names_host(word):
         raise UsageError(f"{shown} is not a URL: did you mean https://{shown}?")
     meant = _closest(word, commands)
     hint = f"did you mean fetchq {meant}?" if meant else "write it with https://, or give a queue file with -i."
     raise UsageError(f"{shown!r} is neither a URL nor a command: {hint}")
-
-
-def _is_host(name: str, port: str | None) -> bool:
-    """Whether *name* is a host rather than a mistyped file, as queue.txt is."""
-    from .._http import has_public_suffix  # not needed for most runs
-
-    if port or name.lower() == "localhost" or not re.search(r"[^\d.]", name) or name.startswith("["):
-        return True
-    return has_public_suffix(name)
 
 
 def show_help(word: str | None, context: click.Context, programs: Sequence[str] = ()) -> int:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from .._api import Downloader
 from .._digests import Manifest
 from .._errors import FetchError, QueueFileError, TooLargeError, UsageError
+from .._http import with_scheme
 from .._models import FormFile, Job, Pairs, redact
 from .._naming import printable
 from .._settings import Settings
@@ -35,6 +36,7 @@ class RunRequest(NamedTuple):
 
     :param warn: is called with each warning about a queue file.
     :param confined: jobs of queue files may not leave the run's directory.
+    :param relative: URLs without a scheme are relative to a base URL.
     """
 
     method: str = "GET"
@@ -46,6 +48,12 @@ class RunRequest(NamedTuple):
     files: tuple[tuple[str, FormFile], ...] = ()
     warn: Callable[[str], None] = lambda _: None
     confined: bool = True
+    relative: bool = False
+
+    @property
+    def absolute(self) -> Callable[[str], str]:
+        """What returns the URL that a word of a queue file means."""
+        return str if self.relative else with_scheme
 
     def complete(self, job: Job) -> Job:
         """Return *job* with what it leaves open filled in."""
@@ -80,6 +88,7 @@ def request(given: Mapping[str, Any], warn: Callable[[str], None]) -> RunRequest
         files=tuple(_read_stdin(field) for field in given["form"] if isinstance(field[1], FormFile)),
         warn=warn,
         confined=not given["allow_outside"],
+        relative=given["base_url"] is not None,
     )
 
 
@@ -154,7 +163,8 @@ def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | Fetch
 
     # Not sys.stdin: a thread blocked in its read holds its lock, which the interpreter takes when it exits.
     stdin = open(0, "rb", closefd=False) if "-" in paths else None  # noqa: SIM115 - read to the process's end
-    return _in_turn([read(path, warn=wanted.warn, stdin=stdin) for path in paths], wanted)
+    absolute = wanted.absolute
+    return _in_turn([read(path, warn=wanted.warn, stdin=stdin, absolute=absolute) for path in paths], wanted)
 
 
 def _in_turn(files: list[Iterator[Job | QueueFileError]], wanted: RunRequest) -> Iterator[Job | FetchError]:

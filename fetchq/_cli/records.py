@@ -96,6 +96,6 @@ def job_of(record: Record) -> Job | QueueFileError:
     if not record.job:
         return QueueFileError(f"{told}: an earlier version recorded it: run its list again to retry it.")
     try:
-        return build_job(fields, record.source, QueueWarnings(lambda _: None))
+        return build_job(fields, record.source, QueueWarnings(lambda _: None), str)
     except ValueError as error:
         return QueueFileError(f"{told}: {error}.")

@@ -20,9 +20,17 @@ The only package that imports httpx.
 from __future__ import annotations
 
 from .client import HttpClient, variables
-from .hostnames import has_public_suffix
+from .hostnames import names_host, with_scheme
 from .http11.transport import Transport
 from .response import Response
 from .tls import wants_password
 
-__all__ = ["HttpClient", "Response", "Transport", "has_public_suffix", "variables", "wants_password"]
+__all__ = [
+    "HttpClient",
+    "Response",
+    "Transport",
+    "names_host",
+    "variables",
+    "wants_password",
+    "with_scheme",
+]

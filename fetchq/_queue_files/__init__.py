@@ -28,6 +28,7 @@ from . import aria2, jsonl, table
 from .lines import QueueLine, read_lines
 from .refused import refuse
 from .unpack import SUFFIXES
+from .values import Absolute
 
 __all__ = ["read"]
 
@@ -39,12 +40,12 @@ class Format(NamedTuple):
 
     :param suffixes: lower-case endings of file names, without ``.gz`` and the like.
     :param matches: whether the first line that is neither blank nor a comment is of this format.
-    :param parse: turns lines, the file's name for messages, and ``warn`` into jobs and errors.
+    :param parse: turns lines, the file's name for messages, ``warn`` and ``absolute`` into jobs and errors.
     """
 
     suffixes: tuple[str, ...]
     matches: Callable[[str], bool]
-    parse: Callable[[Iterator[QueueLine], str, Warn], Iterator[Job | QueueFileError]]
+    parse: Callable[[Iterator[QueueLine], str, Warn, Absolute], Iterator[Job | QueueFileError]]
 
 
 # Suffixes are tried before first lines, rows in their order; the last row matches any line.
@@ -55,7 +56,9 @@ FORMATS = (
 )
 
 
-def read(path: str, *, warn: Warn, stdin: BinaryIO | None = None) -> Iterator[Job | QueueFileError]:
+def read(
+    path: str, *, warn: Warn, stdin: BinaryIO | None = None, absolute: Absolute = lambda url: url
+) -> Iterator[Job | QueueFileError]:
     """Read the queue file *path* lazily, in any format of ``FORMATS``.
 
     A line that cannot be used is yielded as its error. In an aria2 list a job is yielded after the following
@@ -63,6 +66,7 @@ def read(path: str, *, warn: Warn, stdin: BinaryIO | None = None) -> Iterator[Jo
 
     :param path: ``-`` is *stdin*, which stays open.
     :param warn: called once for each unknown option or field, which is ignored.
+    :param absolute: returns the URL that a word without a scheme means.
     :raises QueueFileError: the file cannot be opened, is binary, or is as a whole something else: a page, a
         JSON document.
     """
@@ -72,7 +76,7 @@ def read(path: str, *, warn: Warn, stdin: BinaryIO | None = None) -> Iterator[Jo
     if first is None:
         return iter(())
     refuse(first.text, name)
-    return _format(path, first).parse(chain([first], lines), name, warn)
+    return _format(path, first).parse(chain([first], lines), name, warn, absolute)
 
 
 def _format(path: str, first: QueueLine) -> Format:

@@ -16,6 +16,7 @@ from .._errors import QueueFileError
 from .._models import Job
 from .lines import MAX_LINE, QueueLine, line_error
 from .values import (
+    Absolute,
     QueueWarnings,
     check_header,
     check_retries,
@@ -67,16 +68,19 @@ _TOGETHER: dict[str, Callable[[str], Any]] = {
 _IGNORED = frozenset({"split", "max-connection-per-server", "min-split-size", "continue"})
 
 
-def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
+def parse(
+    lines: Iterator[QueueLine], name: str, warn: Callable[[str], None], absolute: Absolute
+) -> Iterator[Job | QueueFileError]:
     """Yield a Job for each entry, or its first error.
 
     :param lines: neither blank nor comments.
     :param name: the file's name for messages.
     :param warn: called once for each unknown option.
+    :param absolute: returns the URL that a word without a scheme means.
     """
     warnings = QueueWarnings(warn)
     for entry in _entries(lines):
-        yield _job(entry, name, warnings)
+        yield _job(entry, name, warnings, absolute)
 
 
 def _entries(lines: Iterator[QueueLine]) -> Iterator[list[QueueLine]]:
@@ -101,7 +105,9 @@ def _is_option(line: QueueLine) -> bool:
     return line.text.startswith((" ", "\t")) and (bool(line.error) or _OPTION.fullmatch(line.text) is not None)
 
 
-def _job(entry: list[QueueLine], name: str, warnings: QueueWarnings) -> Job | QueueFileError:
+def _job(
+    entry: list[QueueLine], name: str, warnings: QueueWarnings, absolute: Absolute
+) -> Job | QueueFileError:
     first, *options = entry
     if first.error or _is_option(first):
         return line_error(name, first.number, first.error or "an option before any URL")
@@ -118,20 +124,23 @@ def _job(entry: list[QueueLine], name: str, warnings: QueueWarnings) -> Job | Qu
         except KeyError:
             warnings.unknown("option", option, f"{name}:{line.number}")
     source = f"{name}:{first.number}"
-    urls, out = _addresses(first.text)
+    urls, out = _addresses(first.text, absolute)
     url, *mirrors = usable_urls(urls, source, warnings)
     job = Job(url, out, mirrors=tuple(mirrors), source=source, confined=True)
     return replace(job, **_combined(url, given)) if given else job
 
 
-def _addresses(text: str) -> tuple[list[str], str | None]:
+def _addresses(text: str, absolute: Absolute) -> tuple[list[str], str | None]:
     """Return the URLs of a line, and the name that stands behind the only one."""
     if "\t" not in text:
-        return [text.strip()], None
+        return [absolute(text.strip())], None
     words = [word for word in map(str.strip, text.split("\t")) if word]
-    if len(words) == 2 and "://" in words[0] and "://" not in words[1] and not words[1].startswith("magnet:"):
-        return words[:1], words[1]
-    return words, None
+    urls = [*map(absolute, words)]
+    if len(words) != 2 or "://" not in urls[0] or "://" in words[1] or words[1].startswith("magnet:"):
+        return urls, None
+    # Behind a URL without a scheme another one may stand, of which a name has no slash.
+    mirrored = "://" not in words[0] and "://" in urls[1] and "/" in words[1]
+    return (urls, None) if mirrored else (urls[:1], words[1])
 
 
 def _add(option: str, value: str, given: dict[str, Any]) -> None:

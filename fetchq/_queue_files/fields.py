@@ -18,6 +18,7 @@ from .._models import FormFile, Job, Pairs, TLSOptions
 from .._naming import home_expanded
 from .._settings import IfExists
 from .values import (
+    Absolute,
     QueueWarnings,
     check_header,
     check_retries,
@@ -37,10 +38,11 @@ _BODIES = ("content", "json", "form")
 _TLS = tuple(item.name for item in dataclass_fields(TLSOptions))
 
 
-def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -> Job:
+def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings, absolute: Absolute) -> Job:
     """Return the job of *values*, by the names of ``FIELDS``; None is a field that is not given.
 
     :param source: ``FILE:LINE``.
+    :param absolute: returns the URL that a word without a scheme means.
     :raises ValueError: a field that cannot be used, or none that holds a URL.
     """
     fields: dict[str, Any] = {}
@@ -59,7 +61,7 @@ def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings) -
     if bodies or "files" in fields:
         fields.setdefault("method", "POST")  # as the options do
     _put_together(fields)
-    url, *mirrors = usable_urls(_urls(fields), source, warnings)
+    url, *mirrors = usable_urls([*map(absolute, _urls(fields))], source, warnings)
     return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
 
 

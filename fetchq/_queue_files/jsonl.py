@@ -15,7 +15,7 @@ from .._errors import QueueFileError
 from .._models import Job
 from .fields import build_job
 from .lines import QueueLine, line_error
-from .values import QueueWarnings
+from .values import Absolute, QueueWarnings
 
 
 def matches(first: str) -> bool:
@@ -23,23 +23,26 @@ def matches(first: str) -> bool:
     return first.startswith("{")
 
 
-def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
+def parse(
+    lines: Iterator[QueueLine], name: str, warn: Callable[[str], None], absolute: Absolute
+) -> Iterator[Job | QueueFileError]:
     """Yield a Job for each line, or its error.
 
     :param lines: neither blank nor comments.
     :param name: the file's name for messages.
     :param warn: called once for each unknown field.
+    :param absolute: returns the URL that a word without a scheme means.
     """
     warnings = QueueWarnings(warn)
     for line in lines:
-        yield _result(line, name, warnings)
+        yield _result(line, name, warnings, absolute)
 
 
-def _result(line: QueueLine, name: str, warnings: QueueWarnings) -> Job | QueueFileError:
+def _result(line: QueueLine, name: str, warnings: QueueWarnings, absolute: Absolute) -> Job | QueueFileError:
     try:
         if line.error:
             raise ValueError(line.error)
-        return build_job(_object(line.text), f"{name}:{line.number}", warnings)
+        return build_job(_object(line.text), f"{name}:{line.number}", warnings, absolute)
     except (TypeError, ValueError) as error:
         return line_error(name, line.number, error)
 

@@ -15,7 +15,7 @@ from .._errors import QueueFileError
 from .._models import Job
 from .fields import build_job, parse_cell
 from .lines import QueueLine, line_error
-from .values import QueueWarnings
+from .values import Absolute, QueueWarnings
 
 _DELIMITERS = (",", "\t", ";")
 _NAME = re.compile(r"[\w -]{0,40}")
@@ -28,12 +28,15 @@ def matches(first: str) -> bool:
     return _columns(first) is not None
 
 
-def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) -> Iterator[Job | QueueFileError]:
+def parse(
+    lines: Iterator[QueueLine], name: str, warn: Callable[[str], None], absolute: Absolute
+) -> Iterator[Job | QueueFileError]:
     """Yield a Job for each line below the header, or its error.
 
     :param lines: neither blank nor comments.
     :param name: the file's name for messages.
     :param warn: called once for each unknown column.
+    :param absolute: returns the URL that a word without a scheme means.
     """
     warnings = QueueWarnings(warn)
     header = next(lines)
@@ -42,7 +45,7 @@ def parse(lines: Iterator[QueueLine], name: str, warn: Callable[[str], None]) ->
         lines, found = chain([header], lines), (_WITHOUT_HEADER, ",")
     columns, delimiter = found
     for line in lines:
-        yield _result(line, name, columns, delimiter, warnings)
+        yield _result(line, name, columns, delimiter, warnings, absolute)
 
 
 def _columns(header: str) -> tuple[list[str], str] | None:
@@ -56,7 +59,7 @@ def _columns(header: str) -> tuple[list[str], str] | None:
 
 
 def _result(
-    line: QueueLine, name: str, columns: list[str], delimiter: str, warnings: QueueWarnings
+    line: QueueLine, name: str, columns: list[str], delimiter: str, warnings: QueueWarnings, absolute: Absolute
 ) -> Job | QueueFileError:
     try:
         if line.error:
@@ -65,7 +68,7 @@ def _result(
         if len(cells) > len(columns):
             raise ValueError(f"{len(cells)} columns, and the header names {len(columns)}")
         given = {column: parse_cell(column, cell) for column, cell in zip(columns, cells, strict=False) if cell}
-        return build_job(given, f"{name}:{line.number}", warnings)
+        return build_job(given, f"{name}:{line.number}", warnings, absolute)
     except (TypeError, ValueError) as error:
         return line_error(name, line.number, error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from .._digests import parse
 from .._errors import UsageError
@@ -16,6 +17,10 @@ MAX_WARNINGS = 100
 # Seconds. Below a millisecond no server answers, not even on the same machine.
 _MIN_TIMEOUT = 0.001
 _SCHEMES_WITHOUT_SLASHES = frozenset({"magnet", "mailto"})
+
+
+# Returns the URL that a word without a scheme means.
+Absolute: TypeAlias = Callable[[str], str]
 
 
 class QueueWarnings:
