@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache, partial
+from inspect import Parameter, Signature
 from itertools import compress
 from pathlib import Path
 from types import NoneType, UnionType
@@ -42,8 +43,10 @@ __all__ = [
     "PairsLike",
     "check_fields",
     "check_media_type",
+    "convert_fields",
     "path",
     "seconds_of",
+    "signature_of",
     "text",
 ]
 
@@ -100,16 +103,55 @@ def check_fields(thing: object) -> None:
             object.__setattr__(thing, name, converted)
 
 
+def convert_fields(kind: type, given: dict[str, Any]) -> None:
+    """Do as :func:`check_fields` for the fields that a new instance of *kind* is *given*, in place.
+
+    :raises TypeError: there is no such field.
+    """
+    rules = _rules_by_name(cast("Hashable", kind))
+    for name, value in given.items():
+        try:
+            default, convert = rules[name]
+        except KeyError:
+            raise TypeError(f"{kind.__name__}() got an unexpected keyword argument {name!r}") from None
+        if convert is not None and value is not default:
+            given[name] = convert(value)
+
+
+def signature_of(kind: type) -> Signature:
+    """Return the parameters of a dataclass as its generated ``__init__`` would have them."""
+    return Signature(
+        [
+            Parameter(
+                item.name,
+                Parameter.KEYWORD_ONLY if item.kw_only else Parameter.POSITIONAL_OR_KEYWORD,
+                default=Parameter.empty if item.default is MISSING else item.default,
+                annotation=item.type,
+            )
+            for item in fields(kind)
+        ]
+    )
+
+
 Converter: TypeAlias = Callable[[Any], Any]
+
+
+@cache
+def _rules_by_name(kind: Any) -> dict[str, tuple[Any, Converter | None]]:
+    """Return the default of each field that has one, and what converts another value for it."""
+    hints = get_type_hints(kind)
+    return {
+        item.name: (item.default, _converter(item, hints[item.name]))
+        for item in fields(kind)
+        if item.default is not MISSING
+    }
 
 
 @cache
 def _rules(kind: Any) -> tuple[Callable[[object], tuple[Any, ...]], list[Any], list[tuple[str, Converter]]]:
     """Return what reads the fields that have a default and are checked, these defaults, and the converters."""
-    hints = get_type_hints(kind)
-    optional = [item for item in fields(kind) if item.default is not MISSING]
-    found = ((item, _converter(item, hints[item.name])) for item in optional)
-    rules = [(item.name, item.default, convert) for item, convert in found if convert is not None]
+    every = _rules_by_name(kind).items()
+    rules = [(name, default, convert) for name, (default, convert) in every if convert is not None]
     names = [name for name, _, _ in rules]
     return operator.attrgetter(*names), [default for _, default, _ in rules], [(n, c) for n, _, c in rules]
 

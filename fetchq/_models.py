@@ -19,8 +19,10 @@ from ._arguments import (
     PairsLike,
     check_fields,
     check_media_type,
+    convert_fields,
     path,
     seconds_of,
+    signature_of,
     text,
 )
 from ._errors import FetchError, UsageError
@@ -147,7 +149,22 @@ class TLSOptions:
         check_fields(self)
 
 
-@dataclass(frozen=True, slots=True, repr=False, weakref_slot=True)  # __repr__ masks the URL
+_CONVERTED_HERE = frozenset({"timeout", "expect_type", "tls", "files"})
+
+
+def _convert_more(given: dict[str, Any]) -> None:
+    """Check and convert, in place, the fields of a job that need more than their type says."""
+    if (timeout := given.get("timeout")) is not None:
+        seconds_of(timeout, name="timeout")
+    if (expected := given.get("expect_type")) is not None:
+        check_media_type(expected, name="expect_type")
+    if not isinstance(given.get("tls"), TLSOptions | None):
+        raise UsageError("tls must be a fetchq.TLSOptions.")
+    if given.get("files"):
+        given["files"] = _files(given["files"])
+
+
+@dataclass(frozen=True, init=False, repr=False)  # __repr__ masks the URL
 class Job:
     """One file to download.
 
@@ -225,6 +242,22 @@ class Job:
             id: str | None = None,
             source: str = "",
         ) -> None: ...
+    else:
+
+        def __init__(self, url: Any, out: Any = None, **given: Any) -> None:
+            """Check and convert what is given; ``out`` that names a folder becomes part of ``dir``.
+
+            The other fields are the class's: a dataclass's own method sets each of two dozen, which takes three
+            times as long, and a line of a queue names two or three.
+            """
+            convert_fields(Job, given)
+            if out is not None:
+                out = out if type(out) is str else str(path(out, name="out"))
+                if out and out.rpartition("/")[2] in {"", ".", ".."}:
+                    given["dir"], out = Path(given.get("dir") or "", out), None
+            if not _CONVERTED_HERE.isdisjoint(given):
+                _convert_more(given)
+            vars(self).update(given, url=url if type(url) is str else text(url, name="url"), out=out)
 
     url: str
     out: str | None = None
@@ -256,27 +289,6 @@ class Job:
     id: str | None = field(default=None, kw_only=True)
     source: str = field(default="", kw_only=True)
 
-    def __post_init__(self) -> None:
-        """Check and convert the fields; ``out`` that names a folder becomes part of ``dir``."""
-        # Most are text already, and a long queue makes many.
-        if type(self.url) is not str:
-            object.__setattr__(self, "url", text(self.url, name="url"))
-        if self.out is not None and type(self.out) is not str:
-            object.__setattr__(self, "out", str(path(self.out, name="out")))
-        check_fields(self)
-        if self.timeout is not None:
-            seconds_of(self.timeout, name="timeout")
-        if self.expect_type is not None:
-            check_media_type(self.expect_type, name="expect_type")
-        if self.tls is not None and not isinstance(self.tls, TLSOptions):
-            raise UsageError("tls must be a fetchq.TLSOptions.")
-        if self.files:
-            object.__setattr__(self, "files", _files(self.files))
-        out = self.out
-        if out and out.rpartition("/")[2] in {"", ".", ".."}:
-            object.__setattr__(self, "dir", Path(self.dir or "", out))
-            object.__setattr__(self, "out", None)
-
     def __repr__(self) -> str:
         out = f", out={self.out!r}" if self.out else ""
         return f"Job({redact(self.url)!r}{out})"
@@ -304,6 +316,9 @@ class Job:
         if self.json is not None:
             told += json.dumps(self.json, default=str, separators=(",", ":"))
         return _hashed(told)
+
+
+Job.__signature__ = signature_of(Job)  # type: ignore[attr-defined] # what inspect.signature() and help() show
 
 
 def _hashed(text: str) -> str:

@@ -127,10 +127,17 @@ def test_a_job_that_is_converted_equals_one_that_was_written_out() -> None:
 
 def test_type_checkers_see_every_field_of_job() -> None:
     source = textwrap.dedent(inspect.getsource(fetchq.Job))
-    [declared] = [node for node in ast.walk(ast.parse(source)) if getattr(node, "name", "") == "__init__"]
+    # The second is the one that runs.
+    declared, _ = [node for node in ast.walk(ast.parse(source)) if getattr(node, "name", "") == "__init__"]
     assert isinstance(declared, ast.FunctionDef)
     names = {arg.arg for arg in [*declared.args.args, *declared.args.kwonlyargs]}
     assert names == {"self", *(field.name for field in fields(_models.Job))}
+    assert names == {"self", *inspect.signature(fetchq.Job).parameters}
+
+
+def test_a_field_that_no_job_has_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'outt'"):
+        fetchq.Job("http://h/a", outt="b")  # type: ignore[call-arg] # that is the point
 
 
 WORDED = {
