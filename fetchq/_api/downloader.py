@@ -9,16 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-    Sized,
-)
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -41,7 +32,7 @@ from .._throttle import Bucket
 from .._transfer import RangeRefusals, RunContext, Warnings, preview
 from .blocking import LoopThread, call, iterate, refuse_in_loop
 from .history import History
-from .intake import Intake, QueuedJob, intake
+from .intake import Intake, QueuedJob, QueueItem, QueueItems, intake, iterable
 from .observers import checked
 from .refresh import Refresh, Refresher
 from .results import Results
@@ -54,9 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Downloader"]
 
-# One entry of a queue: a job, a URL, or the error of a line that could not be read.
-QueueItem: TypeAlias = "str | URL | Job | FetchError"
-QueueItems: TypeAlias = "Iterable[QueueItem] | AsyncIterable[QueueItem]"
 Hooks: TypeAlias = Mapping[str, list[Callable[..., Any]]]
 
 
@@ -288,9 +276,7 @@ class Downloader:
         :raises UsageError: an event loop is running in this thread, or the Downloader is not open.
         """
         loop = self._loop_of("run_sync", "async for result in downloader.run(jobs)")
-        if isinstance(jobs, str | Job) or not isinstance(jobs, Iterable):
-            raise UsageError("jobs must be an iterable of URLs and fetchq.Job: put a single one into a list.")
-        return iterate(self.run, jobs, loop)
+        return iterate(self.run, iterable(jobs), loop)
 
     def fetch_sync(self, url: str | URL | Job, out: AnyPath | BinaryIO | None = None) -> Result:
         """Do as :meth:`fetch` for a program without an event loop; works where :meth:`run_sync` does.
@@ -337,7 +323,7 @@ class Downloader:
                 yield await preview(item.job, context, item.placement)
 
     def _intake(self, jobs: QueueItems) -> Intake:
-        return intake(_items(jobs), self._template, allow_duplicates=self.settings.queue.allow_duplicates)
+        return intake(jobs, self._template, allow_duplicates=self.settings.queue.allow_duplicates)
 
     def _opened(self) -> Session:
         """Return the session, which is opened when it is first asked for."""
@@ -463,23 +449,6 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 def _threads(settings: Settings) -> int:
     # One for each connection that may write at the same time; more than eight only wait for the disk.
     return min(8, settings.queue.jobs + 1)
-
-
-def _job(item: QueueItem) -> Job | FetchError:
-    if isinstance(item, Job | FetchError):
-        return item
-    try:
-        return Job(item)
-    except UsageError as error:
-        raise UsageError(f"A queue holds URLs and fetchq.Job, not {type(item).__name__}.") from error
-
-
-def _items(jobs: QueueItems) -> AsyncIterator[Job | FetchError] | Iterator[Job | FetchError]:
-    if isinstance(jobs, AsyncIterable):
-        return (_job(item) async for item in jobs)
-    if isinstance(jobs, str | Job) or not isinstance(jobs, Iterable):
-        raise UsageError("jobs must be an iterable of URLs and fetchq.Job: put a single one into a list.")
-    return (_job(item) for item in jobs)
 
 
 async def _async(items: Iterator[QueuedJob | FetchError]) -> AsyncIterator[QueuedJob | FetchError]:

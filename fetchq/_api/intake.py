@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Hashable, Iterator
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Hashable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from .. import _naming
+from .._arguments import URL
 from .._errors import FetchError, UsageError
 from .._models import Job
 from .._templates import NameTemplate
 from .._transfer import ALONE, Placement
 
-__all__ = ["Intake", "QueuedJob", "alone", "intake"]
+__all__ = ["Intake", "QueueItem", "QueueItems", "QueuedJob", "alone", "intake", "iterable"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -36,24 +37,42 @@ class QueuedJob(NamedTuple):
     placement: Placement
 
 
+# One entry of a queue: a job, a URL, or the error of a line that could not be read.
+QueueItem: TypeAlias = "str | URL | Job | FetchError"
+QueueItems: TypeAlias = "Iterable[QueueItem] | AsyncIterable[QueueItem]"
 Intake: TypeAlias = "AsyncIterator[QueuedJob | FetchError] | Iterator[QueuedJob | FetchError]"
 
 
-def intake(
-    items: AsyncIterator[Job | FetchError] | Iterator[Job | FetchError],
-    template: NameTemplate | None,
-    *,
-    allow_duplicates: bool,
-) -> Intake:
-    """Return *items* in their order, read one by one.
+def intake(jobs: QueueItems, template: NameTemplate | None, *, allow_duplicates: bool) -> Intake:
+    """Return *jobs* in their order, read one by one.
 
     :param template: names the files of jobs that have no name of their own.
     :param allow_duplicates: jobs that are equal are different jobs.
+    :raises UsageError: *jobs* is no iterable; and while iterating: one is neither a job nor a URL.
     """
     order = _Order(template, allow_duplicates=allow_duplicates)
-    if isinstance(items, AsyncIterable):
-        return (order.queued(item) async for item in items)
-    return map(order.queued, items)
+    if isinstance(jobs, AsyncIterable):
+        return (order.queued(_job(item)) async for item in jobs)
+    return (order.queued(_job(item)) for item in iterable(jobs))
+
+
+def iterable(jobs: Any) -> Iterable[Any]:
+    """Return *jobs*.
+
+    :raises UsageError: it is a single one, or no iterable.
+    """
+    if isinstance(jobs, str | Job) or not isinstance(jobs, Iterable):
+        raise UsageError("jobs must be an iterable of URLs and fetchq.Job: put a single one into a list.")
+    return jobs
+
+
+def _job(item: QueueItem) -> Job | FetchError:
+    if isinstance(item, Job | FetchError):
+        return item
+    try:
+        return Job(item)
+    except UsageError as error:
+        raise UsageError(f"A queue holds URLs and fetchq.Job, not {type(item).__name__}.") from error
 
 
 def alone(job: Job) -> QueuedJob:
