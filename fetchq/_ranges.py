@@ -329,7 +329,7 @@ def decide(ask: Ask, known: Resource | None, status: int, headers: Headers, seen
     """
     content_range = _content_range(headers, status) if "content-range" in headers else None
     # Some servers send a range under status 200.
-    partial = status == 206 or (content_range is not None and content_range.span is not None)
+    partial = status == 206 or content_range is not None
     # 1. Never give up the part for what is hardly the file.
     if known is not None and status not in (206, 416):
         _refuse_unvalidated(known, seen)

@@ -57,7 +57,7 @@ class _Inflate:
 
     @property
     def ended(self) -> bool:
-        return self._as_sent or self._after or self._inflate is None or self._inflate.eof
+        return not self._start if self._inflate is None else self._inflate.eof
 
     def feed(self, data: Buffer) -> Iterator[bytes]:
         while len(data) and not self._after:

@@ -6,20 +6,20 @@ import asyncio
 import gzip
 import hashlib
 import random
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import fetchq
 from fetchq._http import Response
-from fetchq._transfer.decoder import LEAST_BOMB, PIECE, Decoder
+from fetchq._transfer.body import Body, TrimmedBody
+from fetchq._transfer.context import Reply
 
 from ..conftest import run
 from ..origin import Behaviour, Origin, Resource, drop, early_start, generated, gzip_anyway, throttle
@@ -94,52 +94,6 @@ def test_a_body_is_stored_once(tmp_path: Path, size: int, coding: str, framing: 
     assert (result.size, result.sha256) == (size, hashlib.sha256(data).hexdigest())
 
 
-# --- codings
-
-
-@pytest.mark.parametrize(("size", "bomb"), [(LEAST_BOMB, False), (LEAST_BOMB + PIECE, True)])
-def test_a_body_that_grows_out_of_all_proportion_is_stopped(size: int, bomb: bool) -> None:
-    decoder, coded = Decoder("gzip", 10 * LEAST_BOMB), gzip.compress(bytes(size), 1)
-    decoded = 0
-    with pytest.raises(fetchq.TooLargeError) if bomb else nullcontext():
-        for piece in decoder.feed(coded):
-            assert len(piece) <= PIECE
-            decoded += len(piece)
-    assert decoded == LEAST_BOMB
-
-
-def compressors(coding: str) -> Callable[[bytes], bytes]:
-    if coding == "br":
-        return pytest.importorskip("brotli", "1.2").compress  # type: ignore[no-any-return] # it has no types
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    return pytest.importorskip(name).compress  # type: ignore[no-any-return] # of one of two modules
-
-
-@pytest.mark.parametrize("size", [1, 1000, 1 << 20])
-@pytest.mark.parametrize("coding", ["br", "zstd"])
-def test_what_is_coded_by_another_library_is_decoded(coding: str, size: int) -> None:
-    data = LARGE.data[:100_000] + bytes(3 * PIECE)
-    coded = compressors(coding)(data)
-    decoder = Decoder(coding, LEAST_BOMB)
-    pieces: list[bytes] = []
-    for at in range(0, len(coded), size):
-        pieces += decoder.feed(coded[at : at + size])
-    decoder.finish()
-    assert b"".join(pieces) == data
-    assert max(map(len, pieces)) <= 2 * PIECE
-
-
-@pytest.mark.parametrize("coding", ["br", "zstd"])
-def test_what_another_library_finds_damaged_is_refused(coding: str) -> None:
-    coded = compressors(coding)(LARGE.data[:100_000])
-    decoder = Decoder(coding, LEAST_BOMB)
-    assert any(decoder.feed(coded[:-5]))
-    with pytest.raises(fetchq.ProtocolError, match="too early"):
-        decoder.finish()
-    with pytest.raises(fetchq.ProtocolError, match="damaged"):
-        list(Decoder(coding, LEAST_BOMB).feed(LARGE.data[:1000]))
-
-
 # --- a body loop that is broken on purpose
 
 
@@ -158,6 +112,13 @@ async def first_chunk_lost(chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
     await anext(chunks)
     async for chunk in chunks:
         yield chunk
+
+
+async def last_chunk_lost(chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    before = await anext(chunks)
+    async for chunk in chunks:
+        yield before
+        before = chunk
 
 
 @dataclass(frozen=True)
@@ -184,7 +145,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("loop", [first_chunk_twice, first_chunk_lost])
+@pytest.mark.parametrize("loop", [first_chunk_twice, first_chunk_lost, last_chunk_lost])
 @pytest.mark.parametrize("name", WAYS)
 def test_a_body_loop_that_miscounts_makes_no_file(
     name: str, loop: Loop, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,3 +188,62 @@ def fetched_by(way: Way, url: str, folder: Path) -> tuple[fetchq.Result, bytes]:
 
     stdout = BytesIO()
     return run(main()), stdout.getvalue()
+
+
+# --- by hand
+
+
+class Chunked:
+    """A reply whose body comes in chunks of *size* bytes."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self.received = 0
+        self._pieces = [data[at : at + size] for at in range(0, len(data), size)]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            self.received += len(piece)
+            yield piece
+
+    async def aclose(self) -> None:
+        pass
+
+
+def body_of(data: bytes, size: int) -> Body:
+    return Body(cast("Reply", Chunked(data, size)))
+
+
+def test_a_chunk_that_is_used_twice_is_not_written() -> None:
+    async def main() -> None:
+        body = body_of(b"abcdef", 3)
+        chunk = await anext(body)
+        body.use(len(chunk))
+        with pytest.raises(fetchq.IntegrityError, match="3 bytes were received and 4 used"):
+            body.use(1)
+
+    run(main())
+
+
+BEFORE, KNOWN = 100, 60
+
+
+async def trimmed(sent: bytes, size: int) -> bytes:
+    data = bytes(range(200))
+    rest = b""
+    body = TrimmedBody(body_of(sent, size), BEFORE, data[BEFORE - KNOWN : BEFORE])
+    async for chunk in body:
+        body.use(len(chunk))
+        rest += chunk
+    return rest
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 200])
+def test_each_byte_that_is_known_is_compared(size: int) -> None:
+    data = bytes(range(200))
+    assert run(trimmed(data, size)) == data[BEFORE:]
+    for at in range(len(data)):
+        sent = bytearray(data)
+        sent[at] ^= 1
+        changed = BEFORE - KNOWN <= at < BEFORE
+        with pytest.raises(fetchq.ChangedError) if changed else nullcontext():
+            assert run(trimmed(bytes(sent), size)) == sent[BEFORE:]
