@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fetchq._disk import Finished
+from fetchq._disk import Files, Finished
 from fetchq._errors import LockedError
 from fetchq._models import Span
 
@@ -172,3 +172,40 @@ def test_a_small_body_keeps_off_a_part_that_another_run_has_only_just_begun(tmp_
 
     run(work())
     assert names(tmp_path) == {"a.iso"}
+
+
+class Appearing(Files):
+    """Another program makes the file *path* between a look at its name and the lock of its part."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lock(self, fd: int) -> bool:
+        self.path.write_bytes(b"theirs")
+        return super().lock(fd)
+
+
+@pytest.mark.parametrize(
+    ("begun", "spans", "left"),
+    [
+        (b"0123456789", (Span(0, 10),), {"a.iso", "a.iso.part", "a.iso.part.json"}),
+        (b"", (), {"a.iso", "a.1.iso.part", "a.1.iso.part.json"}),
+    ],
+    ids=["begun", "new"],
+)
+def test_a_file_that_gets_the_name_before_the_lock_costs_no_byte(
+    tmp_path: Path, begun: bytes, spans: tuple[Span, ...], left: set[str]
+) -> None:
+    async def work() -> None:
+        if begun:
+            async with opened() as parts:
+                part = await claimed(parts, tmp_path)
+                await part.begin(resource(20), [])
+                await write(part, 0, [begun])
+        async with opened(files=Appearing(tmp_path / "a.iso")) as parts:
+            part = await claimed(parts, tmp_path)
+            assert part.spans == spans
+            assert names(tmp_path) == left
+
+    run(work())
+    assert (tmp_path / "a.iso").read_bytes() == b"theirs"
