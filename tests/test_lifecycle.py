@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,62 +28,122 @@ def held() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), threading.active_count()
 
 
+async def whole(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    async with contextlib.aclosing(downloader.run(jobs)) as results:
+        async for _ in results:
+            pass
+
+
+async def broken_off(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    async for _ in downloader.run(jobs):
+        break
+
+
+async def one_by_one(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    await asyncio.gather(*map(downloader.fetch, jobs), return_exceptions=True)
+
+
+async def in_memory(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    await asyncio.gather(*map(downloader.fetch_bytes, jobs), return_exceptions=True)
+
+
+async def streamed(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    async def read(job: fetchq.Job) -> None:
+        async with downloader.stream(job) as chunks:
+            async for _ in chunks:
+                pass
+
+    await asyncio.gather(*map(read, jobs), return_exceptions=True)
+
+
+async def left(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    """Leave each stream after its first bytes, and one without having closed it."""
+    for job in jobs:
+        async with downloader.stream(job) as chunks:
+            await anext(chunks)
+    await downloader.stream(jobs[0]).__aenter__()
+
+
+async def in_threads(downloader: fetchq.Downloader, jobs: list[fetchq.Job]) -> None:
+    def work(job: fetchq.Job) -> None:
+        list(downloader.run_sync([job]))
+        with contextlib.suppress(fetchq.FetchError):
+            downloader.fetch_sync(job, f"again{job.out}")
+
+    await asyncio.gather(*(asyncio.to_thread(work, job) for job in jobs))
+
+
+Door = Callable[[fetchq.Downloader, list[fetchq.Job]], Awaitable[None]]
+ENDINGS = {
+    "file": (well, "end"),
+    "404": (status(404), "end"),
+    "dropped": (drop(after=0), "end"),
+    "hang": (hang, "timeout"),
+    "stall": (stall(after=100_000), "timeout"),
+    "late head": (hang, "deadline"),
+    "late body": (stall(after=100_000), "deadline"),
+    "cancel": (hang, "cancel"),
+    "cancel body": (stall(after=100_000), "cancel"),
+    "closed meanwhile": (stall(after=100_000), "close"),
+}
+BROKEN_OFF = [(broken_off, "break"), (left, "break")]
+
+
 @pytest.mark.parametrize("connections", [1, 4])
 @pytest.mark.parametrize(
-    ("behaviour", "ending"),
+    ("door", "name"),
     [
-        (well, "end"),
-        (status(404), "end"),
-        (drop(after=0), "end"),
-        (hang, "timeout"),
-        (stall(after=100_000), "timeout"),
-        (hang, "deadline"),
-        (stall(after=100_000), "deadline"),
-        (hang, "cancel"),
-        (stall(after=100_000), "cancel"),
-        (stall(after=100_000), "break"),
+        *((door, name) for door in (whole, one_by_one, in_memory, streamed) for name in ENDINGS),
+        *((in_threads, name) for name in ("file", "404", "stall", "late body")),
+        *BROKEN_OFF,
     ],
-    ids=["file", "404", "dropped", "hang", "stall", "late head", "late body", "cancel", "cancel body", "break"],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
 )
-def test_nothing_is_left_open(
-    origin: Origin, tmp_path: Path, behaviour: Behaviour, ending: str, connections: int
-) -> None:
-    jobs = [fetchq.Job(origin.serve(f"/{number}", FILE, behaviour, repeat=True)) for number in range(6)]
-    if ending == "break":
-        jobs.insert(0, fetchq.Job(origin.serve("/first", b"x")))
+def test_nothing_is_left_open(origin: Origin, tmp_path: Path, door: Door, name: str, connections: int) -> None:
+    behaviour, ending = ENDINGS.get(name, (stall(after=100_000), "break"))
+    urls = [origin.serve(f"/{number}", FILE, behaviour, repeat=True) for number in range(6)]
+    if door is broken_off:
+        urls.insert(0, origin.serve("/first", b"x"))
+    jobs = [fetchq.Job(url, str(number)) for number, url in enumerate(urls)]
     settings = Settings(
         network=Network(env=False, read_timeout=0.3 if ending == "timeout" else 20),
         retry=Retry(retries=0, patience=0, deadline=0.3 if ending == "deadline" else None),
         queue=Queue(jobs=4, connections=connections),
     )
 
+    async def by_hand() -> None:
+        downloader = fetchq.Downloader(settings, dir=tmp_path)
+        work = asyncio.ensure_future(door(downloader, jobs))
+        await asyncio.to_thread(until, lambda: len(origin.requests) >= 4)
+        await asyncio.gather(downloader.aclose(), downloader.aclose())
+        await downloader.aclose()
+        await asyncio.wait([work])
+        with contextlib.suppress(fetchq.FetchError):
+            work.result()
+
     async def work() -> None:
-        async with (
-            fetchq.Downloader(settings, dir=tmp_path) as downloader,
-            contextlib.aclosing(downloader.run(jobs)) as results,
-        ):
-            async for _ in results:
-                if ending == "break":
-                    break
+        async with fetchq.Downloader(settings, dir=tmp_path) as downloader:
+            await door(downloader, jobs)
 
-    async def main() -> None:
-        # The loop's default executor is no Downloader's: it resolves names and the like.
-        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(64)))
-        before = held()
-        await (work_and_cancel() if ending == "cancel" else work())
-        # Sockets are closed by callbacks of the loop, and the executor's threads end by themselves.
-        for _ in range(200):
-            if held() <= before:
-                break
-            await asyncio.sleep(0.01)
-        assert held() <= before
-
-    async def work_and_cancel() -> None:
+    async def cancelled() -> None:
         task = asyncio.create_task(work())
         await asyncio.to_thread(until, lambda: len(origin.requests) >= 4)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    async def main() -> None:
+        # The loop's default executor is no Downloader's: it resolves names and the like.
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(64)))
+        before = held()
+        await {"close": by_hand, "cancel": cancelled}.get(ending, work)()
+        # Sockets are closed by callbacks of the loop, and the executor's threads end by themselves.
+        for _ in range(200):
+            more = [now - then for now, then in zip(held(), before, strict=True)]
+            if max(more) <= 0:
+                break
+            await asyncio.sleep(0.01)
+        assert max(more) <= 0, more
 
     run(main())
 

@@ -101,7 +101,7 @@ class Session:
                 raise
             observe.end()
             self.observe.end()
-            raise StoppedError("Stopped before the download ended; what is there is kept.") from None
+            raise worker.stopped(job) from None
         finally:
             await worker.close()
             self._workers.discard(worker)
@@ -299,6 +299,14 @@ class _Worker:
         shown = name if result.path is None else result.path.name
         self._context.observe(JobFinished(number, _naming.printable(shown), result))
         return result
+
+    def stopped(self, job: Job) -> StoppedError:
+        """Return the error of *job*, whose attempts have been stopped."""
+        error = StoppedError("Stopped before the download ended; what is there is kept.")
+        error.url = redact(job.url)
+        for transfer in self.transfers:
+            transfer.note_request(error)
+        return error
 
     @property
     def received(self) -> int:

@@ -109,7 +109,7 @@ class Transfer:
                 except FetchError as error:
                     return await self._failed(error)
         except FetchError as error:
-            self._note_request(error)
+            self.note_request(error)
             await self.close()
             return self._result("failed", error=error)
         except BaseException:
@@ -404,7 +404,7 @@ class Transfer:
 
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
-        self._note_request(error)
+        self.note_request(error)
         standing = self._mirrors.standing
         failures = self._counters.failed()
         if not segment:
@@ -452,10 +452,11 @@ class Transfer:
             return self._result("failed", error=own)
         error = copy.copy(error)
         error.args, error.url = (f"Not asked, since its host is given up: {error}", *error.args[1:]), ""
-        self._note_request(error)
+        self.note_request(error)
         return self._result("failed", error=error, reason="its host is given up")
 
-    def _note_request(self, error: FetchError) -> None:
+    def note_request(self, error: FetchError) -> None:
+        """Note in *error* what was asked last, and how often the job has asked."""
         error.url, error.attempts = error.url or self._mirrors.shown, self._mirrors.asked
         self._mirrors.explain(error)
 
