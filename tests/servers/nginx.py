@@ -17,23 +17,25 @@ def nginx(
     authority: Path | None = None,
     *,
     extra: str = "",
+    around: str = "",
     http2: bool = False,
     compress: bool = False,
 ) -> AbstractContextManager[Server]:
-    """*extra* lines go into its server block, such as ``limit_rate 2m;``."""
+    """*extra* lines go into its server block, such as ``limit_rate 2m;``, those of *around* before it."""
     program = need("nginx")
     lines = f"{_COMPRESS} {extra}" if compress else extra
 
     def command(server: Server, state: Path) -> list[str]:
         config = written(
-            state / "nginx.conf", _config(server, state, authority, lines, " http2" if http2 else "")
+            state / "nginx.conf", _config(server, state, authority, (around, lines), " http2" if http2 else "")
         )
         return [program, "-e", str(state / "error.log"), "-p", str(state), "-c", config]
 
     return running("nginx", root, command, authority)
 
 
-def _config(server: Server, state: Path, authority: Path | None, extra: str, http2: str) -> str:
+def _config(server: Server, state: Path, authority: Path | None, lines: tuple[str, str], http2: str) -> str:
+    around, extra = lines
     told = {"method": "$request_method", "target": "$request_uri", "range": "$http_range"}
     numbers = '"status":$status,"bytes":$body_bytes_sent,"protocol":"$server_protocol"'
     line = json.dumps(told, separators=(",", ":"))[:-1] + "," + numbers + "}"
@@ -62,6 +64,7 @@ http {{
     default_type application/octet-stream;
     sendfile on;
     tcp_nopush on;
+    {around}
     server {{
         listen 127.0.0.1:{server.port};{secure}
         root {server.root};

@@ -1,14 +1,16 @@
-"""Forms, cookies and redirects, as a small Starlette application has them."""
+"""Forms, cookies, redirects, tokens and slow answers, as a small Starlette application has them."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -58,6 +60,33 @@ async def echo(request: Request) -> Response:
     return JSONResponse(found, headers={"X-Asked": request.method})
 
 
+async def slow(request: Request) -> Response:
+    """Wait before the answer, and between its parts."""
+    before, between = (float(request.query_params.get(name, 0)) for name in ("before", "between"))
+    await asyncio.sleep(before)
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x" * 100
+            await asyncio.sleep(between)
+
+    return StreamingResponse(parts(), headers={"Content-Length": "1000"})
+
+
+async def guarded(request: Request) -> Response:
+    """Take each token three times."""
+    token = request.headers.get("authorization", "")
+    asked[token] += 1
+    if token != f"Bearer t{asked['/token']}" or asked[token] > 3:
+        return PlainTextResponse("expired", 401, {"WWW-Authenticate": "Bearer"})
+    return PlainTextResponse("the file")
+
+
+async def token(request: Request) -> Response:
+    asked["/token"] += 1
+    return PlainTextResponse(f"t{asked['/token']}")
+
+
 async def login(request: Request) -> Response:
     """Set cookies of each kind, and one more for each visit."""
     response = PlainTextResponse("welcome")
@@ -85,6 +114,9 @@ application = Starlette(
         Route("/moved/{code:int}", moved, methods=ANY),
         Route("/again", again),
         Route("/echo", echo, methods=ANY),
+        Route("/slow", slow),
+        Route("/guarded/{name}", guarded),
+        Route("/token", token, methods=["POST"]),
         Route("/login", login),
         Route("/logout", logout),
         Route("/private", private),
