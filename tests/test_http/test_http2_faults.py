@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
@@ -19,7 +20,11 @@ BODY = os.urandom(3_000_000)
 
 
 def fetched(
-    authority: Path, folder: Path, behaviours: Sequence[origin.Behaviour], content: bytes | None = None
+    authority: Path,
+    folder: Path,
+    behaviours: Sequence[origin.Behaviour],
+    content: bytes | None = None,
+    **fields: Any,
 ) -> tuple[fetchq.Result, origin.Http2Origin]:
     network = fetchq.Network(
         http2=True, cacert=authority / "ca.pem", env=False, read_timeout=1.0, write_timeout=1.0
@@ -29,7 +34,8 @@ def fetched(
 
     async def work() -> tuple[fetchq.Result, origin.Http2Origin]:
         async with origin.serving(authority, BODY, *behaviours, settings=closed) as server:
-            wanted = fetchq.Job(server.url, content=content, method="POST" if content else "GET")
+            method = "POST" if content or fields else "GET"
+            wanted = fetchq.Job(server.url, content=content, method=method, **fields)
             async with fetchq.Downloader(settings, dir=folder) as downloader:
                 results = [result async for result in downloader.run([wanted])]
         return results[0], server
@@ -76,6 +82,16 @@ def test_a_stream_that_is_reset_is_asked_again(
     assert result.error is None, result.error
     assert (tmp_path / "file").read_bytes() == BODY
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(("code", "asked"), [(ErrorCodes.REFUSED_STREAM, 2), (ErrorCodes.CANCEL, 1)])
+def test_a_form_that_was_refused_unread_is_read_from_disk_again(
+    code: ErrorCodes, asked: int, authority: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "up.bin").write_bytes(bytes(1000))
+    result, server = fetched(authority, tmp_path, [origin.refuses(code)], files={"f": tmp_path / "up.bin"})
+    assert (result.error is None) is (asked == 2)
+    assert len(server.asked) == asked
 
 
 def test_a_window_that_never_opens_ends_at_the_time_limit(authority: Path, tmp_path: Path) -> None:

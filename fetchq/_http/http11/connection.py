@@ -39,7 +39,7 @@ _BYTES_ACKED = struct.Struct("=120xQ")
 
 
 class UnsentError(httpx.RemoteProtocolError):
-    """The server had closed the kept connection before it received any of the request."""
+    """The server received none of the request, or says that it has not processed it."""
 
 
 class HeadLimits(NamedTuple):

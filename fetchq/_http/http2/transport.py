@@ -10,7 +10,7 @@ import httpx
 
 from ..._retry import IDEMPOTENT
 from ..http11.connect import open_connection
-from ..http11.connection import HeadLimits
+from ..http11.connection import HeadLimits, UnsentError
 from ..http11.idle import Endpoint
 from ..http11.parser import Fields
 from .connection import Http2Connection
@@ -72,10 +72,12 @@ class Http2Transport(httpx.AsyncBaseTransport):
             )
             try:
                 return await _exchange(connection, stream, request)
-            except (httpx.NetworkError, httpx.RemoteProtocolError):
+            except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                 # A connection that was idle may have been closed just now (RFC 9113 section 9.1).
                 stale = reused and stream.untouched and request.method in IDEMPOTENT
                 if not (left and (stream.refused or stale) and isinstance(request.stream, httpx.ByteStream)):
+                    if stream.refused:
+                        raise UnsentError(str(error)) from error
                     raise
         raise httpx.RemoteProtocolError("the server closed the connection whenever it was used")
 
