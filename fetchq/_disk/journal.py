@@ -104,8 +104,8 @@ class Journal(NamedTuple):
         except (ProcessLookupError, OverflowError):
             return False
         except PermissionError:
-            pass
-        return self.pid > 0
+            pass  # it is another user's
+        return True
 
     def describes(self, found: os.stat_result) -> bool:
         """Whether a file has the length and the date of the resource; False where the server sent no date."""

@@ -295,8 +295,7 @@ class Part:
                 return
             # Bytes that could not be noted are fetched again; the job's own error is the one to report.
             with suppress(OSError):
-                empty = self.spans == () and self._locked.drop_if_empty()
-                if not empty and self._hasher is not None and self.spans != self._saved:
+                if not self._locked.drop_if_empty() and self.spans != self._saved:
                     self._save()
             self._release()
 

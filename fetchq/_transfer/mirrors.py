@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 from .. import _digests, _naming, _ranges, _retry
 from .._errors import FetchError, ProtocolError
 from .._log import LOGGER, is_debugging
-from .._models import Job, Pairs, Resource, redact
+from .._models import Job, Pairs, Resource, Span, redact
 from .._naming import printable
 from .._ranges import Action, Answer, Ask
 from .._settings import Network
 from .._throttle import buffer_for
+from .body import Body
 from .checks import media_type
 from .context import Reply, RunContext, Warnings
 from .standing import Standing
@@ -149,6 +150,23 @@ class Mirrors:
             self._context.refusals.note(self.key, self._refused)
             self._refused = None
         return answer, seen
+
+    async def sends(self, span: Span, known: Resource, expected: bytes) -> bool:
+        """Ask for *span* of *known*: whether it is there, and has the bytes *expected*."""
+        ask = _ranges.ask_for(span, known, 0)
+        try:
+            reply = await self.open(ask)
+        except FetchError:
+            return False
+        body = Body(reply)
+        try:
+            answer, _ = self.judge(ask, known, reply)
+            whole = answer.action == "slice" and answer.body == span
+            return whole and await body.peek(len(expected) + 1) == expected
+        except FetchError:
+            return False
+        finally:
+            await body.aclose()
 
     def _tell_of_page(self, reply: Reply) -> None:
         """Warn of a web page in place of a file: a login, a notice, a download that must be confirmed."""

@@ -279,23 +279,10 @@ class Transfer:
         if not checks.resumable_method(self.job):
             return False
         size = min(PROOF, unproven.size)
-        span = Span(unproven.size - size, unproven.size)
         first, last = await self._context.parts.ends(unproven.path, size)
         if (await answered.body.peek(size))[:size] != first:
             return False
-        ask = _ranges.ask_for(span, answered.seen, 0)
-        try:
-            reply = await self._mirrors.open(ask)
-        except FetchError:
-            return False
-        body = Body(reply)
-        try:
-            answer, _ = self._mirrors.judge(ask, answered.seen, reply)
-            return answer.action == "slice" and answer.body == span and await body.peek(size + 1) == last
-        except FetchError:
-            return False
-        finally:
-            await body.aclose()
+        return await self._mirrors.sends(Span(unproven.size - size, unproven.size), answered.seen, last)
 
     async def _put(self, directory: Path, name: str, answered: Answered, chunks: Sequence[Buffer]) -> Result:
         """Keep a body that arrived whole."""

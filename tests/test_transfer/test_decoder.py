@@ -30,6 +30,12 @@ def test_a_body_that_grows_out_of_all_proportion_is_stopped(size: int, bomb: boo
     assert decoded == LEAST_BOMB
 
 
+def test_a_large_file_that_is_compressed_well_is_no_bomb() -> None:
+    data = (DATA.data[:4096] + bytes(400_000)) * (1 + LEAST_BOMB // 400_000)
+    decoder = Decoder("gzip", 10 * LEAST_BOMB)
+    assert sum(map(len, decoder.feed(gzip.compress(data, 1)))) == len(data) > LEAST_BOMB
+
+
 def compressors(coding: str) -> Callable[[bytes], bytes]:
     if coding == "br":
         return pytest.importorskip("brotli", "1.2").compress  # type: ignore[no-any-return] # it has no types
