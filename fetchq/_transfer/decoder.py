@@ -84,10 +84,10 @@ class _Inflate:
         first = self._inflate is None
         if not self._gzip and first:
             self._inflate = zlib.decompressobj(_deflate_format(data[0]))
-        elif self._gzip and data == GZIP_MAGIC[:1]:
+        elif data == GZIP_MAGIC[:1]:
             self._start = data
             return b""
-        elif self._gzip and data.startswith(GZIP_MAGIC):
+        elif data.startswith(GZIP_MAGIC):
             self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
         elif first:
             self._as_sent, self.odd = True, "says gzip of a body that is not: it is kept as it was sent"

@@ -101,9 +101,9 @@ def test_a_coding_in_pieces(coding: str, size: int) -> None:
 
 
 @IN_PIECES
-@pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_file_of_two_members(coding: str, size: int) -> None:
-    coded = packed(coding, SHORT) + packed(coding, DATA.data)
+@pytest.mark.parametrize(("coding", "form"), [("gzip", "gzip"), ("deflate", "gzip"), ("zstd", "zstd")])
+def test_a_file_of_two_members(coding: str, form: str, size: int) -> None:
+    coded = packed(form, SHORT) + packed(form, DATA.data)
     assert decoded(coding, coded, size) == (SHORT + DATA.data, "")
     with pytest.raises(fetchq.ProtocolError, match="too early"):
         decoded(coding, coded[:-1], size)
