@@ -84,6 +84,10 @@ def test_wrong_types_are_none(changed: dict[str, Any]) -> None:
     assert _decode(facts(**changed), NAME) is None
 
 
+def test_a_journal_of_another_version_is_none() -> None:
+    assert _decode(facts().replace(b'"fetchq_journal": 1', b'"fetchq_journal": 2'), NAME) is None
+
+
 @pytest.mark.parametrize(
     "text", [b"[" * 100_000, b'{"part": ' + b"9" * 5000 + b"}", b"[]", b"null", b'"x"', b"\xff\xfe"]
 )

@@ -1,9 +1,11 @@
-"""Two processes, one target: real children, real signals."""
+"""One target for two: processes, with real children and signals, or jobs of one process."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,20 @@ from fetchq._disk import Files, Finished
 from fetchq._errors import LockedError
 from fetchq._models import Span
 
-from .rig import claimed, disk, names, never, no_check, opened, policy, put, resource, run, write
+from .rig import (
+    abandon,
+    claimed,
+    disk,
+    names,
+    never,
+    no_check,
+    opened,
+    policy,
+    put,
+    resource,
+    run,
+    write,
+)
 
 # Claims a.iso, writes ten bytes, notes them, says so, and holds on until it is told to end.
 CHILD = """
@@ -209,3 +224,84 @@ def test_a_file_that_gets_the_name_before_the_lock_costs_no_byte(
 
     run(work())
     assert (tmp_path / "a.iso").read_bytes() == b"theirs"
+
+
+def test_the_second_of_two_in_one_process_hears_of_the_first(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as mine, opened() as yours:
+            part = await claimed(mine, tmp_path)
+            await part.begin(resource(3), [])
+            await write(part, 0, [b"abc"])
+            part._save()
+            with pytest.raises(LockedError, match="is being downloaded by this process;") as caught:
+                await claimed(yours, tmp_path)
+            assert caught.value.pid == os.getpid()
+            with pytest.raises(LockedError):
+                await put(yours, tmp_path, b"abc")
+            abandon(part)
+            assert (await claimed(yours, tmp_path)).spans == (Span(0, 3),)
+
+    run(work())
+
+
+class Slow(Files):
+    """A file layer in which one call waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def lock(self, fd: int) -> bool:
+        self.reached.set()
+        self.go_on.wait(10)
+        return super().lock(fd)
+
+
+def test_a_claim_whose_caller_has_gone_is_given_back(tmp_path: Path) -> None:
+    import asyncio
+
+    files = Slow()
+
+    async def work() -> None:
+        async with opened(files=files) as parts:
+            claiming = asyncio.ensure_future(claimed(parts, tmp_path))
+            await asyncio.to_thread(files.reached.wait, 10)
+            claiming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await claiming
+            files.go_on.set()
+            again = await put(parts, tmp_path, b"abc")
+            # Whichever thread came first: the name is either free again, or was free all along.
+            assert isinstance(again, Finished)
+        assert not {name for name in names(tmp_path) if name.endswith(".part")}
+
+    run(work())
+
+
+class Restless(Files):
+    """A disk on which the part goes, or is exchanged, each time that it has been opened, *times* times."""
+
+    def __init__(self, times: int, *, exchanged: bool) -> None:
+        self.times = times
+        self.exchanged = exchanged
+
+    def lock(self, fd: int) -> bool:
+        if self.times:
+            self.times -= 1
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            os.unlink(target)
+            if self.exchanged:
+                Path(target).touch()
+        return super().lock(fd)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_a_part_that_vanished_while_it_was_locked_is_opened_again(tmp_path: Path, exchanged: bool) -> None:
+    async def work() -> None:
+        async with opened(files=Restless(3, exchanged=exchanged)) as parts:
+            part = await claimed(parts, tmp_path)
+            assert os.path.samestat(os.fstat(part._locked.fd), os.stat(part.path))
+        async with opened(files=Restless(1000, exchanged=exchanged)) as parts:
+            with pytest.raises(LockedError):
+                await claimed(parts, tmp_path)
+
+    run(work())

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Unproven
 from fetchq._disk.journal import save
-from fetchq._errors import DiskError, DiskFullError, ExistsError, LockedError
+from fetchq._errors import DiskError, DiskFullError, ExistsError
 from fetchq._models import Span
 from fetchq._settings import IfExists
 
 from .rig import (
+    MTIME,
     OTHER,
     OURS,
     Roomy,
-    abandon,
     claimed,
     disk,
     journal,
@@ -342,19 +341,44 @@ def test_a_side_file_that_no_journal_of_ours_names_is_left_to_its_program(
     assert {(tmp_path / name).read_bytes() for name in theirs} == {b"{}"}
 
 
-def test_a_journal_whose_process_died_before_it_made_the_part_is_no_obstacle(tmp_path: Path) -> None:
-    dead = Journal.new(OTHER)._replace(pid=2**22 + 1)
+DEAD = 2**22 + 1
 
+
+@pytest.mark.parametrize(
+    ("pid", "part", "theirs"),
+    [(DEAD, False, False), (DEAD, True, True), (os.getpid(), False, True)],
+    ids=["died before it made the part", "noted no byte of it", "is about to make it"],
+)
+def test_a_journal_without_bytes_is_an_obstacle_while_its_part_is_there_or_may_come(
+    tmp_path: Path, pid: int, part: bool, theirs: bool
+) -> None:
     async def work() -> None:
         folder = os.open(tmp_path, os.O_RDONLY)
-        save(Files(), "a.iso.part.json", folder, dead, durable=False)
+        save(Files(), "a.iso.part.json", folder, Journal.new(OTHER)._replace(pid=pid), durable=False)
         os.close(folder)
+        if part:
+            (tmp_path / "a.iso.part").write_bytes(b"theirs")
         async with opened() as parts:
-            part = await claimed(parts, tmp_path)
-            assert part.path.name == "a.iso.part"
+            ours = await claimed(parts, tmp_path)
+            assert ours.path.name == ("a.1.iso.part" if theirs else "a.iso.part")
             found = journal(tmp_path)
             assert found is not None
-            assert found.key == OURS.key
+            assert found.key == (OTHER if theirs else OURS).key
+        assert not part or (tmp_path / "a.iso.part").read_bytes() == b"theirs"
+
+    run(work())
+
+
+@pytest.mark.parametrize("size", [1000, 999])
+def test_a_journal_without_a_part_proves_a_file_of_its_length_and_date(tmp_path: Path, size: int) -> None:
+    async def work() -> None:
+        await leave_part(tmp_path, OURS, b"x" * 1000)
+        (tmp_path / "a.iso.part").unlink()
+        (tmp_path / "a.iso").write_bytes(b"x" * size)
+        os.utime(tmp_path / "a.iso", (MTIME, MTIME))
+        async with opened() as parts:
+            found = await parts.claim(tmp_path, "a.iso", policy_of(parts, same=never))
+            assert isinstance(found, Existing) == (size == 1000)
 
     run(work())
 
@@ -386,98 +410,23 @@ def test_what_is_there_already_needs_no_room(tmp_path: Path) -> None:
     run(work())
 
 
-def test_a_part_that_is_a_second_name_of_a_file_is_not_written_to(tmp_path: Path) -> None:
-    (tmp_path / "a.iso").write_bytes(b"finished")
-    os.link(tmp_path / "a.iso", tmp_path / "a.iso.part")
-
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_part_that_is_a_second_name_of_a_file_is_not_written_to(tmp_path: Path, begun: bool) -> None:
     async def work() -> None:
+        if begun:
+            await leave_part(tmp_path, OURS, b"finished")
+            os.link(tmp_path / "a.iso.part", tmp_path / "kept.iso")
+        else:
+            (tmp_path / "a.iso").write_bytes(b"finished")
+            os.link(tmp_path / "a.iso", tmp_path / "a.iso.part")
+        file = tmp_path / ("kept.iso" if begun else "a.iso")
         async with opened(disk("overwrite")) as parts:
             part = await claimed(parts, tmp_path)
+            assert part.spans == ()
             await part.begin(resource(3), [])
             await write(part, 0, [b"abc"])
-            assert (tmp_path / "a.iso").read_bytes() == b"finished"
+            assert file.read_bytes() == b"finished"
             await part.finish(size=3, mtime=None, check=no_check)
         assert (tmp_path / "a.iso").read_bytes() == b"abc"
-
-    run(work())
-
-
-def test_the_second_of_two_in_one_process_hears_of_the_first(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with opened() as mine, opened() as yours:
-            part = await claimed(mine, tmp_path)
-            await part.begin(resource(3), [])
-            await write(part, 0, [b"abc"])
-            part._save()
-            with pytest.raises(LockedError, match="is being downloaded by this process;") as caught:
-                await claimed(yours, tmp_path)
-            assert caught.value.pid == os.getpid()
-            with pytest.raises(LockedError):
-                await put(yours, tmp_path, b"abc")
-            abandon(part)
-            assert (await claimed(yours, tmp_path)).spans == (Span(0, 3),)
-
-    run(work())
-
-
-class Slow(Files):
-    """A file layer in which one call waits until it may go on."""
-
-    def __init__(self) -> None:
-        self.reached, self.go_on = threading.Event(), threading.Event()
-
-    def lock(self, fd: int) -> bool:
-        self.reached.set()
-        self.go_on.wait(10)
-        return super().lock(fd)
-
-
-def test_a_claim_whose_caller_has_gone_is_given_back(tmp_path: Path) -> None:
-    import asyncio
-
-    files = Slow()
-
-    async def work() -> None:
-        async with opened(files=files) as parts:
-            claiming = asyncio.ensure_future(claimed(parts, tmp_path))
-            await asyncio.to_thread(files.reached.wait, 10)
-            claiming.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await claiming
-            files.go_on.set()
-            again = await put(parts, tmp_path, b"abc")
-            # Whichever thread came first: the name is either free again, or was free all along.
-            assert isinstance(again, Finished)
-        assert not {name for name in names(tmp_path) if name.endswith(".part")}
-
-    run(work())
-
-
-class Restless(Files):
-    """A disk on which the part goes, or is exchanged, each time that it has been opened, *times* times."""
-
-    def __init__(self, times: int, *, exchanged: bool) -> None:
-        self.times = times
-        self.exchanged = exchanged
-
-    def lock(self, fd: int) -> bool:
-        if self.times:
-            self.times -= 1
-            target = os.readlink(f"/proc/self/fd/{fd}")
-            os.unlink(target)
-            if self.exchanged:
-                Path(target).touch()
-        return super().lock(fd)
-
-
-@pytest.mark.parametrize("exchanged", [False, True])
-def test_a_part_that_vanished_while_it_was_locked_is_opened_again(tmp_path: Path, exchanged: bool) -> None:
-    async def work() -> None:
-        async with opened(files=Restless(3, exchanged=exchanged)) as parts:
-            part = await claimed(parts, tmp_path)
-            assert os.path.samestat(os.fstat(part._locked.fd), os.stat(part.path))
-        async with opened(files=Restless(1000, exchanged=exchanged)) as parts:
-            with pytest.raises(LockedError):
-                await claimed(parts, tmp_path)
 
     run(work())
