@@ -6,20 +6,25 @@ import asyncio
 import gzip
 import hashlib
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 import fetchq
+from fetchq._disk import Sink
 from fetchq._http import Response
 from fetchq._transfer.body import Body, TrimmedBody
-from fetchq._transfer.context import Reply
+from fetchq._transfer.context import Reply, RunContext
+from fetchq._transfer.pump import Pump
+from fetchq._transfer.segments import SegmentQueue
 
 from ..conftest import run
 from ..origin import Behaviour, Origin, Resource, drop, early_start, generated, gzip_anyway, throttle
@@ -252,3 +257,43 @@ def test_each_byte_that_is_known_is_compared(size: int) -> None:
         changed = BEFORE - KNOWN <= at < BEFORE
         with pytest.raises(fetchq.ChangedError) if changed else nullcontext():
             assert run(trimmed(bytes(sent), size)) == sent[BEFORE:]
+
+
+class Swallowing:
+    """A sink that takes bytes, and says so only of the *written* first batches."""
+
+    def __init__(self, written: int) -> None:
+        self._written = written
+
+    async def write_all(self, batches: deque[tuple[int, list[bytes]]], wrote: Callable[[int], None]) -> None:
+        while batches:
+            _, chunks = batches.popleft()
+            if self._written:
+                self._written -= 1
+                wrote(sum(map(len, chunks)))
+
+
+async def pumped(sent: bytes, wanted: int, written: int) -> int:
+    """Pump a body of *sent* bytes into a segment of *wanted* ones; return what reached the disk."""
+    reached = [0]
+
+    def wrote(size: int) -> None:
+        reached[0] += size
+
+    context = SimpleNamespace(settings=fetchq.Settings(), clock=lambda: 0.0, pace=lambda size: asyncio.sleep(0))
+    segment = SegmentQueue(wanted, lambda: (), context.clock).start(0, wanted)
+    sink = cast("Sink", Swallowing(written))
+    await Pump(body_of(sent, 4), sink, segment, cast("RunContext", context), wrote).run()
+    return reached[0]
+
+
+def test_a_segment_takes_its_bytes_and_no_more() -> None:
+    assert run(pumped(bytes(8), 8, written=9)) == 8
+    assert run(pumped(bytes(12), 6, written=9)) == 6
+    with pytest.raises(fetchq.NetworkError, match="closed 2 bytes too early"):
+        run(pumped(bytes(8), 10, written=9))
+
+
+def test_bytes_that_do_not_reach_the_disk_are_missed() -> None:
+    with pytest.raises(fetchq.IntegrityError, match="8 bytes were received and not written"):
+        run(pumped(bytes(8), 8, written=0))
