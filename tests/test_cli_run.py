@@ -26,6 +26,9 @@ from .conftest import RunFetchq, clean_env, running, until
 from .origin import Origin, drop, generated, header, stall, status, throttle
 
 MIB = 1 << 20
+HUNG_UP = pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the tests run under nohup"
+)
 
 
 @contextmanager
@@ -209,7 +212,52 @@ def test_a_fifo_as_log_is_not_waited_for(run_fetchq: RunFetchq, origin: Origin, 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_log_is_reopened_under_nohup_too(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a.bin", generated(3 * MIB), throttle(1_000_000))
+    log = tmp_path / "log"
+    with running("--log", "log", url, cwd=tmp_path, before=["nohup"]) as process:
+        until(lambda: log.exists() and "fresh" in log.read_text())
+        log.unlink()
+        process.send_signal(signal.SIGHUP)
+        until(log.exists)
+        assert process.wait(30) == 0
+    assert (tmp_path / "a.bin").exists()
+
+
+def test_nohup_keeps_a_run_without_a_log(origin: Origin, tmp_path: Path) -> None:
+    url = origin.serve("/a.bin", generated(3 * MIB), throttle(1_000_000))
+    with running(url, cwd=tmp_path, before=["nohup"]) as process:
+        until((tmp_path / "a.bin.part").exists)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--log", "log"]], ids=["no log", "log"])
+def test_a_terminal_that_is_gone_ends_the_run_with_what_is_there(
+    origin: Origin, tmp_path: Path, words: list[str]
+) -> None:
+    url = origin.serve("/a.bin", generated(8 * MIB), stall(after=5 * MIB))
+    part = tmp_path / "a.bin.part"
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        command = [sys.executable, "-m", "fetchq", "--no-env", "-x", "1", *words, url]
+        os.execve(sys.executable, command, clean_env({"HOME": str(tmp_path)}))
+    try:
+        until(lambda: part.exists() and part.stat().st_size >= 5 * MIB)
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    journal = json.loads((tmp_path / "a.bin.part.json").read_text())
+    assert journal["part"]["spans"] == [[0, 5 * MIB]]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=HUNG_UP)],
+)
 def test_a_signal_saves_what_is_there_and_the_same_command_goes_on(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

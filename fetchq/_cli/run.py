@@ -239,16 +239,17 @@ class Run:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._first_signal, number)
-        if self._log is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._hung_up, self._log)
+        # Under nohup it is ignored, and a log may still be rotated.
+        if self._log is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         return self._downloader
 
-    def _hung_up(self, log: LogFile) -> None:
-        """Reopen the log, as a program that rotates logs asks for; stop if the terminal is gone."""
-        if self._on_terminal and not sys.stderr.isatty():
+    def _hung_up(self) -> None:
+        """Reopen the log, as who rotates logs asks for; stop where there is none, or the terminal is gone."""
+        if self._log is None or (self._on_terminal and not sys.stderr.isatty()):
             self._first_signal(signal.SIGHUP)
         else:
-            log.reopen()
+            self._log.reopen()
 
     def _store(self) -> Path | None:
         given = self._given
