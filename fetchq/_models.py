@@ -435,7 +435,7 @@ class Result:
 class Again(NamedTuple):
     """An attempt failed, and another is to follow.
 
-    :param wait: seconds until the next attempt.
+    :param wait: seconds until the next attempt; infinity for when the job is resumed.
     :param state: opaque state, to be passed to the next attempt.
     :param in_line: it follows when the host may be asked, and not after *wait*.
     :param host: whom the next attempt asks; None for the same as before.

@@ -281,8 +281,10 @@ def _file_fault(out: str) -> str | None:
 def _last_of_path(url: str) -> str:
     """Return the last non-empty segment of the URL's path, percent-decoded."""
     path = _PATH.match(url)
-    encoded = path[1].rstrip("/").rpartition("/")[2].encode("utf-8", "replace") if path else b""
-    return decoded(unquote_to_bytes(encoded))
+    segment = path[1].rstrip("/").rpartition("/")[2] if path else ""
+    if "%" not in segment and segment.isascii():
+        return segment
+    return decoded(unquote_to_bytes(segment.encode("utf-8", "replace")))
 
 
 def decoded(raw: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from fetchq._api import Downloader
+from fetchq._api.equals import EqualJobs
 from fetchq._errors import FetchError, UsageError
 from fetchq._models import Job, Result
 from fetchq._settings import Disk, Queue, Retry, Settings
@@ -119,6 +120,25 @@ def test_equal_lines_are_one_transfer(origin: Origin, tmp_path: Path, jobs: int)
         ("skipped", "mine", same),
     ]
     assert {result.path for result in results if result.job.url == url} == {tmp_path / "a.bin"}
+
+
+def test_equal_lines_look_again_when_the_first_has_ended_and_keep_none_from_starting(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    begin = EqualJobs.begin
+
+    def noting(self: EqualJobs, key: str, number: int) -> str:
+        looked.append(number)
+        return begin(self, key, number)
+
+    monkeypatch.setattr(EqualJobs, "begin", noting)
+    slow = origin.serve("/a.bin", b"bytes", latency(0.5))
+    others = [origin.serve(f"/{number}.bin", b"other") for number in range(3)]
+    results = fetched(tmp_path, [*[slow] * 30, *others], jobs=2, waiting=3)
+    assert {result.path for result in results[:3]} == {tmp_path / f"{number}.bin" for number in range(3)}
+    assert len(results) == 33
+    assert len(looked) == 1 + 2 * 29 + 3
 
 
 def test_equal_lines_fail_together(origin: Origin, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
@@ -361,3 +362,64 @@ def test_the_first_job_of_a_slow_iterator_does_not_wait_for_more() -> None:
 
     asyncio.run(asyncio.wait_for(main(), 20))
     assert read_at_start[0] <= 2
+
+
+def test_a_job_that_waits_for_another_is_resumed_by_it_and_keeps_none_from_starting() -> None:
+    """Many more may wait than jobs may wait for a time: the one that they wait for may be among those."""
+    ended: list[str] = []
+    followers: list[int] = []
+
+    async def main() -> list[str]:
+        async def fetch(item: ScheduledJob[str]) -> str | Again:
+            if item.job == "a:first" and item.again is None:
+                return Again(0.01, None)
+            if item.job == "a:first":
+                ended.append(item.job)
+                for number in followers:
+                    run.resume(number)
+            elif not ended and item.job != "a:other":
+                followers.append(item.number)
+                return Again(math.inf, None)
+            return item.job
+
+        jobs = ["a:first", *(f"a:{n}" for n in range(20)), "a:other"]
+        it = shared(queue=Queue(waiting=4), priority=lambda _: 0)
+        run: ScheduledRun[str, str] = it.run(iter(jobs), fetch)
+        return await rest(run)
+
+    results = asyncio.run(asyncio.wait_for(main(), 20))
+    assert len(results) == 22
+    assert results[0] == "a:other"
+    assert len(followers) == 20
+
+
+def test_jobs_that_wait_for_another_bound_what_is_read_ahead() -> None:
+    read: list[int] = []
+
+    def jobs() -> Iterator[str]:
+        for n in range(500):
+            read.append(n)
+            yield f"a:{n}"
+
+    async def main() -> None:
+        numbers: list[int] = []
+
+        async def fetch(item: ScheduledJob[str]) -> str | Again:
+            if item.again is not None or item.number > 12:
+                return item.job
+            numbers.append(item.number)
+            return Again(math.inf, None)
+
+        run: ScheduledRun[str, str] = shared(queue=Queue(lookahead=10)).run(jobs(), fetch)
+        collecting = asyncio.create_task(rest(run))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(read) <= 10
+        assert run.left == len(read)
+        while numbers:
+            run.resume(numbers.pop())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert len(await collecting) == 500
+
+    asyncio.run(asyncio.wait_for(main(), 20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Literal
 
 from .._models import Job, Result
@@ -17,7 +18,8 @@ class EqualJobs:
     """Which jobs run or have ended, by their keys."""
 
     def __init__(self) -> None:
-        self._running: dict[str, int] = {}
+        # The number of the first job, then of those that wait for it.
+        self._running: dict[str, list[int]] = {}
         self._ended: OrderedDict[str, Result] = OrderedDict()
 
     def begin(self, key: str, number: int) -> Literal["first", "runs", "ended"]:
@@ -30,20 +32,24 @@ class EqualJobs:
             return "first"
         if key in self._ended:
             return "ended"
-        return "first" if self._running.setdefault(key, number) == number else "runs"
+        numbers = self._running.setdefault(key, [number])
+        if numbers[0] == number:
+            return "first"
+        numbers.append(number)
+        return "runs"
 
     def knows(self, key: str) -> bool:
         """Whether a job of *key* has begun, so that it tells what becomes of another one."""
         return key in self._running or key in self._ended
 
-    def end(self, key: str, result: Result) -> None:
-        """Note how the first job of *key* ended."""
+    def end(self, key: str, result: Result) -> Sequence[int]:
+        """Note how the first job of *key* ended; return the numbers of those that have waited for it."""
         if not key:
-            return
-        self._running.pop(key, None)
+            return ()
         self._ended[key] = result
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
+        return self._running.pop(key, [])[1:]
 
     def result(self, key: str, job: Job) -> Result:
         """Return the result of *job*, which is equal to one that has ended."""

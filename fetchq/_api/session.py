@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -28,8 +29,6 @@ T = TypeVar("T")
 # Returns a context with something changed.
 Adapt: TypeAlias = Callable[[RunContext], RunContext]
 
-# Seconds after which a job looks again whether the one that it is equal to has ended.
-EQUAL_WAIT = 0.1
 # Seconds after which a job looks again whether another run has let go of it.
 HELD_WAIT = 0.5
 
@@ -208,6 +207,7 @@ class _Worker:
     """Makes the attempts at the jobs of one run, or at a single one.
 
     :param looked: each job was looked up by :meth:`known` before its first attempt.
+    :ivar resume: called with the number of a job that waits no longer for the one that it is equal to.
     :ivar transfers: those of jobs that have not ended, with the jobs' keys; each holds the lock on its part.
     """
 
@@ -216,6 +216,7 @@ class _Worker:
         self._context = context
         self._looked = looked
         self._equals = EqualJobs()
+        self.resume: Callable[[int], None] = lambda _: None
         self.transfers: dict[Transfer, str] = {}
 
     async def known(self, numbered: Sequence[tuple[int, QueuedJob | FetchError]]) -> list[Result | None]:
@@ -259,7 +260,7 @@ class _Worker:
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
         session.history.record(outcome, queued.key)
-        self._equals.end(queued.equal, outcome)
+        self._end_equals(queued, outcome)
         return self._ended(number, outcome, transfer.name)
 
     async def _found(self, queued: QueuedJob, number: int) -> Result | Again | None:
@@ -267,7 +268,7 @@ class _Worker:
         session, job = self._session, queued.job
         state = self._equals.begin("" if job.out == "-" else queued.equal, number)
         if state == "runs":
-            return Again(EQUAL_WAIT, None)
+            return Again(math.inf, None)
         if state == "ended":
             return self._ended(number, self._equals.result(queued.equal, job))
         if not session.history or not session.is_valid(job):
@@ -282,8 +283,12 @@ class _Worker:
             return None
         if earlier == "held":
             return Again(HELD_WAIT, None)
-        self._equals.end(queued.equal, earlier)
+        self._end_equals(queued, earlier)
         return self._ended(number, earlier)
+
+    def _end_equals(self, queued: QueuedJob, result: Result) -> None:
+        for number in self._equals.end(queued.equal, result):
+            self.resume(number)
 
     async def _started(self, queued: QueuedJob, number: int) -> Transfer:
         job = queued.job
@@ -336,6 +341,7 @@ class QueueRun:
         self._observe = Observers(session.observers, self.stop)
         self._worker = _Worker(session, context(session.context._replace(observe=self._observe)), looked=True)
         self._run = session.scheduler.run(items, self._worker.attempt, self._worker.known)
+        self._worker.resume = self._run.resume
         self._totals = Totals(0.0)
         self._begun = False
         self._closing: asyncio.Task[None] | None = None

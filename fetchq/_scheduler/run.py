@@ -53,6 +53,8 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         self._find = find
         # Jobs that wait for their next attempt: a heap ordered by the time of that attempt.
         self.waiting: list[tuple[float, int, ScheduledJob[J]]] = []
+        # Jobs that wait for :meth:`resume`, by number. They count as read ahead, and keep none from starting.
+        self._parked: dict[int, ScheduledJob[J]] = {}
         self._running = 0
         self._cancelled = 0
         self._results: deque[R] = deque()
@@ -74,7 +76,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     @property
     def left(self) -> int:
         """Number of jobs that were read and have no result."""
-        return self._unsorted + self.count + len(self.waiting) + self._running + self._cancelled
+        return self._unsorted + self._ahead + len(self.waiting) + self._running + self._cancelled
 
     @property
     def stopped(self) -> bool:
@@ -215,10 +217,14 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             self._far = True
             self._scheduler.in_sight()
 
+    @property
+    def _ahead(self) -> int:
+        return self.count + len(self._parked)
+
     async def _wait_for_room(self, jobs: int) -> None:
         """Wait until so many jobs more may be read."""
         lookahead = self._scheduler.queue.lookahead
-        while (far := self.count + jobs > lookahead) or len(self._results) + jobs > MAX_RESULTS:
+        while (far := self._ahead + jobs > lookahead) or len(self._results) + jobs > MAX_RESULTS:
             if far:
                 self._in_sight()
             self._room.clear()
@@ -261,7 +267,9 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     def _ended(self, job: ScheduledJob[J], outcome: R | Again) -> None:
         if isinstance(outcome, Again):
             job.take(outcome)
-            if outcome.in_line:
+            if outcome.wait == math.inf:
+                self._parked[job.number] = job
+            elif outcome.in_line:
                 self._scheduler.push(self, job)
             else:
                 heapq.heappush(self.waiting, (self._scheduler.clock() + outcome.wait, job.number, job))
@@ -269,6 +277,14 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             return
         self._results.append(outcome)
         self._changed.set()
+
+    def resume(self, number: int) -> None:
+        """Put a job in line whose last attempt asked to wait for this."""
+        job = self._parked.pop(number, None)
+        if job is not None:
+            self._scheduler.push(self, job)
+            self._scheduler.wake()
+            self._room.set()
 
     def end_waits(self, now: float) -> None:
         """Move the jobs whose next attempt is due from the waiting to the ready ones."""

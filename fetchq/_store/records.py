@@ -83,6 +83,9 @@ def batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
     return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
+_decode = json.JSONDecoder().decode  # json.loads looks at its arguments first
+
+
 @lru_cache(ROWS_PER_INSERT)
 def insert(rows: int) -> str:
     return f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES {', '.join([_PLACEHOLDERS] * rows)}"  # noqa: S608 - no values
@@ -121,4 +124,4 @@ def record_of(row: SqlValues) -> Record:
     """
     key, url, path, size, mtime_ns, digests, *rest = row
     name = None if path is None else os.fsdecode(path)
-    return Record(key, url, name, size, mtime_ns, json.loads(digests), *rest)
+    return Record(key, url, name, size, mtime_ns, _decode(digests), *rest)
