@@ -21,6 +21,7 @@ __all__ = [
     "Observer",
     "Planned",
     "Progressed",
+    "QueueWaiting",
     "RunFinished",
     "RunStarted",
     "Waiting",
@@ -99,6 +100,15 @@ class Waiting(NamedTuple):
     until: float | None
 
 
+class QueueWaiting(NamedTuple):
+    """All jobs that were read have ended, and for a second the queue has given no other.
+
+    ``ended`` is their number. Once, until another job ends.
+    """
+
+    ended: int
+
+
 class Warned(NamedTuple):
     """A warning; the run goes on. ``number`` is 0 if it concerns no single job."""
 
@@ -139,6 +149,7 @@ Event: TypeAlias = (
     | Progressed
     | AttemptFailed
     | Waiting
+    | QueueWaiting
     | Warned
     | JobFinished
     | RunFinished

@@ -76,6 +76,10 @@ ALLOWED = {
         "open()",
         "a queue file is opened once, here; formats are handed its lines",
     ),
+    ("_queue_files/followed.py", "opens"): (
+        "open()",
+        "a queue file that is followed is opened again when another takes its place",
+    ),
     ("_api/downloader.py", "foreign"): (
         "httpx",
         "the caller's own client and auth stand in its signatures, for type checkers",

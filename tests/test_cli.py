@@ -238,7 +238,7 @@ def test_every_option_of_the_contract_is_there() -> None:
     names = {name for option in _options.OPTIONS for name in option.shown}
     wanted = """-i --input -o --output -d --dir -j --jobs -x --connections --per-host --retries --backoff
         --patience --max-wait --retry-on --timeout --connect-timeout --read-timeout --write-timeout
-        --pool-timeout --min-speed -H
+        --pool-timeout --min-speed --follow -H
         --header
         -U --user-agent -e --referer -u --user --bearer --netrc -b --cookie -k --insecure --cacert --add-cacert
         --retry-unsafe --load-cookies --save-cookies --deadline

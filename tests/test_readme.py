@@ -347,6 +347,7 @@ def test_every_event_and_field_is_told() -> None:
         fetchq.Progressed(1, 1, 1, 1),
         fetchq.AttemptFailed(1, "a.iso", error, 1, 0.5),
         fetchq.Waiting(1, "example.org", error, 30.0, 1_704_110_400.0),
+        fetchq.QueueWaiting(1),
         fetchq.Warned(0, "look"),
         fetchq.JobFinished(1, "a.iso", fetchq.Result(job, "failed", error=error)),
         fetchq.RunFinished(1, 0, 0, 0, 0, 1, 1, 0.1, stopped=False),

@@ -26,6 +26,7 @@ from fetchq._events import (
     JobStarted,
     Planned,
     Progressed,
+    QueueWaiting,
     RunFinished,
     RunStarted,
     Waiting,
@@ -79,6 +80,7 @@ EVENTS: list[Event] = [
     finished(digests={"sha256": "ab"}, path=Path("d/a.iso")),
     failed(GONE),
     Waiting(1, "host", BROKE, 30.0, NOON),
+    QueueWaiting(3),
     ran(3),
 ]
 
@@ -114,6 +116,7 @@ EVENTS: list[Event] = [
             VERBOSE,
             "retry    a.iso at once, failure 1: host closed the connection after 3 bytes.",
         ),
+        (QueueWaiting(3), NORMAL, "waiting  for more lines of the queue; Ctrl-C ends the run"),
         (Waiting(1, "host", BROKE, 30.0, NOON), NORMAL, f"waiting  until {LOCAL_NOON}: {BROKE}"),
         (Waiting(1, "host", BROKE, 30.0, None), NORMAL, f"waiting  as long as it takes: {BROKE}"),
         (
@@ -184,6 +187,7 @@ def test_every_event_is_one_object_a_line_with_its_word_and_time() -> None:
         "job_finished",
         "job_finished",
         "waiting",
+        "queue_waiting",
         "run_finished",
     ]
 
@@ -406,7 +410,7 @@ def test_a_log_gets_the_verbose_lines_with_their_time(tmp_path: Path) -> None:
     log.close()
     lines = (tmp_path / "log").read_text().splitlines()
     times, words = zip(*(text.split()[:2] for text in lines), strict=True)
-    assert words == ("begins", "resume", "retry", "warning", "done", "failed", "waiting")
+    assert words == ("begins", "resume", "retry", "warning", "done", "failed", "waiting", "waiting")
     assert all(len(time) == len("2025-01-01T00:00:00+0000") for time in times)
 
 

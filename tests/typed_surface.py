@@ -85,6 +85,8 @@ def watch(event: fetchq.Event) -> str:
             return f"{event.error} {event.wait}"
         case fetchq.Waiting():
             return f"{event.host} {event.until}"
+        case fetchq.QueueWaiting():
+            return str(event.ended)
         case fetchq.Warned():
             return event.message
         case fetchq.JobFinished():

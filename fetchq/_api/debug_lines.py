@@ -8,6 +8,7 @@ from .._events import (
     JobFinished,
     JobStarted,
     Planned,
+    QueueWaiting,
     RunFinished,
     RunStarted,
     Waiting,
@@ -39,6 +40,8 @@ def _words(event: Event) -> str:
             return f"job {number}: attempt failed, {failures} in a row, again in {wait:.3f} s: {error}"
         case Waiting(number=number, host=host, error=error, wait=wait):
             return f"job {number}: waits {wait:.3f} s for {host}: {error}"
+        case QueueWaiting():
+            return f"{event.ended} jobs have ended, and the queue gives no other for now"
         case Warned(number=number, message=message):
             return f"job {number}: {message}" if number else message
         case JobFinished(number=number, name=name, result=result):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import _digests, _naming
 from .._errors import DiskFullError, FetchError, StoppedError, UsageError, forget_frames
-from .._events import JobFinished, JobStarted, Observer, RunStarted, Warned
+from .._events import JobFinished, JobStarted, Observer, QueueWaiting, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Result, redact
 from .._scheduler import ScheduledJob, Scheduler
@@ -340,11 +340,14 @@ class QueueRun:
         self._known = known
         self._observe = Observers(session.observers, self.stop)
         self._worker = _Worker(session, context(session.context._replace(observe=self._observe)), looked=True)
-        self._run = session.scheduler.run(items, self._worker.attempt, self._worker.known)
+        self._run = session.scheduler.run(items, self._worker.attempt, self._worker.known, self._tell_dry)
         self._worker.resume = self._run.resume
         self._totals = Totals(0.0)
         self._begun = False
         self._closing: asyncio.Task[None] | None = None
+
+    def _tell_dry(self) -> None:
+        self._observe(QueueWaiting(self._totals.ended))
 
     def stop(self) -> None:
         """Start no more jobs, and end."""

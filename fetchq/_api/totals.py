@@ -29,6 +29,11 @@ class Totals:
         self._size += result.size
 
     @property
+    def ended(self) -> int:
+        """Number of jobs that ended."""
+        return self._jobs.total()
+
+    @property
     def failed(self) -> int:
         """Number of jobs that failed."""
         return self._jobs["failed"]

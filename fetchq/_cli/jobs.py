@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,7 +23,7 @@ from .._settings import Settings
 from .._units import size
 from .credentials import contents
 
-__all__ = ["RunRequest", "from_files", "manifest", "read_in_thread", "request"]
+__all__ = ["RunRequest", "followed", "from_files", "manifest", "read_in_threads", "request"]
 
 # Jobs between the reader thread and the scheduler, which has a look-ahead of its own; about 1 KiB each.
 READ_AHEAD = 256
@@ -167,14 +168,29 @@ def from_files(paths: Iterable[str], wanted: RunRequest) -> Iterator[Job | Fetch
     return _in_turn([read(path, warn=wanted.warn, stdin=stdin, absolute=absolute) for path in paths], wanted)
 
 
+def followed(paths: Iterable[str], wanted: RunRequest) -> list[Iterator[Job | FetchError]]:
+    """Return readers of queue files that others append to; none of them ends before the run does.
+
+    :raises UsageError: a file cannot be opened or followed.
+    """
+    from .._queue_files import follow
+
+    stdin = open(0, "rb", closefd=False) if "-" in paths else None  # noqa: SIM115 - as above
+    files = [
+        follow(path, warn=wanted.warn, stdin=stdin, absolute=wanted.absolute, sleep=time.sleep)
+        for path in paths
+    ]
+    return [_in_turn([file], wanted) for file in files]
+
+
 def _in_turn(files: list[Iterator[Job | QueueFileError]], wanted: RunRequest) -> Iterator[Job | FetchError]:
     for lines in files:
         for item in lines:
             yield wanted.complete(item) if isinstance(item, Job) else item
 
 
-async def read_in_thread(items: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
-    """Yield *items*, which a thread reads: a pipe without data must not block the event loop."""
+async def read_in_threads(*sources: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:
+    """Yield the items of each source, which threads read: a pipe without data must not block the loop."""
     loop = asyncio.get_running_loop()
     blocks: deque[list[Job | FetchError]] = deque()
     available, free = asyncio.Event(), threading.Semaphore(READ_AHEAD)
@@ -185,19 +201,21 @@ async def read_in_thread(items: Iterator[Job | FetchError]) -> AsyncIterator[Job
         with suppress(RuntimeError):  # the run has ended and its loop is closed
             loop.call_soon_threadsafe(available.set)
 
-    def read() -> None:
+    def read(items: Iterator[Job | FetchError]) -> None:
         for item in items:
             put([item])
         put([])
 
-    # A daemon: a blocking read cannot be interrupted, and must not keep the process alive.
-    threading.Thread(target=read, name="fetchq-queue", daemon=True).start()
-    while True:
+    # Daemons: a blocking read cannot be interrupted, and must not keep the process alive.
+    for source in sources:
+        threading.Thread(target=read, args=(source,), name="fetchq-queue", daemon=True).start()
+    reading = len(sources)
+    while reading:
         await available.wait()
         available.clear()
         while blocks:
             block = blocks.popleft()
             free.release()
-            if not block:
-                return
-            yield block[0]
+            reading -= not block
+            for item in block:
+                yield item

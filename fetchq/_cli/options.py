@@ -133,6 +133,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("-i", "--input", heading=FILES,
            brief="Queue file, - for stdin; repeats.", multiple=True, metavar="FILE", type=types.TARGET,
            help="Queue file: URLs, aria2 list, JSON Lines or CSV, packed or not; - is stdin; repeats."),
+    Option("--follow", heading=FILES, is_flag=True,
+           help="Read on when others append to a queue file, or replace it, until Ctrl-C."),
     Option("-o", "--output", heading=FILES, synonyms=("--output-document",),
            brief="Name of a single file; - is stdout.", metavar="NAME", type=types.TARGET,
            help="Target of a single job, relative to DIR or absolute; NAME/ is a folder, - is stdout.",

@@ -21,7 +21,7 @@ from .._api import Downloader
 from .._digests import Manifest
 from .._disk import require_usable
 from .._errors import DiskError, FetchError, UsageError
-from .._events import Observer, Warned
+from .._events import Event, Observer, RunFinished, Warned
 from .._models import FormFile, Job, Preview
 from .._naming import printable
 from .._report import (
@@ -40,7 +40,7 @@ from .._settings import Settings
 from .._transfer import place
 from .._units import size
 from .credentials import with_credentials
-from .jobs import RunRequest, from_files, manifest, read_in_thread, request
+from .jobs import RunRequest, followed, from_files, manifest, read_in_threads, request
 from .options import STORE, settings
 from .programs import Hooks, RefreshCommand
 
@@ -96,6 +96,10 @@ def _check(given: Mapping[str, Any], *, several: bool) -> None:
         raise UsageError("-o - and --progress json both want stdout: choose one of them.")
     if given["config"] and given["no_config"]:
         raise UsageError("--config names a file and --no-config reads none: give one of them.")
+    if given["follow"] and not given["input"]:
+        raise UsageError("--follow reads on in a queue file: give it with -i.")
+    if given["follow"] and given["dry_run"]:
+        raise UsageError("--follow never ends, and --dry-run adds up a whole queue: give one of them.")
     if given["quiet"] and given["verbose"]:
         raise UsageError("-q and -v contradict each other.")
     if given["require_checksum"] and given["allow_unlisted"]:
@@ -145,10 +149,13 @@ class Run:
             verbosity=QUIET if given["quiet"] else VERBOSE if given["verbose"] else NORMAL,
             slots=self._settings.queue.jobs,
             resumable=given["output"] != "-",
+            endless=given["follow"],
         )
         streams = ReportStreams(stderr=sys.stderr, stdout=sys.stdout, log=self._log)
         self._reporter = Reporter(options, streams, on_closed=self._pipe_closed, on_error=self._events_failed)
         closing.callback(self._reporter.close)
+        if given["follow"]:
+            self._reporter.observers.append(self._note_end)
         if given["report"] is not None:
             self._report = self._open_report(given["report"], closing)
         self._request = request(given, self._warn)
@@ -176,8 +183,10 @@ class Run:
         named = [self._request.complete(Job(url, given["output"], checksum=given["checksum"])) for url in urls]
         if not given["input"]:
             return named
+        if given["follow"]:
+            return read_in_threads(iter(named), *followed(given["input"], self._request))
         items = chain(named, from_files(given["input"], self._request))
-        return items if all(map(_regular, given["input"])) else read_in_thread(items)
+        return items if all(map(_regular, given["input"])) else read_in_threads(items)
 
     def completed(self, jobs: Iterator[Job | FetchError]) -> Iterator[Job | FetchError]:
         """Return *jobs* with what the command line says of those that leave it open."""
@@ -295,6 +304,11 @@ class Run:
     def _pipe_closed(self) -> None:
         self._broken_pipe = True
         self._downloader.stop()
+
+    def _note_end(self, event: Event) -> None:
+        """Forget the signal where it cut no job short: a run that follows its list ends by one."""
+        if type(event) is RunFinished and not event.left:
+            self._signal = 0
 
     def _exit_code(self) -> int:
         if self._signal:

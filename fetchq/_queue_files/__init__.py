@@ -10,6 +10,7 @@
     fields    the fields that JSON Lines and CSV name
     write     jobs as lines of these formats
     values    checks of a job's fields that the parsers share
+    followed  the lines of a file that others append to
     refused   what is often taken for a queue file and is none
 
 A new format is a module and a row in ``FORMATS``.
@@ -17,7 +18,7 @@ A new format is a module and a row in ``FORMATS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import BinaryIO, NamedTuple, TypeAlias
 
@@ -25,12 +26,13 @@ from .._errors import QueueFileError
 from .._models import Job
 from .._naming import printable
 from . import aria2, jsonl, table
+from .followed import FollowedFile
 from .lines import QueueLine, read_lines
 from .refused import refuse
 from .unpack import SUFFIXES
 from .values import Absolute
 
-__all__ = ["read"]
+__all__ = ["follow", "read"]
 
 Warn: TypeAlias = Callable[[str], None]
 
@@ -77,6 +79,44 @@ def read(
         return iter(())
     refuse(first.text, name)
     return _format(path, first).parse(chain([first], lines), name, warn, absolute)
+
+
+def follow(
+    path: str,
+    *,
+    warn: Warn,
+    stdin: BinaryIO | None = None,
+    absolute: Absolute = lambda url: url,
+    sleep: Callable[[float], None],
+) -> Iterator[Job | QueueFileError]:
+    """Read the queue file *path* as :func:`read` does, and go on when others append to it or replace it.
+
+    The iterator blocks until there are more lines, and ends for a pipe on standard input only, or where the
+    file cannot be read any further. A job of an aria2 list is yielded when nothing was appended for a while:
+    its options are to be written together with it.
+
+    :param absolute: as there.
+    :param sleep: waits for so many seconds between two looks at the file.
+    :raises QueueFileError: the file cannot be opened, or is compressed.
+    """
+    name = "stdin" if path == "-" else printable(path)
+    files = FollowedFile(path, name, stdin, sleep=sleep)
+    return _followed(path, files, name, warn, absolute)
+
+
+def _followed(
+    path: str, files: Iterable[Iterator[QueueLine]], name: str, warn: Warn, absolute: Absolute
+) -> Iterator[Job | QueueFileError]:
+    for lines in files:
+        first = next((line for line in lines if line.text), None)
+        if first is None:
+            continue
+        try:
+            refuse(first.text, name)
+        except QueueFileError as error:
+            yield error
+            return
+        yield from _format(path, first).parse(chain([first], lines), name, warn, absolute)
 
 
 def _format(path: str, first: QueueLine) -> Format:

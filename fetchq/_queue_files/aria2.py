@@ -84,14 +84,14 @@ def parse(
 
 
 def _entries(lines: Iterator[QueueLine]) -> Iterator[list[QueueLine]]:
-    """Group the lines: a line that is no option begins an entry, and the first error ends it."""
+    """Group the lines: a line that is no option begins an entry, and the first error or a pause ends it."""
     entry: list[QueueLine] = []
     room = MAX_LINE
     for line in lines:
         if not _is_option(line):
             if entry:
                 yield entry
-            entry, room = [line], MAX_LINE
+            entry, room = [line] if line.text else [], MAX_LINE
         elif not entry or not entry[-1].error:
             room -= len(line.text) + _LINE_OVERHEAD
             too_many = QueueLine(line.number, " ", "too many options for one download")

@@ -35,7 +35,8 @@ def parse(
     """
     warnings = QueueWarnings(warn)
     for line in lines:
-        yield _result(line, name, warnings, absolute)
+        if line.text:
+            yield _result(line, name, warnings, absolute)
 
 
 def _result(line: QueueLine, name: str, warnings: QueueWarnings, absolute: Absolute) -> Job | QueueFileError:

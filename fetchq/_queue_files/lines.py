@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -13,7 +13,7 @@ from .._errors import QueueFileError
 from .._naming import printable
 from .unpack import ERRORS, unpacked
 
-__all__ = ["MAX_LINE", "QueueLine", "line_error", "read_lines"]
+__all__ = ["MAX_LINE", "PAUSE", "QueueLine", "line_error", "lines_of", "read_lines"]
 
 # Bytes. Signed URLs reach 8 KiB and request bodies somewhat more; a longer line is a file without line ends.
 MAX_LINE = 1 << 20
@@ -23,7 +23,7 @@ _BINARY_CHECK = 1024
 
 
 class QueueLine(NamedTuple):
-    """One line without its end.
+    """One line without its end; ``PAUSE`` is none.
 
     :param number: counted from 1.
     :param text: of a line with an *error* only the first character, which shows whether it is indented.
@@ -33,6 +33,10 @@ class QueueLine(NamedTuple):
     number: int
     text: str
     error: str = ""
+
+
+# Stands where a file that is followed has no more lines for now; its text is empty, as that of no line is.
+PAUSE = QueueLine(0, "")
 
 
 def line_error(name: str, number: int, reason: object) -> QueueFileError:
@@ -47,22 +51,32 @@ def read_lines(path: str, name: str, stdin: BinaryIO | None) -> Iterator[QueueLi
     :raises QueueFileError: the file cannot be opened, or it is binary.
     """
     with ExitStack() as closing:
-        stream = _open(path, name, stdin, closing)
-        number, more = 0, True
-        while more:
-            number += 1
-            try:
-                raw = stream.readline(MAX_LINE + 1)
-                too_long = len(raw) > MAX_LINE and _skip_rest(stream, raw)
-            except ERRORS as error:
-                # Indented, as an option is, so that the preceding entry fails too: its options may be lost.
-                yield QueueLine(number, " ", f"the file cannot be read any further: {_reason(error)}")
-                return
-            more = bool(raw)
-            line = _decode(number, raw.removeprefix(_BOM) if number == 1 else raw, too_long=too_long)
-            text = line.text.lstrip()
-            if line.error or (text and text[0] != "#"):
-                yield line
+        yield from lines_of(_open(path, name, stdin, closing).readline)
+
+
+def lines_of(readline: Callable[[int], bytes | None]) -> Iterator[QueueLine]:
+    """Yield the lines that are neither blank nor comments; after a read error one line that holds it.
+
+    :param readline: returns the next line, or so many bytes of it; empty at the end. For None, which says that
+        there is none for now, ``PAUSE`` is yielded.
+    """
+    number, more = 0, True
+    while more:
+        try:
+            raw = readline(MAX_LINE + 1)
+            too_long = raw is not None and len(raw) > MAX_LINE and _skip_rest(readline, raw)
+        except ERRORS as error:
+            # Indented, as an option is, so that the preceding entry fails too: its options may be lost.
+            yield QueueLine(number + 1, " ", f"the file cannot be read any further: {_reason(error)}")
+            return
+        if raw is None:
+            yield PAUSE
+            continue
+        number, more = number + 1, bool(raw)
+        line = _decode(number, raw.removeprefix(_BOM) if number == 1 else raw, too_long=too_long)
+        text = line.text.lstrip()
+        if line.error or (text and text[0] != "#"):
+            yield line
 
 
 def _open(path: str, name: str, stdin: BinaryIO | None, closing: ExitStack) -> io.BufferedReader:
@@ -97,12 +111,13 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _skip_rest(stream: io.BufferedReader, raw: bytes) -> bool:
+def _skip_rest(readline: Callable[[int], bytes | None], raw: bytes) -> bool:
     """Skip the rest of a line longer than ``MAX_LINE``, in bounded memory; return whether there is one."""
     if raw.endswith(b"\n"):
         return False
-    while raw and not raw.endswith(b"\n"):
-        raw = stream.readline(MAX_LINE)
+    rest: bytes | None = raw
+    while rest is None or (rest and not rest.endswith(b"\n")):
+        rest = readline(MAX_LINE)
     return True
 
 

@@ -45,7 +45,8 @@ def parse(
         lines, found = chain([header], lines), (_WITHOUT_HEADER, ",")
     columns, delimiter = found
     for line in lines:
-        yield _result(line, name, columns, delimiter, warnings, absolute)
+        if line.text:
+            yield _result(line, name, columns, delimiter, warnings, absolute)
 
 
 def _columns(header: str) -> tuple[list[str], str] | None:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["ERRORS", "SUFFIXES", "unpacked"]
+__all__ = ["ERRORS", "SUFFIXES", "is_packed", "unpacked"]
 
 # Bytes read and unpacked at a time; a block of bzip2 has up to 900,000 bytes.
 _CHUNK = 64 << 10
@@ -59,6 +59,11 @@ _PACKINGS = (
     _Packing(".xz", b"\xfd7zXZ\0", "xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)),
 )
 SUFFIXES = tuple(packing.suffix for packing in _PACKINGS)
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins with *head* is compressed."""
+    return any(head.startswith(packing.magic) for packing in _PACKINGS)
 
 
 def unpacked(stream: io.BufferedReader, path: str) -> io.BufferedReader:

@@ -42,13 +42,15 @@ class ReportOptions:
     :param progress: display while the run lasts; ``auto`` is bars on a terminal and a status line elsewhere.
     :param verbosity: see :func:`format_event`.
     :param slots: jobs that run at once, for the number of bars.
-    :param resumable: see :class:`Summary`.
+    :param resumable: see :class:`Summary`, and
+    :param endless: as well.
     """
 
     progress: ProgressKind = "auto"
     verbosity: int = NORMAL
     slots: int
     resumable: bool = True
+    endless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,8 @@ class Reporter:
         colour = terminal and not os.environ.get("NO_COLOR")  # https://no-color.org
         self.observers.append(TextLines(self.write_line, shown, colour=colour))
         if verbosity >= NORMAL:
-            self.observers.append(Summary(self.write_line, resumable=options.resumable))
+            summary = Summary(self.write_line, resumable=options.resumable, endless=options.endless)
+            self.observers.append(summary)
         if progress == "json":
             from .json_lines import JsonLines
 

@@ -21,11 +21,13 @@ class Summary:
     """An observer that writes counts, bytes, time, failures and how to resume, at the end of a run.
 
     :param resumable: whether running the same command again can resume; not if the file goes to stdout.
+    :param endless: the run ends when it is stopped, and then it may be done.
     """
 
-    def __init__(self, write_line: WriteLine, *, resumable: bool = True) -> None:
+    def __init__(self, write_line: WriteLine, *, resumable: bool = True, endless: bool = False) -> None:
         self._write_line = write_line
         self._resumable = resumable
+        self._endless = endless
         self._failures: list[str] = []
         self._broken_pipe = self._worth_resuming = False
 
@@ -51,7 +53,8 @@ class Summary:
             if run.failed > len(self._failures):
                 lines.append(f"  ... and {run.failed - len(self._failures)} more")
         # Where the run ended before it had anything, the reason is one that the same command meets again.
-        has_more = (run.left or run.stopped) and (run.received or run.done or run.resumed or run.skipped)
+        cut = run.left or (run.stopped and not self._endless)
+        has_more = cut and (run.received or run.done or run.resumed or run.skipped)
         if self._resumable and (self._worth_resuming or has_more):
             lines.append(RESUME_HINT)
         return lines

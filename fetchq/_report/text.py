@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from .._errors import AuthenticationError, FetchError, StatusError
-from .._events import AttemptFailed, Event, JobFinished, Planned, Progressed, Waiting, Warned
+from .._events import AttemptFailed, Event, JobFinished, Planned, Progressed, QueueWaiting, Waiting, Warned
 from .._models import Job, Result, redact
 from .._naming import printable
 from .._units import rate, size
@@ -48,6 +48,8 @@ def format_event(event: Event, verbosity: int = VERBOSE) -> str | None:
             text = _finished(event, said=verbosity >= VERBOSE)
         case Waiting() if verbosity >= NORMAL:
             text = f"waiting  {_until(event.until)}: {event.error}"
+        case QueueWaiting() if verbosity >= NORMAL:
+            text = "waiting  for more lines of the queue; Ctrl-C ends the run"
         case Warned() if verbosity >= NORMAL:
             text = f"warning  {event.message}"
         case Planned() if verbosity >= VERBOSE:

@@ -30,6 +30,8 @@ FIRST_BATCH, BATCH = 8, 256
 BATCH_SECONDS = 0.05
 # Seconds in which a queue is read before hosts take all connections: 20,000 lines and more.
 READING = 1.0
+# Seconds without a job to do until the caller is told.
+DRY = 1.0
 # Maximum of results that the caller has not consumed; beyond it no job of the run is started.
 MAX_RESULTS = 1000
 # Seconds for cancelled jobs to save their state, which takes milliseconds unless the disk hangs.
@@ -45,12 +47,14 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         jobs: AsyncIterator[J] | Iterator[J],
         fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
         find: Known[J, R] | None,
+        dry: Callable[[], None],
     ) -> None:
         super().__init__()
         self._scheduler = scheduler
         self._jobs = jobs
         self._fetch = fetch
         self._find = find
+        self._dry = dry
         # Jobs that wait for their next attempt: a heap ordered by the time of that attempt.
         self.waiting: list[tuple[float, int, ScheduledJob[J]]] = []
         # Jobs that wait for :meth:`resume`, by number. They count as read ahead, and keep none from starting.
@@ -132,11 +136,21 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     async def _wait_for_result(self) -> None:
         while self._busy and not self._results:
             self._changed.clear()
-            await self._changed.wait()
+            await (self._changed.wait() if self.left else self._wait_for_queue())
         if not self._busy:
             await self.cancel()
             if self._error is not None:
                 raise self._error
+
+    async def _wait_for_queue(self) -> None:
+        """Wait for a result while there is no job, and tell the caller if that takes long."""
+        try:
+            async with asyncio.timeout(DRY):
+                await self._changed.wait()
+        except TimeoutError:
+            if not self.left and not self._read_all:
+                self._dry()
+            await self._changed.wait()
 
     @property
     def _busy(self) -> bool:

@@ -73,13 +73,15 @@ class Scheduler(Generic[J]):
         jobs: AsyncIterator[J] | Iterator[J],
         fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
         known: Known[J, R] | None = None,
+        dry: Callable[[], None] = lambda: None,
     ) -> ScheduledRun[J, R]:
         """Return the run of a queue; it begins when its first result is asked for.
 
         :param fetch: makes one attempt.
         :param known: returns the results of jobs that need none; by default, none is known.
+        :param dry: called where all jobs have ended, and the next one is long in coming.
         """
-        return ScheduledRun(self, jobs, fetch, known)
+        return ScheduledRun(self, jobs, fetch, known, dry)
 
     def start(self, job: J, fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]]) -> asyncio.Task[R]:
         """Begin a task that makes attempts at one job until it has a result; :meth:`stop` cancels it."""

@@ -282,6 +282,8 @@ class Wire:
         """Wait until the peer's kernel has all that was written: a reset throws the rest away."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
+            if sock.fileno() < 0:
+                raise ConnectionResetError("the peer has gone")
             unsent = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
             if not unsent and not self._writer.transport.get_write_buffer_size():
                 return
