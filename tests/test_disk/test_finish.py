@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fetchq._disk import Existing, Files, Finished
+from fetchq._disk import Existing, FileRecord, Files, Finished, publish
 from fetchq._errors import ChecksumError, DiskError, ExistsError, StoppedError
-from fetchq._models import Span
+from fetchq._models import Resource, Span
 from fetchq._settings import IfExists
 
 from .rig import (
@@ -207,6 +208,46 @@ def test_an_identical_file_from_before_the_run_is_not_kept_twice(tmp_path: Path)
     assert run(at_once("a.iso")) == same
     assert names(tmp_path) == {"a.iso", "b.iso"}
     assert run(download("b.iso")) == Finished(tmp_path / "b.1.iso", 3, {})
+
+
+def test_a_longer_file_that_begins_alike_is_another(tmp_path: Path) -> None:
+    size = publish.COMPARED
+    (tmp_path / "a.iso").write_bytes(bytes(size) + b"more")
+
+    async def work() -> Finished | Existing:
+        async with opened() as parts:
+            return await put(parts, tmp_path, bytes(size))
+
+    assert isinstance(run(work()), Finished)
+    assert names(tmp_path) == {"a.iso", "a.1.iso"}
+
+
+SEEN = Resource("u", length=3, etag='"a"', last_modified="Mon, 01 Jan 2024 00:00:00 GMT")
+
+
+@pytest.mark.parametrize(
+    ("seen", "same"),
+    [
+        (SEEN, True),
+        (replace(SEEN, length=None), True),
+        (replace(SEEN, length=4), False),
+        (replace(SEEN, etag='"b"'), False),
+        (replace(SEEN, last_modified="Tue, 02 Jan 2024 00:00:00 GMT"), False),
+        (replace(SEEN, etag=None), True),
+        (replace(SEEN, etag=None, last_modified=None), False),
+    ],
+)
+def test_a_record_is_of_what_the_server_has_by_length_and_each_validator(seen: Resource, same: bool) -> None:
+    assert FileRecord("key", 3, 0, SEEN.etag, SEEN.last_modified).is_of(seen) is same
+
+
+def test_a_file_is_unchanged_by_size_and_date(tmp_path: Path) -> None:
+    path = tmp_path / "a.iso"
+    path.write_bytes(b"abc")
+    found = path.stat()
+    for size, mtime_ns in ((3, found.st_mtime_ns), (4, found.st_mtime_ns), (3, found.st_mtime_ns + 1)):
+        unchanged = (size, mtime_ns) == (3, found.st_mtime_ns)
+        assert FileRecord("key", size, mtime_ns, None, None).is_unchanged(found) is unchanged
 
 
 def test_an_identical_file_is_enough_whatever_the_clock_says(tmp_path: Path) -> None:
