@@ -32,7 +32,6 @@ __all__ = [
     "decide",
     "error_for",
     "http_date",
-    "is_outage",
     "wait_asked",
 ]
 
@@ -238,7 +237,7 @@ def decide(error: FetchError, failure: Failure, policy: Retry, random: Callable[
         return Decision("give_up", 0.0, "another attempt would end alike")
     if isinstance(error, ChangedError) and not failure.repeated:
         return Decision("restart", 0.0, "the file changed on the server")
-    left = policy.longest_outage - failure.away if is_outage(error) and not failure.persistent else 0.0
+    left = policy.longest_outage - failure.away if _is_outage(error) and not failure.persistent else 0.0
     if failure.failures > policy.retries and left <= 0:
         return Decision("give_up", 0.0, f"{failure.failures} attempts in a row brought nothing")
     wait = _backoff(failure.failures, left, error, policy, random)
@@ -250,7 +249,7 @@ def decide(error: FetchError, failure: Failure, policy: Retry, random: Callable[
     return Decision("again", wait, "this may pass", lasts)
 
 
-def is_outage(error: FetchError) -> bool:
+def _is_outage(error: FetchError) -> bool:
     """Whether *error* means that the server, or the network on the way to it, is away for now."""
     return error.transient and isinstance(error, NetworkError | StatusError)
 

@@ -22,7 +22,6 @@ __all__ = [
     "Journal",
     "create",
     "delete",
-    "draft_of",
     "journal_of",
     "load",
     "part_of",
