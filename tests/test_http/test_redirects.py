@@ -362,6 +362,27 @@ async def test_a_mirrors_own_user_is_told_to_the_mirror_only() -> None:
 
 
 @runs
+async def test_what_was_given_for_a_new_link_stays_with_it_and_does_not_leave_tls() -> None:
+    requests: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        to = {"/a": "http://plain.example/b", "/c": "https://other.example/d"}.get(request.url.path)
+        return httpx.Response(302, headers={"Location": to}) if to else httpx.Response(200)
+
+    job, given = Job("https://home.example/"), [("X-Key", "hunter2")]
+    async with mocked(handle) as theirs, opened(client=theirs) as client:
+        with pytest.raises(ProtocolError, match="over http"):
+            await client.open(job, url="https://link.example/a", given=given)
+        await (await client.open(job, url="https://link.example/c", given=given)).aclose()
+    assert [(request.url.host, request.headers.get("x-key")) for request in requests] == [
+        ("link.example", "hunter2"),
+        ("link.example", "hunter2"),
+        ("other.example", None),
+    ]
+
+
+@runs
 async def test_a_redirect_to_another_scheme_or_name_of_one_machine_is_another_origin() -> None:
     requests: list[httpx.Request] = []
     steps = iter(
