@@ -13,6 +13,9 @@ be on a local file system, and for as long as that is quick::
     entry.py      a name in an open folder, with its part and its journal
     lock.py       the part, open and locked
     names.py      which name a download gets
+    numbered.py   the numbered names beside one name
+    existing.py   what has a name already: whose it is, and whether it is the download
+    record.py     whose a finished file is, in its extended attributes
     copying.py    a part on another file system than its target is copied beside that
     publish.py    a complete part becomes the file of that name
     hashing.py    digests computed while the file is written
