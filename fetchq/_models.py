@@ -157,7 +157,7 @@ def _convert_more(given: dict[str, Any]) -> None:
     if (timeout := given.get("timeout")) is not None:
         seconds_of(timeout, name="timeout")
     if (expected := given.get("expect_type")) is not None:
-        check_media_type(expected, name="expect_type")
+        check_media_type(expected, name="--expect-type")
     if not isinstance(given.get("tls"), TLSOptions | None):
         raise UsageError("tls must be a fetchq.TLSOptions.")
     if given.get("files"):

@@ -160,7 +160,7 @@ def test_a_clients_own_tls_is_the_clients(tmp_path: Path) -> None:
     [
         ({"tls": "insecure"}, "tls must be a fetchq.TLSOptions."),
         ({"user": "me"}, "user must be 2 texts"),
-        ({"expect_type": "zip"}, "expect_type must be a media type"),
+        ({"expect_type": "zip"}, "--expect-type must be a media type"),
     ],
 )
 def test_arguments_that_do_not_fit(fields: dict[str, Any], told: str) -> None:

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from fetchq._cli import get, types
+from fetchq._cli.config import nearest
 from fetchq._cli.options import OPTIONS, Option
 
 # Three values by type, each other than the default.
@@ -76,3 +77,47 @@ def test_the_nearest_flag_counts(option: Option, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(f"FETCHQ_{name.upper()}", "false")
     assert parsed(option, "--config", "file.toml") is False
     assert parsed(option, "--config", "file.toml", flag) is True
+
+
+CONTRARY = [
+    ("quiet", "verbose"),
+    ("verbose", "quiet"),
+    ("store", "no-store"),
+    ("no-store", "store"),
+    ("tree", "name-template"),
+    ("data", "json"),
+    ("form", "data"),
+    ("require-checksum", "allow-unlisted"),
+]
+
+
+@pytest.mark.parametrize(("near", "far"), CONTRARY)
+@pytest.mark.parametrize("place", ["line", "environment"])
+def test_an_option_nearer_by_excludes_its_contrary(
+    near: str, far: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def value(name: str) -> str:
+        return "a=1" if name == "form" else "true" if name in {str(flag.name) for flag in FLAGS} else "x"
+
+    near_name, far_name = near.replace("-", "_"), far.replace("-", "_")
+    far_value = value(far_name)
+    Path("file.toml").write_text(f"{far} = {far_value if far_value == 'true' else json.dumps(far_value)}\n")
+    words = ["--config", "file.toml"]
+    if place == "line":
+        words += [f"--{near}", *([] if value(near_name) == "true" else [value(near_name)])]
+    else:
+        monkeypatch.setenv(f"FETCHQ_{near_name.upper()}", value(near_name))
+    with get.make_context("fetchq", [*words, "https://h/a"], **CONTEXT) as context:
+        assert context.params[far_name]
+        chosen = nearest(context, context.params)
+    assert chosen[near_name]
+    monkeypatch.delenv(f"FETCHQ_{near_name.upper()}", raising=False)
+    with get.make_context("fetchq", ["--no-config", "https://h/a"], **CONTEXT) as context:
+        assert chosen[far_name] == context.params[far_name]
+
+
+def test_two_contraries_in_one_place_are_both_there() -> None:
+    Path("file.toml").write_text("quiet = true\nverbose = true\n")
+    with get.make_context("fetchq", ["--config", "file.toml", "https://h/a"], **CONTEXT) as context:
+        chosen = nearest(context, context.params)
+    assert (chosen["quiet"], chosen["verbose"]) == (True, True)

@@ -78,7 +78,7 @@ def test_a_page_is_warned_of_where_another_type_was_asked(origin: Origin, tmp_pa
         (("--expect-type", "image/*"), "image/png", ""),
         (("--expect-type", "image/*"), "imagery/png", "sent imagery/png, not the image/* of --expect-type."),
         (("--expect-type", "image/*"), "", "sent no type, not the image/* of --expect-type."),
-        (("--expect-type", "zip"), "application/zip", "expect_type must be a media type such as"),
+        (("--expect-type", "zip"), "application/zip", "--expect-type must be a media type such as"),
     ],
 )
 def test_what_is_not_wanted_is_refused(

@@ -422,7 +422,7 @@ def _check(settings: Settings) -> None:
     if queue.limit_rate is not None and queue.limit_rate <= 0:
         raise UsageError("limit_rate must be more than 0; leave it out for no limit.")
     if settings.network.expect_type is not None:
-        check_media_type(settings.network.expect_type, name="expect_type")
+        check_media_type(settings.network.expect_type, name="--expect-type")
     # The current folder is not needed for standard output, or for targets elsewhere.
     if settings.disk.dir != Path():
         require_usable(settings.disk.dir)
@@ -432,7 +432,7 @@ def _check(settings: Settings) -> None:
 
 def _template(disk: Disk) -> NameTemplate | None:
     if disk.tree and disk.name_template is not None:
-        raise UsageError("tree is a name template of its own: give it or name_template.")
+        raise UsageError("--tree is a name template of its own: give it or --name-template.")
     text = TREE if disk.tree else disk.name_template
     return None if text is None else NameTemplate(text)
 

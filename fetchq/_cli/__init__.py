@@ -37,7 +37,7 @@ import click
 from .._errors import DiskError, FetchError, UsageError, options_named
 from .._settings import ProgressKind
 from .._version import VERSION
-from .config import notes_of
+from .config import nearest, notes_of
 from .foreign import SILENT
 from .help import Get, Verbs, show_help, url_of
 from .options import OPTIONS, PROGRESS, STORE
@@ -81,7 +81,8 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
     """Fetch URLs to files: streamed to disk, resumed, retried, verified."""
     if not given["base_url"]:
         urls = tuple(url_of(word, _commands.commands) for word in urls)
-    notes = notes_of(click.get_current_context())
+    context = click.get_current_context()
+    given, notes = nearest(context, given), notes_of(context)
     for note in [*([] if given["quiet"] else notes.used), *notes.warnings]:
         click.echo(f"fetchq: {note}", err=True)
     from .run import get

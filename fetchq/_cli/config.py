@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .._errors import UsageError
 
-__all__ = ["Configuration", "load", "notes_of"]
+__all__ = ["Configuration", "load", "nearest", "notes_of"]
 
 NAME = "fetchq.toml"
 _META = "fetchq.configuration"
+# Of these at most one can be meant.
+_EXCLUSIVE = (
+    ("quiet", "verbose"),
+    ("store", "no_store"),
+    ("data", "json", "form"),
+    ("require_checksum", "allow_unlisted"),
+    ("tree", "name_template"),
+)
+_SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 # All that ./fetchq.toml may set: its author may be a stranger, since it is read in any folder that one stands
 # in, a cloned repository for instance. Left out is what weakens security, what is sent, what chooses whom the
@@ -29,7 +39,7 @@ ALLOWED = frozenset(
         *("checksums", "require_checksum"),
         *("expect_type", "no_html"),
         *("jobs", "connections", "per_host", "limit_rate", "min_speed", "retries", "backoff", "retry_on"),
-        *("max_wait", "patience"),
+        *("max_wait", "patience", "keep_alive", "keep_alive_expiry"),
         *("timeout", "connect_timeout", "read_timeout", "write_timeout", "pool_timeout", "http2"),
         *(
             "wait",
@@ -120,6 +130,26 @@ def notes_of(context: click.Context) -> Configuration:
     """Return the configuration that *context* was made with."""
     found = context.meta.get(_META)
     return found if isinstance(found, Configuration) else Configuration()
+
+
+def nearest(context: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options *given* without those that one nearer by excludes: ``-q`` where the file says verbose.
+
+    Two that contradict each other in one place stay, and are an error.
+    """
+    chosen = dict(given)
+    for names in _EXCLUSIVE:
+        places = [(_SOURCES.index(_source(context, name)), name) for name in names if given[name]]
+        for place, name in places:
+            if place > min(places)[0]:
+                # What an option that is not given has: False for a flag, () for one that repeats, else None.
+                chosen[name] = type(given[name])() if isinstance(given[name], bool | tuple) else None
+    return chosen
+
+
+def _source(context: click.Context, name: str) -> ParameterSource:
+    """Return where the option *name*, which has another value than its default, was given."""
+    return context.get_parameter_source(name) or ParameterSource.COMMANDLINE
 
 
 def _user_file(environ: Mapping[str, str]) -> Path | None:

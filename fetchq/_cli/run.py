@@ -100,6 +100,8 @@ def _check(given: Mapping[str, Any], *, several: bool) -> None:
         raise UsageError("--follow reads on in a queue file: give it with -i.")
     if given["follow"] and given["dry_run"]:
         raise UsageError("--follow never ends, and --dry-run adds up a whole queue: give one of them.")
+    if given["store"] and given["no_store"]:
+        raise UsageError("--store names a file and --no-store has none: give one of them.")
     if given["quiet"] and given["verbose"]:
         raise UsageError("-q and -v contradict each other.")
     if given["require_checksum"] and given["allow_unlisted"]:
