@@ -116,14 +116,13 @@ class RequestBuilder:
         if isinstance(content, Multipart):
             # Its boundary must be named, whatever type the user gave.
             fields = layered(fields, kind)
-        told = bool(context.given) and url.origin == context.asked.origin
-        if told:
+        if context.given and url.origin == context.asked.origin:
             fields = layered(fields, context.given, context.fields)
         if not with_body:
             fields = without_body_fields(fields)
         given = values(fields, b"cookie")
         if given or cookies or (at_home and self._cookies):
-            own = [self._cookies, *given] if at_home else given if told else []
+            own = [self._cookies, *given] if at_home else given
             joined = join_cookies(own, cookies)
             fields = [*without(fields, b"cookie"), *([(b"Cookie", joined)] if joined else [])]
         if not values(fields, b"host"):

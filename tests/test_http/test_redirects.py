@@ -362,6 +362,20 @@ async def test_a_mirrors_own_user_is_told_to_the_mirror_only() -> None:
 
 
 @runs
+async def test_a_foreign_origin_that_sets_a_cookie_is_told_that_one_alone() -> None:
+    def away(seen: Seen) -> bytes:
+        return redirect("/b", 302, "Set-Cookie: theirs=1") if seen.target == "/a" else answer()
+
+    network = Network(env=False, cookies=(("session", "hunter2"),))
+    async with serving(away) as there, serving(lambda seen: redirect(f"{there.url}/a", 302)) as home:
+        job = Job(home.url, cookies=(("own", "hunter3"),))
+        async with opened(network) as client:
+            await (await client.open(job)).aclose()
+    assert [seen.get("cookie") for seen in home.seen] == ["session=hunter2; own=hunter3"]
+    assert [seen.get("cookie") for seen in there.seen] == [None, "theirs=1"]
+
+
+@runs
 async def test_what_was_given_for_a_new_link_stays_with_it_and_does_not_leave_tls() -> None:
     requests: list[httpx.Request] = []
 
