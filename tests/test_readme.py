@@ -7,6 +7,7 @@ run, and ``text`` without a name is only shown.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -26,7 +27,7 @@ import fetchq
 from fetchq import _errors, _events
 from fetchq._cli import get, topics
 from fetchq._cli.config import Configuration
-from fetchq._cli.options import Option
+from fetchq._cli.options import OPTIONS, Option
 from fetchq._disk import journal
 from fetchq._queue_files import aria2, read
 from fetchq._queue_files.fields import FIELDS
@@ -287,6 +288,28 @@ def test_a_file_that_is_printed_twice_is_the_same_in_both_places() -> None:
 )
 def test_links_lead_somewhere(text: str, folder: str) -> None:
     assert [link for link in re.findall(r"\]\(([^)]+)\)", text) if not (ROOT / folder / link).exists()] == []
+
+
+# Fields that say which file is meant and where it goes, which no httpx client has.
+OF_FILES = {"url", "urls", "dir", "if_exists", "checksum", "size"}
+
+
+def test_the_table_of_what_an_httpx_client_can_do_is_whole_and_true() -> None:
+    heading, *table = rows(section("What an httpx client can do"))
+    assert heading == ["subject", "options", "queue fields", "Python"]
+    options, queue_fields, names = ([word for row in table for word in words(row[at])] for at in (1, 2, 3))
+    shown = {name: option for option in OPTIONS for name in option.shown}
+    assert {shown[name].name for name in options} >= {
+        option.name for option in OPTIONS if option.heading in {"Network", "Request", "Authentication", "TLS"}
+    }
+    assert {*queue_fields} == FIELDS.keys() - OF_FILES
+    for name in names:
+        thing, _, part = name.rstrip("=)").replace("(", ".").partition(".")
+        public = getattr(fetchq, thing)
+        assert thing in fetchq.__all__
+        parameters = inspect.signature(public).parameters if "(" in name else {}
+        assert part in parameters if "(" in name else not part or hasattr(public, part), name
+    assert len(options) == len(set(options))
 
 
 def test_the_readme_lists_all_topics() -> None:
