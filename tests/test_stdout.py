@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
@@ -18,8 +22,10 @@ from typing import BinaryIO
 import pytest
 
 import fetchq
+from fetchq._scheduler import run as scheduled_run
+from fetchq._scheduler import scheduler
 
-from .conftest import RunFetchq, clean_env, run
+from .conftest import RunFetchq, clean_env, run, until
 from .origin import (
     Behaviour,
     Origin,
@@ -257,6 +263,34 @@ def test_a_reader_that_never_reads(origin: Origin, tmp_path: Path) -> None:
     codes, _, err = shell(f"fetchq -o - {origin.serve('/f.bin', FILE)} | true", tmp_path)
     assert codes == [READER_LEFT, 0]
     assert err == b""
+
+
+def test_stopping_does_not_wait_for_a_reader(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "CANCEL_TIMEOUT", 60.0)
+    monkeypatch.setattr(scheduled_run, "CANCEL_TIMEOUT", 60.0)
+    url = origin.serve("/f.bin", generated(5_000_000))
+    reading, writing = os.pipe()
+
+    async def main(out: BinaryIO) -> list[fetchq.Result]:
+        async with fetchq.Downloader(SETTINGS, stdout=out) as downloader:
+            stopping = asyncio.ensure_future(asyncio.to_thread(until, lambda: fills(reading)))
+            stopping.add_done_callback(lambda _: downloader.stop())
+            async with asyncio.timeout(20):
+                return [result async for result in downloader.run([fetchq.Job(url, "-")])]
+
+    try:
+        with open(writing, "wb") as out:
+            assert run(main(out)) == []
+    finally:
+        os.close(reading)
+
+
+def fills(pipe: int) -> bool:
+    """Whether so much is in a pipe that nothing more can be written."""
+    held = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+    return bool(held >= 60_000)
 
 
 def test_a_slow_reader_gets_everything(origin: Origin, tmp_path: Path) -> None:

@@ -257,7 +257,9 @@ class Downloader:
         job = replace(job_of(url), out="-")
 
         async def fetch(sink: StreamSink) -> Result:
-            return await self._opened().stream(job, sink)
+            return await self._opened().fetch(
+                job, lambda run: run._replace(pipe=lambda: sink, answered=sink.answered)
+            )
 
         return Stream(fetch, overlap=self.settings.disk.overlap)
 

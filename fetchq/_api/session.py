@@ -20,7 +20,6 @@ from .equals import EqualJobs
 from .history import History
 from .intake import Intake, QueuedJob, alone
 from .observers import Observers
-from .streams import StreamSink
 from .totals import Totals
 
 __all__ = ["Adapt", "QueueRun", "Session"]
@@ -57,7 +56,6 @@ class Session:
         self._runs: set[QueueRun] = set()
         self._workers: set[_Worker] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._streams: set[StreamSink] = set()
         self._closing: asyncio.Task[None] | None = None
         self._warnings: Sequence[str] = http.warnings
 
@@ -107,14 +105,6 @@ class Session:
         observe.end()
         return result
 
-    async def stream(self, job: Job, sink: StreamSink) -> Result:
-        """Download one job into *sink*, whose reader may be slow, or not read at all."""
-        self._streams.add(sink)
-        try:
-            return await self.fetch(job, lambda run: run._replace(pipe=lambda: sink, answered=sink.answered))
-        finally:
-            self._streams.discard(sink)
-
     async def begin(self) -> None:
         """Wait until the runs that were abandoned have let go of their parts."""
         while self._tasks:
@@ -163,8 +153,6 @@ class Session:
             closing.push_async_callback(self.history.aclose)
             closing.push_async_callback(self.context.parts.aclose)
             closing.push_async_callback(self.http.aclose)
-            for sink in list(self._streams):
-                await sink.close()  # what waits for a reader would not end by being cancelled
             await self.scheduler.aclose()
             await asyncio.gather(*(run.close() for run in list(self._runs)), return_exceptions=True)
             for worker in list(self._workers):

@@ -41,6 +41,7 @@ class Part:
     """
 
     restartable = True
+    has_reader = False
 
     def __init__(self, locked: LockedPart, context: DiskContext) -> None:
         self.name = self.noun = locked.entry.name

@@ -42,6 +42,7 @@ class SequentialSink(ABC):
     """
 
     name = "-"
+    has_reader = True
     path = Path("-")
     journal: Journal | None = None
 
@@ -211,6 +212,8 @@ class FileObjectSink(SequentialSink):
     Its own ``write`` is used, and no descriptor: that of a compressing file is the compressed file's. One that
     can seek is rewound where a transfer has to begin again.
     """
+
+    has_reader = False
 
     def __init__(self, file: BinaryIO, threads: Threads, *, overlap: int) -> None:
         super().__init__("the file object", overlap=overlap)

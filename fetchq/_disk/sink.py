@@ -39,6 +39,10 @@ class Sink(Protocol):
         """Which bytes are there and trusted, merged."""
 
     @property
+    def has_reader(self) -> bool:
+        """Whether a write waits for somebody who reads, and :meth:`close` ends that."""
+
+    @property
     def restartable(self) -> bool:
         """Whether :meth:`reset` is still possible."""
 

@@ -30,6 +30,7 @@ class Pump:
         self, chunks: Chunks, sink: Sink, segment: Segment, context: RunContext, wrote: Callable[[int], None]
     ) -> None:
         self._chunks = chunks
+        self._sink = sink
         self._writer = Writer(sink, self._wrote)
         self._segment = segment
         self._context = context
@@ -50,12 +51,20 @@ class Pump:
         :raises TooSlowError: below the least speed for a whole window.
         :raises IntegrityError: the bytes written are not those that were received.
         """
+        drains = True
         try:
             async for chunk in self._chunks:
                 if await self._take(chunk):
                     break
+        except asyncio.CancelledError:
+            # The reader may never read on, and nothing of it would be kept.
+            drains = not self._sink.has_reader
+            raise
         finally:
-            await self._drain()
+            if drains:
+                await self._drain()
+            if self._timer is not None:
+                self._timer.cancel()
         if self._unwritten:
             raise IntegrityError(
                 f"{self._unwritten} bytes were received and not written: a fault in fetchq, please report it."
@@ -119,12 +128,8 @@ class Pump:
 
     async def _drain(self) -> None:
         """Write whatever has arrived, also when the body broke off or the job is cancelled."""
-        try:
-            await self._flush(self._context.clock())
-            await self._writer.drain()
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
+        await self._flush(self._context.clock())
+        await self._writer.drain()
 
 
 class _Pace:
