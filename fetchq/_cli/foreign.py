@@ -161,6 +161,7 @@ ROWS = {
         -nd, --no-directories       |                     | done anyway
         --content-disposition       |                     | done anyway
         --trust-server-names        |                     | not needed: a name is the answer's, else the URL's
+        --restrict-file-names WORDS |                     | done anyway: what no disk or terminal bears is left out
         --no-use-server-timestamps  | --no-remote-time    |
         -t, --tries N               | --retries N         | one less: the first attempt is not counted
         --waitretry SECONDS         | --backoff SECONDS   |

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from fetchq._disk import Files, Finished
+from fetchq._disk.lock import OpenedPart, open_part
 from fetchq._errors import DiskError, DiskFullError
 from fetchq._settings import Disk, IfExists
 
-from .rig import Failing, claimed, disk, names, no_check, opened, pattern, resource, run, write
+from .rig import OTHER, Failing, claimed, disk, names, no_check, opened, pattern, resource, run, write
 from .test_syscalls import (
     NEW,
     OLD,
@@ -198,6 +199,25 @@ def _fails_in(folder: Path, real: Any, number: int) -> Any:
         return real(first, *more)
 
     return call
+
+
+def test_what_a_kill_left_of_another_downloads_copy_is_taken_over_and_goes(base: Path) -> None:
+    folder, _, settings = apart(base)
+
+    async def main() -> None:
+        async with opened(settings, files=Apart()) as parts:
+            part = await claimed(parts, folder)
+            left = open_part(part._entry.landing(), OTHER, take_over=False)
+            assert isinstance(left, OpenedPart)
+            os.write(left.fd, b"x" * 200)
+            os.close(left.fd)
+            await part.begin(resource(5), [])
+            await write(part, 0, [b"12345"])
+            await part.finish(size=5, mtime=None, check=no_check)
+
+    run(main())
+    assert names(folder) == {"a.iso"}
+    assert (folder / "a.iso").read_bytes() == b"12345"
 
 
 def test_a_copy_ends_when_the_run_does(base: Path) -> None:
