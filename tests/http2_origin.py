@@ -15,6 +15,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, RequestReceived, WindowUpdated
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
+from hyperframe.frame import GoAwayFrame
 
 FRAME = 16_000
 
@@ -78,6 +79,11 @@ class Wire:
     async def flush(self) -> None:
         self.writer.write(self.h2.data_to_send())
         await self.writer.drain()
+
+    async def send(self, data: bytes) -> None:
+        """Send *data* past the library."""
+        await self.flush()
+        self.writer.write(data)
 
     async def cut(self) -> None:
         await self.flush()
@@ -189,9 +195,29 @@ async def goes_away(exchange: Exchange) -> None:
     await exchange.wire.cut()
 
 
+async def bows_out(exchange: Exchange) -> None:
+    """GOAWAY in the middle of the body, which is sent to its end all the same (RFC 9113 section 6.8)."""
+    await exchange.head()
+    half = len(exchange.body) // 2
+    await exchange.data(exchange.body[:half])
+    await exchange.wire.send(GoAwayFrame(0, last_stream_id=exchange.stream).serialize())
+    await exchange.data(exchange.body[half:], end=True)
+
+
+async def swells(exchange: Exchange) -> None:
+    """The head of the largest frame there is in the middle of the body, and nothing more."""
+    await _half(exchange)
+    await exchange.wire.send(b"\xff\xff\xff\x00\x00" + exchange.stream.to_bytes(4))
+
+
 async def cuts(exchange: Exchange) -> None:
     """The connection ends in the middle of the body, without a word."""
     await _half(exchange)
+    await exchange.wire.cut()
+
+
+async def vanishes(exchange: Exchange) -> None:
+    """The connection ends before the answer begins."""
     await exchange.wire.cut()
 
 

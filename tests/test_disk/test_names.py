@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fetchq._digests import Checksum
 from fetchq._disk import Existing, Files, Finished, Identity, Journal, Part, Unproven
 from fetchq._disk.journal import save
 from fetchq._errors import DiskError, DiskFullError, ExistsError
@@ -29,6 +30,7 @@ from .rig import (
     put,
     resource,
     run,
+    sha256,
     write,
 )
 from .rig import policy as policy_of
@@ -365,6 +367,22 @@ def test_a_journal_without_bytes_is_an_obstacle_while_its_part_is_there_or_may_c
             assert found is not None
             assert found.key == (OTHER if theirs else OURS).key
         assert not part or (tmp_path / "a.iso.part").read_bytes() == b"theirs"
+
+    run(work())
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_file_whose_part_is_still_there_must_have_the_checksum_too(tmp_path: Path, right: bool) -> None:
+    """A process that died between name and tidying up; the checksum was added since."""
+    digest = sha256(b"x" * 1000 if right else b"other")["sha256"]
+
+    async def work() -> None:
+        await leave_part(tmp_path, OURS, b"x" * 1000)
+        os.link(tmp_path / "a.iso.part", tmp_path / "a.iso")
+        async with opened() as parts:
+            asked = policy_of(parts, checksums=[Checksum(digest, ("sha256",))])
+            found = await parts.claim(tmp_path, "a.iso", asked)
+            assert isinstance(found, Existing) == right
 
     run(work())
 

@@ -45,7 +45,7 @@ def fetched(
 
 @pytest.mark.parametrize(
     "behaviour",
-    [origin.changes_settings, origin.trails, origin.informs, origin.pads, origin.well],
+    [origin.changes_settings, origin.trails, origin.informs, origin.pads, origin.bows_out, origin.well],
     ids=lambda each: each.__name__,
 )
 def test_what_is_odd_and_right_costs_no_attempt(
@@ -73,6 +73,12 @@ def test_what_breaks_off_is_resumed(behaviour: origin.Behaviour, authority: Path
     assert str(server.asked[1]).startswith("bytes=")
 
 
+def test_a_frame_that_is_too_large_is_not_waited_for(authority: Path, tmp_path: Path) -> None:
+    result, _ = fetched(authority, tmp_path, [origin.swells])
+    assert isinstance(result.error, fetchq.ProtocolError)
+    assert "not proper http/2" in str(result.error)
+
+
 @pytest.mark.parametrize("code", list(ErrorCodes), ids=lambda code: code.name)
 @pytest.mark.parametrize("make", [origin.resets, origin.refuses], ids=lambda each: each.__name__)
 def test_a_stream_that_is_reset_is_asked_again(
@@ -92,6 +98,24 @@ def test_a_form_that_was_refused_unread_is_read_from_disk_again(
     result, server = fetched(authority, tmp_path, [origin.refuses(code)], files={"f": tmp_path / "up.bin"})
     assert (result.error is None) is (asked == 2)
     assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize(("method", "asked"), [("GET", 3), ("POST", 2)])
+def test_a_kept_connection_that_ends_is_no_reason_to_post_twice(
+    method: str, asked: int, authority: Path, tmp_path: Path
+) -> None:
+    async def work() -> tuple[list[fetchq.Result], int]:
+        network = fetchq.Network(http2=True, cacert=authority / "ca.pem", env=False)
+        settings = fetchq.Settings(network=network, retry=fetchq.Retry(retries=0), queue=fetchq.Queue(jobs=1))
+        async with origin.serving(authority, BODY, origin.well, origin.vanishes) as server:
+            jobs = [fetchq.Job(server.url, name, method=method) for name in ("first", "second")]
+            async with fetchq.Downloader(settings, dir=tmp_path) as downloader:
+                return [result async for result in downloader.run(jobs)], len(server.asked)
+
+    results, count = run(work())
+    # In the order of ending, and the first file may still be on its way to the disk.
+    failed = [result.job.out for result in results if result.error is not None]
+    assert (failed, count) == ([] if asked == 3 else ["second"], asked)
 
 
 def test_a_window_that_never_opens_ends_at_the_time_limit(authority: Path, tmp_path: Path) -> None:
