@@ -161,7 +161,7 @@ ROWS = {
         -nd, --no-directories       |                     | done anyway
         --content-disposition       |                     | done anyway
         --trust-server-names        |                     | not needed: a name is the answer's, else the URL's
-        --restrict-file-names WORDS |                     | done anyway: what no disk or terminal bears is left out
+        --restrict-file-names WORDS |                     | done anyway: a name is cleaned of what disks refuse
         --no-use-server-timestamps  | --no-remote-time    |
         -t, --tries N               | --retries N         | one less: the first attempt is not counted
         --waitretry SECONDS         | --backoff SECONDS   |
