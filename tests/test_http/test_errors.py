@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from fetchq import _errors as errors
-from fetchq._errors import FetchError
+from fetchq._errors import FetchError, NetworkError
 from fetchq._http.errors import FAILURES, translate
+from fetchq._http.http11.connection import UnsentError
 from fetchq._models import Job
 from fetchq._settings import Network
 
@@ -172,6 +173,22 @@ def test_no_exception_of_httpx_is_forgotten() -> None:
     ]
     assert len(all_of_them) > 20
     assert [each for each in all_of_them if not issubclass(each, FAILURES)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "unsent"),
+    [
+        (UnsentError, True),
+        (httpx.ConnectError, True),
+        (httpx.RemoteProtocolError, False),
+        (httpx.ReadError, False),
+    ],
+)
+def test_what_the_server_did_not_receive_may_be_sent_again(kind: type[Exception], unsent: bool) -> None:
+    error = translate(kind("the server closed the connection before it received the request"), "host")
+    assert isinstance(error, NetworkError)
+    assert error.transient
+    assert error.unsent is unsent
 
 
 @runs
