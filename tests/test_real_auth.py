@@ -281,6 +281,21 @@ def test_what_nginx_says_of_certificates_is_shown(
     assert not list(tmp_path.glob("f1*"))
 
 
+@pytest.mark.parametrize("words", [["-u", LOGIN], ["-H", "X-Key: open sesame"], ["-b", "key=sesame"], []])
+def test_a_redirect_out_of_tls_is_refused_to_secrets(
+    keys: Path, root: Path, words: list[str], run_fetchq: RunFetchq, tmp_path: Path
+) -> None:
+    with servers.nginx(root) as plain:
+        extra = f"location /down {{ return 302 {plain.url('f2.bin')}; }}"
+        with servers.nginx(root, keys, extra=extra) as server:
+            url = url_of(server, "down")
+            done = run_fetchq("--cacert", "ca.pem", "-d", str(tmp_path), *words, url, cwd=keys)
+        assert bool(plain.entries()) is not bool(words)
+    assert done.returncode == (7 if words else 0), done.stderr
+    assert ("http" in done.stderr) is bool(words)
+    assert "sesame" not in done.stderr
+
+
 def test_a_client_certificate_from_python_serves_a_queue(demanding: Server, keys: Path, tmp_path: Path) -> None:
     names: dict[str, Any] = {"cacert": keys / "ca.pem", "cert": keys / "encrypted", "key_password": "pw"}
     results = fetch(tmp_path, [url_of(demanding, name) for name in FILES], **names)
