@@ -422,6 +422,18 @@ async def test_a_kept_connection_that_the_proxy_has_closed_is_replaced_once() ->
 
 
 @runs
+async def test_over_a_kept_connection_that_the_proxy_has_closed_nothing_is_posted_twice() -> None:
+    def respond(seen: Any) -> bytes | None:
+        return answer(200, b"ok") if len(server.seen) != 2 else None
+
+    async with serving(respond) as server, opened(Network(proxy=server.url, env=False)) as client:
+        await body_of(await client.open(Job("http://h.example/x")))
+        with pytest.raises(NetworkError):
+            await client.open(Job("http://h.example/x", method="POST", content=b"pay"))
+        assert [seen.method for seen in server.seen] == ["GET", "POST"]
+
+
+@runs
 async def test_a_fresh_connection_that_closes_is_not_asked_twice() -> None:
     async with serving(lambda _: None) as server, opened(Network(proxy=server.url, env=False)) as client:
         with pytest.raises(NetworkError):
