@@ -54,7 +54,8 @@ def copied(part: LockedPart, context: DiskContext, size: int) -> Iterator[Locked
         told = translate(error, entry.path)
         raise type(told)(f"{told} {kept}") from error
     except DiskError as error:
-        raise type(error)(f"{error} {kept}") from error
+        error.args = (f"{error} {kept}",)
+        raise
 
 
 def is_copy_of(part: LockedPart, name: str) -> bool:

@@ -15,10 +15,10 @@ import pytest
 
 from fetchq._disk import Files, Finished
 from fetchq._disk.lock import OpenedPart, open_part
-from fetchq._errors import DiskError, DiskFullError
+from fetchq._errors import DiskError, DiskFullError, LockedError
 from fetchq._settings import Disk, IfExists
 
-from .rig import OTHER, Failing, claimed, disk, names, no_check, opened, pattern, resource, run, write
+from .rig import OTHER, OURS, Failing, claimed, disk, names, no_check, opened, pattern, resource, run, write
 from .test_syscalls import (
     NEW,
     OLD,
@@ -218,6 +218,30 @@ def test_what_a_kill_left_of_another_downloads_copy_is_taken_over_and_goes(base:
     run(main())
     assert names(folder) == {"a.iso"}
     assert (folder / "a.iso").read_bytes() == b"12345"
+
+
+def test_a_copy_that_another_process_makes_is_not_disturbed(base: Path) -> None:
+    """Two runs with folders for parts of their own may finish one target at the same time."""
+    folder, temp, settings = apart(base)
+
+    async def main() -> None:
+        async with opened(settings, files=Apart()) as parts:
+            part = await claimed(parts, folder)
+            theirs = open_part(part._entry.landing(), OURS, take_over=False)
+            assert isinstance(theirs, OpenedPart)
+            await part.begin(resource(5), [])
+            await write(part, 0, [b"12345"])
+            with pytest.raises(
+                LockedError, match=r"is being downloaded by .* All bytes are kept in "
+            ) as caught:
+                await part.finish(size=5, mtime=None, check=no_check)
+            assert caught.value.pid == os.getpid()
+            os.close(theirs.fd)
+            await part.finish(size=5, mtime=None, check=no_check)
+
+    run(main())
+    assert names(folder) == {"a.iso"}
+    assert names(temp) == set()
 
 
 def test_a_copy_ends_when_the_run_does(base: Path) -> None:
