@@ -20,6 +20,7 @@ from fetchq._settings import Network, Queue, Retry
 
 from .conftest import RunFetchq, run
 from .origin import Origin, close_at_once, generated, header, together
+from .servers import Server
 
 FILE = b"the file\n"
 # The field of a job that stands for an option of another name.
@@ -263,3 +264,17 @@ def test_a_line_without_a_scheme_is_asked_over_https_unless_there_is_a_base(
     done = run_fetchq("--cacert", authority / "ca.pem", *words, "-i", "q.txt")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a").read_bytes() == FILE
+
+
+def test_over_http2_a_job_has_its_own_trust_too(
+    run_fetchq: RunFetchq, hypercorn: Server, www: Path, authority: Path, tmp_path: Path
+) -> None:
+    (www / "f.bin").write_bytes(FILE)
+    url = hypercorn.url("f.bin", tls=True)
+    ours = {"cacert": str(authority / "ca.pem"), "out": "ours"}
+    queue = jsonl(tmp_path, {"url": url, **ours}, {"url": url, "out": "refused"})
+    done = run_fetchq("--http2", "-j", "1", "--retries", "0", "-i", queue)
+    assert done.returncode == 5, done.stderr
+    assert (tmp_path / "ours").read_bytes() == FILE
+    assert not (tmp_path / "refused").exists()
+    assert hypercorn.entries()[-1].protocol == "HTTP/2"
