@@ -226,6 +226,9 @@ def test_a_dry_run_looks_behind_the_new_link(origin: Origin, run_fetchq: RunFetc
     done = run_fetchq("--dry-run", "--refresh", f"echo {new}", old)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split() == ["3.0", "MiB", "fresh,", "resumable", "new.bin"]
+    done = run_fetchq("--dry-run", "--refresh", "false", old)
+    assert done.returncode == 8
+    assert "answered 403 (forbidden)" in done.stdout
 
 
 # --- secrets

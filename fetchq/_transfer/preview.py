@@ -35,7 +35,11 @@ async def _look(job: Job, context: RunContext, placement: Placement) -> Preview:
     except (StatusError, AuthenticationError) as error:
         if context.refresh is None or error.status not in EXPIRED:
             raise
-        return await _ask(job, await context.refresh(job, error), context, placement)
+        try:
+            link = await context.refresh(job, error)
+        except FetchError:
+            raise error from None
+        return await _ask(job, link, context, placement)
 
 
 async def _ask(job: Job, link: Job, context: RunContext, placement: Placement) -> Preview:
