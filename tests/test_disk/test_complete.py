@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fetchq._disk import Existing, Files, Finished
+from fetchq._disk import CompleteBody, Existing, Files, Finished
 from fetchq._disk.files import UnnamedError
 from fetchq._errors import ChecksumError
 from fetchq._models import Buffer, Span
@@ -20,6 +20,7 @@ from .rig import (
     claimed,
     journal,
     names,
+    no_check,
     opened,
     put,
     refuse,
@@ -213,3 +214,13 @@ def test_a_name_that_was_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
     run(work())
     assert (tmp_path / "a.iso").read_bytes() == b"theirs"
     assert names(tmp_path) == {"a.iso", "a.1.iso"}
+
+
+@pytest.mark.parametrize(
+    ("text", "same"), [(b"abcdef", True), (b"abcdeX", False), (b"abcde", False), (b"abcdefg", False)], ids=repr
+)
+def test_a_body_at_hand_is_compared_to_its_end(tmp_path: Path, text: bytes, same: bool) -> None:
+    body = CompleteBody([b"abc", b"def"], [], None, no_check)
+    (tmp_path / "a.iso").write_bytes(text)
+    with (tmp_path / "a.iso").open("rb") as file:
+        assert body.holds(Files(), file.fileno()) is same
