@@ -149,7 +149,7 @@ class TLSOptions:
         check_fields(self)
 
 
-_CONVERTED_HERE = frozenset({"timeout", "expect_type", "tls", "files"})
+_CONVERTED_HERE = frozenset({"timeout", "expect_type", "tls", "content", "json", "form", "files"})
 
 
 def _convert_more(given: dict[str, Any]) -> None:
@@ -162,6 +162,13 @@ def _convert_more(given: dict[str, Any]) -> None:
         raise UsageError("tls must be a fetchq.TLSOptions.")
     if given.get("files"):
         given["files"] = _files(given["files"])
+    if (
+        given.get("content") is not None
+        or given.get("json") is not None
+        or given.get("form")
+        or given.get("files")
+    ):
+        given.setdefault("method", "POST")
 
 
 @dataclass(frozen=True, init=False, repr=False)  # __repr__ masks the URL
@@ -174,8 +181,8 @@ class Job:
     :param mirrors: other URLs of the same bytes, tried in order when one fails.
     :param dir: directory of this job, relative to the run's or absolute; default: the run's.
     :param confined: ``out`` and ``dir`` may not lead out of the run's directory, as in a queue file.
-    :param method: HTTP method; a response to anything but GET is never resumed or split. The file of a HEAD is
-        the response's head as text, a field a line.
+    :param method: HTTP method; default: GET, or POST with a body. A response to anything but GET is never
+        resumed or split. The file of a HEAD is the response's head as text, a field a line.
     :param headers: sent to the origin of ``url`` only.
     :param cookies: sent to the origin of ``url`` only, beside the run's.
     :param params: appended to the query of ``url``, which itself is sent byte for byte.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,11 @@ def test_over_http2_a_job_has_its_own_trust_too(
     assert (tmp_path / "ours").read_bytes() == FILE
     assert not (tmp_path / "refused").exists()
     assert hypercorn.entries()[-1].protocol == "HTTP/2"
+
+
+@pytest.mark.parametrize("body", [{"content": b""}, {"json": 0}, {"form": {"a": "b"}}, {"files": {"f": "n"}}])
+def test_a_body_makes_it_a_post(body: dict[str, Any]) -> None:
+    assert Job("http://h/", **body).method == "POST"
+    assert Job("http://h/", method="PUT", **body).method == "PUT"
+    assert replace(Job("http://h/", method="GET", **body), id="1").method == "GET"
+    assert Job("http://h/", json=None, form=()).method == "GET"

@@ -58,8 +58,6 @@ def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings, a
     bodies = sum(name in fields for name in _BODIES)
     if bodies > 1 or (bodies and "files" in fields and "form" not in fields):
         raise ValueError("only one of 'data', 'json' and 'form' with 'files' can be the body")
-    if bodies or "files" in fields:
-        fields.setdefault("method", "POST")  # as the options do
     _put_together(fields)
     url, *mirrors = usable_urls([*map(absolute, _urls(fields))], source, warnings)
     return Job(url, mirrors=tuple(mirrors), source=source, confined=True, **fields)
