@@ -220,6 +220,20 @@ def test_a_run_goes_on_until_a_signal_and_has_the_exit_code_of_its_results(
             command.ended(code)
 
 
+def test_a_line_that_is_appended_again_is_another_attempt_if_it_failed(origin: Origin, tmp_path: Path) -> None:
+    path = tmp_path / "q.txt"
+    url, good = origin.serve("/1", b"1", status(404)), origin.serve("/2", b"2")
+    path.write_text(f"{url}\n{good}\n")
+    with fetching("--follow", "-i", str(path), "-d", str(tmp_path / "out"), *WORDS) as command:
+        command.until("queue_waiting")
+        append(path, f"{good}\n{url}\n")()
+        ended = [command.until("job_finished") for _ in range(2)]
+        command.process.send_signal(signal.SIGINT)
+        command.ended(8)
+    assert {event["url"]: event["status"] for event in ended} == {url: "done", good: "skipped"}
+    assert [len(origin.asked(where)) for where in ("/1", "/2")] == [2, 1]
+
+
 def test_a_signal_that_cuts_a_job_short_is_the_exit_code(origin: Origin, tmp_path: Path) -> None:
     path = tmp_path / "q.txt"
     path.write_text(origin.serve("/f.bin", generated(1 << 20), throttle(1e5)) + "\n")

@@ -107,7 +107,6 @@ def recorded(folder: Path) -> set[tuple[str, str, int, bool]]:
 
 def sent_again(origin: Origin, sizes: dict[str, int]) -> tuple[int, int]:
     """Return how many bodies were sent whole more than once, and the bytes that were sent twice."""
-    origin.settle()
     whole = dict.fromkeys(sizes, 0)
     sent = dict.fromkeys(sizes, 0)
     for request in origin.requests:

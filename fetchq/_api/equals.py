@@ -51,6 +51,11 @@ class EqualJobs:
             self._ended.popitem(last=False)
         return self._running.pop(key, [])[1:]
 
+    def forget_failures(self) -> None:
+        """Let jobs that are equal to failed ones have a transfer of their own from now on."""
+        for key in [key for key, result in self._ended.items() if result.error is not None]:
+            del self._ended[key]
+
     def result(self, key: str, job: Job) -> Result:
         """Return the result of *job*, which is equal to one that has ended."""
         first = self._ended[key]

@@ -301,6 +301,10 @@ class _Worker:
             transfer.note_request(error)
         return error
 
+    def forget_failures(self) -> None:
+        """Ask again for jobs that are equal to failed ones, if they come from now on."""
+        self._equals.forget_failures()
+
     @property
     def received(self) -> int:
         """Body bytes that came for jobs that have not ended."""
@@ -335,6 +339,8 @@ class QueueRun:
         self._closing: asyncio.Task[None] | None = None
 
     def _tell_dry(self) -> None:
+        # A line that somebody appends after this asks for what failed before.
+        self._worker.forget_failures()
         self._observe(QueueWaiting(self._totals.ended))
 
     def stop(self) -> None:
