@@ -81,9 +81,13 @@ class Budget:
         """Take a connection to *host* if there is one."""
         if not self.free(host):
             return False
+        self.retake(host)
+        return True
+
+    def retake(self, host: str) -> None:
+        """Take a connection to *host* that was there all the time, even if that is one more than the bound."""
         self.used += 1
         self._hosts[host] += 1
-        return True
 
     def give(self, host: str) -> None:
         """Take a connection back."""

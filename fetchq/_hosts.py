@@ -41,11 +41,11 @@ _STEP, _LIMIT_STEP = 2.0, 10.0
 _PROBES_IN_PATIENCE = 6
 # Multiples of it, less their whole part, lie far from each other, however many there are.
 _GOLDEN = (5**0.5 - 1) / 2
+# Seconds beyond which a job takes long, and the weight of the last that has ended in what jobs take.
+_LONG_JOB, _WEIGHT = 5.0, 0.3
 
 # Connections to a host that has not answered yet: whether it takes more at once, its first answer shows.
 _TRIAL = 4.0
-# Seconds that a job takes until one has ended, and the weight of the last that has.
-_GUESS, _WEIGHT = 1.0, 0.3
 
 Trouble = Literal["limit", "outage"]
 
@@ -78,8 +78,8 @@ class HostState:
     :param since: when the first of these failed.
     :param probes: probes in a row that failed.
     :param spread: the first probe, too, is not to be the first job in line: that may be what is wrong.
-    :param used: seconds of connections that its jobs have had: hosts take turns by that.
-    :param running: jobs that run, and *begun* the sum of the times when they started.
+    :param served: number of the job, of all that were started, with which it has had its last turn.
+    :param running: jobs that run.
     :param mean: seconds that a job takes; None while that is not known.
     :param requests: how many were made.
     :param final: why it is dead.
@@ -100,9 +100,8 @@ class HostState:
     since: float | None = None
     probes: int = 0
     spread: bool = False
-    used: float = 0.0
+    served: int = 0
     running: int = 0
-    begun: float = 0.0
     mean: float | None = None
     requests: int = 0
     announced: float | None = None
@@ -113,6 +112,13 @@ class HostState:
         """Whether nothing is known of it that a later request would need."""
         quick = self.pacer.rate is None and math.isinf(self.threshold)
         return self.state == "open" and self.since is None and quick
+
+    @property
+    def heavy(self) -> bool:
+        """Whether its jobs hold their connections for long: it is slow, or silent so far."""
+        if self.mean is None:
+            return self.running > 0 and not self.proven
+        return not self.proven or self.mean > _LONG_JOB
 
     def opens(self) -> float:
         """Return when the next request may start; infinity where that depends on an answer."""
@@ -128,34 +134,21 @@ class HostState:
         """
         return (self.probes + self.spread) * _GOLDEN % 1 if self.state == "closed" else 0.0
 
-    def turn(self, now: float) -> float:
-        """Return what the connections of its jobs come to with the next job: the host with the least is next.
-
-        Of a job that runs, the time so far counts, and at least what jobs usually take: so a silent host is
-        as dear as a slow one.
-        """
-        mean = _GUESS if self.mean is None else self.mean
-        return self.used + max(self.running * mean, self.running * now - self.begun) + mean
-
     def started(self, number: int, now: float, wait: float) -> None:
         """Note that the job *number* starts; *wait* is the least time to the next."""
         self.running += 1
-        self.begun += now
         pause = max(wait, self.pacer.gap)
         if pause:
             self.next_start = now + pause
         if self.state == "closed":
             self.prober = number
 
-    def ended(self, number: int, requests: int, since: float, now: float) -> None:
-        """Note that the job *number*, which started *since* then, has ended, whatever came of it.
+    def ended(self, number: int, requests: int, now: float, took: float) -> None:
+        """Note that the job *number* has ended, whatever came of it, after *took* seconds.
 
         :param requests: how many had been made when it started: where it made none, the next need not wait.
         """
-        took = now - since
         self.running -= 1
-        self.begun = self.begun - since if self.running else 0.0
-        self.used += took
         self.mean = took if self.mean is None else self.mean + _WEIGHT * (took - self.mean)
         if self.prober == number:
             self.prober = None

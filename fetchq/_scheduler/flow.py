@@ -16,10 +16,9 @@ __all__ = ["Flow", "ScheduledJob"]
 J = TypeVar("J")
 
 
-# Order of a host that may be asked: rank of its first job, its turn, number of that job.
-Entry = tuple[int, float, int, str]
-# By how much, and by which share, running jobs may have made a turn grow while the host keeps its place.
-_KEPT, _KEPT_SHARE = 0.01, 0.02
+# Order of a host that may be asked: rank of its first job, its connections, its last turn, number of that job;
+# and whether it is heavy.
+Entry = tuple[int, int, int, int, bool, str]
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +58,7 @@ class Flow(Generic[J]):
     """Jobs that can start, by host: those of one run, or the single ones.
 
     Flows take turns (start-time fair queueing): the one from which the fewest jobs were started goes first. In
-    a flow the hosts do, by the time of connections that their jobs have had.
+    a flow the hosts do (round robin), those with the fewest connections first: so none has more than its share.
 
     :ivar turn: jobs started, as if this flow had always had some.
     :ivar full: no job of it may start.
@@ -77,10 +76,10 @@ class Flow(Generic[J]):
         self.turn = 0
         self.open: set[str] = set()
         self.dead: set[str] = set()
-        # Hosts that may be asked, of those that have answered before and of new ones: heaps, with entries that
-        # no longer hold, which `_entries` tells.
-        self._known: list[Entry] = []
-        self._new: list[Entry] = []
+        # Hosts that may be asked, and those of them whose jobs hold connections for long: heaps, with entries
+        # that no longer hold, which `_entries` tells.
+        self._light: list[Entry] = []
+        self._heavy: list[Entry] = []
         self._entries: dict[str, Entry] = {}
 
     @property
@@ -129,17 +128,19 @@ class Flow(Generic[J]):
 
     # --- hosts
 
-    def show(self, host: str, known: HostState, now: float) -> bool:
-        """Note that *host*, which has jobs here, may be asked; return whether it keeps its place."""
+    def show(self, host: str, known: HostState, held: int) -> bool:
+        """Note that *host*, which has jobs here, may be asked; return whether it keeps its place.
+
+        :param held: its connections.
+        """
         rank, number, _ = self.ready[host][0]
-        turn = known.turn(now)
-        old = self._entries.get(host)
-        same = old is not None and old[0] == rank and old[2] == number
-        if old is not None and same and old[1] <= turn <= old[1] * (1 + _KEPT_SHARE) + _KEPT:
+        heavy = known.heavy
+        entry = rank, held, known.served, number, heavy, host
+        if self._entries.get(host) == entry:
             return True
-        entry = self._entries[host] = (rank, turn, number, host)
+        self._entries[host] = entry
         self.open.add(host)
-        heapq.heappush(self._known if known.proven else self._new, entry)
+        heapq.heappush(self._heavy if heavy else self._light, entry)
         return False
 
     def hide(self, host: str) -> None:
@@ -147,17 +148,22 @@ class Flow(Generic[J]):
         self._entries.pop(host, None)
         self.open.discard(host)
 
-    def first(self, *, proven: bool) -> Entry | None:
+    def first(self, *, light: bool) -> Entry | None:
         """Return the host that is next.
 
-        :param proven: prefer hosts that have answered before.
+        :param light: prefer hosts whose jobs do not hold their connections for long.
         """
-        known, new = self._top(self._known), self._top(self._new)
-        if known is None or new is None:
-            return known or new
-        return known if proven and known[0] <= new[0] else min(known, new)
+        quick, heavy = self._top(self._light), self._top(self._heavy)
+        if quick is None or heavy is None:
+            return quick or heavy
+        return quick if light and quick[0] <= heavy[0] else min(quick, heavy)
+
+    @property
+    def has_light(self) -> bool:
+        """Whether a host may be asked whose jobs are not known to hold connections for long."""
+        return self._top(self._light) is not None
 
     def _top(self, heap: list[Entry]) -> Entry | None:
-        while heap and self._entries.get(heap[0][-1]) is not heap[0]:
+        while heap and self._entries.get(heap[0][-1]) != heap[0]:
             heapq.heappop(heap)
         return heap[0] if heap else None

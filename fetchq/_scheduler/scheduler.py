@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from itertools import count
@@ -21,6 +22,11 @@ __all__ = ["Scheduler"]
 
 J = TypeVar("J")
 R = TypeVar("R")
+
+# Seconds after which a host is silent that has never answered: most answer within a tenth of it.
+SILENCE = 1.0
+# Connections that are lent at once, each an open socket and no more.
+MOST_LENT = 64
 
 
 class Scheduler(Generic[J]):
@@ -57,13 +63,17 @@ class Scheduler(Generic[J]):
         self._timer: asyncio.TimerHandle | None = None
         self._alone: set[asyncio.Task[Any]] = set()
         self._closed = False
-        # What the host that was served last had used: one that comes in sight has had as much.
-        self._used = 0.0
+        # Jobs started: a host that comes in sight is the last of those that wait for their turn.
+        self._served = 0
         # When hosts may be asked again: a heap.
         self._opening: list[tuple[float, str]] = []
-        # Hosts that have connections and have never answered, or may not take more of them for now.
-        self._unproven: set[str] = set()
+        # Hosts that have connections and hold them for long, or may not take more of them for now.
+        self._heavy: set[str] = set()
         self._capped: set[str] = set()
+        # Jobs of hosts that had never answered, in the order of their start; those that have lent their
+        # connections, by host.
+        self._silent: deque[ScheduledJob[J]] = deque()
+        self._lent: dict[str, list[ScheduledJob[J]]] = {}
         budget.freed = self._freed
         budget.splits_now = self._splits_now
         self.hosts.changed = self._host_changed
@@ -156,7 +166,9 @@ class Scheduler(Generic[J]):
         finally:
             self.running -= 1
             if item.refused is None:
-                self.hosts.get(name).ended(item.number, requests, item.since, self.clock())
+                now = self.clock()
+                self.hosts.get(name).ended(item.number, requests, now, now - item.since)
+            self._return(item, name)
             self.disconnect(item)
 
     # --- turns
@@ -175,7 +187,7 @@ class Scheduler(Generic[J]):
         if job.host not in flow.ready:
             host = self.hosts.get(job.host)
             if not host.running:
-                host.used = max(host.used, self._used)
+                host.served = max(host.served, self._served)
         if flow.push(job, self._turn):
             self._look(flow, job.host)
 
@@ -216,26 +228,28 @@ class Scheduler(Generic[J]):
         host, now = self.hosts.get(name), self.clock()
         job = flow.pop(name, host.place)
         job.connected, job.since = True, now
-        self._used = host.used
+        self._served = host.served = self._served + 1
         host.started(job.number, now, self.hosts.wait)
+        if host.heavy:
+            self._heavy.add(name)
         if not host.proven:
-            self._unproven.add(name)
+            self._silent.append(job)
         self._look_everywhere(name)
         return job
 
     def _choose(self) -> tuple[Flow[J], str] | None:
         """Return whose turn it is: which flow's, and which host's in it."""
-        new = sum(map(self.budget.held, self._unproven)) if self._unproven else 0
-        proven = 2 * new >= self.budget.total
+        heavy = sum(map(self.budget.held, self._heavy)) if self._heavy else 0
+        light = 2 * (heavy + 1) > self.budget.total
         best: tuple[int, int, int] | None = None
         chosen: tuple[Flow[J], str] | None = None
         for flow in self._flows:
             if not flow.count or flow.full:
                 continue
-            while (entry := flow.first(proven=proven)) is not None and not self._look(flow, entry[-1]):
+            while (entry := flow.first(light=light)) is not None and not self._look(flow, entry[-1]):
                 pass
             if entry is not None:
-                place = entry[0], flow.turn, entry[2]
+                place = entry[0], flow.turn, entry[3]
                 if best is None or place < best:
                     best, chosen = place, (flow, entry[-1])
         return chosen
@@ -258,6 +272,9 @@ class Scheduler(Generic[J]):
             flow.dead.add(name)
             flow.hide(name)
             return False
+        if name in self._lent:
+            flow.hide(name)
+            return False
         opens, held = host.opens(), self.budget.held(name)
         if opens > now:
             flow.hide(name)
@@ -265,7 +282,7 @@ class Scheduler(Generic[J]):
                 heapq.heappush(self._opening, (opens, name))
             return False
         if self.budget.may_take(name) and held < host.window and not self._is_enough(flow, name, held):
-            return flow.show(name, host, now)
+            return flow.show(name, host, held)
         flow.hide(name)
         flow.open.add(name)
         return False
@@ -283,14 +300,19 @@ class Scheduler(Generic[J]):
                 self._look(flow, name)
 
     def _freed(self, name: str) -> None:
-        if name in self._unproven and not self.budget.held(name):
-            self._unproven.discard(name)
+        if not self.budget.held(name):
+            self._heavy.discard(name)
         self._look_everywhere(name)
         self.wake()
 
     def _host_changed(self, name: str) -> None:
-        if self.hosts.get(name).proven:
-            self._unproven.discard(name)
+        host = self.hosts.get(name)
+        if host.proven:
+            for job in self._lent.pop(name, []):
+                job.connected = True
+                self.budget.retake(name)
+        if not host.heavy:
+            self._heavy.discard(name)
         self._look_everywhere(name)
         self.wake()
 
@@ -331,6 +353,38 @@ class Scheduler(Generic[J]):
         if following is not None:
             following.start(following)
 
+    # --- connections of silent hosts
+
+    def _lend(self, now: float) -> None:
+        """Let hosts that wait use the connections that others hold which have never answered.
+
+        Nothing comes over those. When a host does answer, its job has a connection again, one too many for a
+        moment.
+        """
+        while self._is_lending and self._silent[0].since + SILENCE <= now:
+            job = self._silent.popleft()
+            if job.connected and not self.hosts.get(job.host).proven:
+                self._lent.setdefault(job.host, []).append(job)
+                self.disconnect(job)
+
+    @property
+    def _is_lending(self) -> bool:
+        """Whether the connection of a silent host would be of use to another one."""
+        while self._silent and not self._silent[0].connected:
+            self._silent.popleft()
+        lent = sum(map(len, self._lent.values()))
+        full = self.budget.used >= self.budget.total and lent < MOST_LENT
+        return full and bool(self._silent) and any(flow.has_light and not flow.full for flow in self._flows)
+
+    def _return(self, job: ScheduledJob[J], name: str) -> None:
+        """Note that *job* ends, which may have lent its connection."""
+        lent = self._lent.get(name)
+        if lent and job in lent:
+            lent.remove(job)
+            if not lent:
+                del self._lent[name]
+                self._look_everywhere(name)
+
     # --- waits
 
     def _end_waits(self) -> None:
@@ -339,12 +393,15 @@ class Scheduler(Generic[J]):
             run.end_waits(now)
         while self._opening and self._opening[0][0] <= now:
             self._look_everywhere(heapq.heappop(self._opening)[1])
+        self._lend(now)
 
     def _watch(self) -> None:
         """See to it that jobs start when waits end."""
         times = [run.due for run in self._runs]
         if self._opening:
             times.append(self._opening[0][0])
+        if self._is_lending:
+            times.append(self._silent[0].since + SILENCE)
         due = min(times, default=math.inf)
         if self._timer is not None:
             self._timer.cancel()
