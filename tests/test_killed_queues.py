@@ -48,7 +48,7 @@ def site(jobs: int) -> Iterator[Served]:
         elif kind < 0.02:
             script = [status(503), well]
         elif kind < 0.04:
-            script = [header("Content-Disposition", f'attachment; filename="named{number % 7}.bin"')]
+            script = [header("Content-Disposition", f'attachment; filename="named{number}.bin"')]
         yield f"/{number}/{name}", size, script
 
 
