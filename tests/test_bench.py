@@ -11,6 +11,7 @@ import pytest
 from tests.bench import __main__ as bench
 from tests.bench import http2 as bench_http2
 from tests.bench import latency as bench_latency
+from tests.bench import rerun as bench_rerun
 from tests.bench.measure import Run, run
 from tests.bench.peers import Errand, Peer
 from tests.bench.rounds import Bench, Score, Scores, installed
@@ -197,3 +198,15 @@ def test_every_way_to_make_ten_requests_gets_all_bytes(capsys: pytest.CaptureFix
 def test_many_small_files_come_over_either_protocol(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_http2.main(["--rounds", "1", "--files", "20"]) == 0
     assert capsys.readouterr().out.splitlines()[2].startswith("| 20 |")
+
+
+@pytest.mark.parametrize(("words", "runs"), [([], 2), (["--first"], 1)])
+def test_a_queue_is_measured_by_its_length(
+    words: list[str], runs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench_rerun.main([*words, "40", "50"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[2].strip() for row in rows] == [count for count in ("40", "50") for _ in range(runs)]
+    # The peak of memory is the length's business from some ten thousand lines on only.
+    assert all(0 < int(row[6].split()[0]) < 150 for row in rows)
+    assert not words or all("first request after" in row[7] for row in rows)

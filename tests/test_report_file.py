@@ -33,8 +33,8 @@ def queue(origin: Origin) -> str:
 
 def test_a_row_for_each_job_as_csv(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
     done = run_fetchq("-i", "-", "-j1", "--no-store", "--report", "r.csv", input=queue(origin))
-    # A line that cannot be used waits for no server.
-    assert done.returncode == 2, done.stderr
+    # The code of the first that failed: the line that cannot be used, unless the server was quicker.
+    assert done.returncode in {2, 8}, done.stderr
     text = (tmp_path / "r.csv").read_bytes().decode()
     assert "SECRET" not in text
     assert text.count("\r\n") == 4
