@@ -85,11 +85,13 @@ def serving() -> Iterator[str]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    started = asyncio.run_coroutine_threadsafe(loop.create_server(_Empty, "127.0.0.1", 0), loop)
+    server = asyncio.run_coroutine_threadsafe(loop.create_server(_Empty, "127.0.0.1", 0), loop).result()
     try:
-        yield f"http://127.0.0.1:{started.result().sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(server.close)
+        # Once the connections' ends, and what the server's closing has begun, are through.
+        loop.call_soon_threadsafe(loop.call_later, 0.1, loop.stop)
         thread.join()
         loop.close()
 
