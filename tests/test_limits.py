@@ -10,6 +10,7 @@ import math
 import socket
 import sys
 import weakref
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,8 +32,10 @@ from .origin import (
     Resource,
     black_hole,
     chunked,
+    close_at_once,
     close_delimited,
     drip,
+    drop,
     endless_headers,
     generated,
     hang,
@@ -46,6 +49,7 @@ from .origin import (
     stall,
     status,
     together,
+    well,
 )
 
 MIB = 1 << 20
@@ -311,6 +315,52 @@ def test_many_connections_at_once_cost_no_memory_either(origin: Origin, tmp_path
     urls = [origin.serve(path, file) for path, file in files.items()]
     done = ended("--no-env", "-j", "16", *urls, cwd=tmp_path)
     assert done.code == 0, done.said
+
+
+LARGE = generated(3 * MIB)
+JOBS: dict[str, list[Behaviour]] = {
+    "small": [well],
+    "large": [well],
+    "cut off": [drop(MIB), well],
+    "refused for a while": [status(503), well],
+    "gone": [status(404)],
+    "broken": [close_at_once],
+}
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_jobs_that_end_leave_nothing_to_the_garbage_collector(
+    kind: str, origin: Origin, tmp_path: Path
+) -> None:
+    """Each cycle of a million jobs waits for a collection of the oldest objects, which hardly ever comes."""
+    file = generated(1_000) if kind == "small" else LARGE
+    urls = [origin.serve(f"/{number}.bin", file, *JOBS[kind]) for number in range(12)]
+    settings = fetchq.Settings(network=fetchq.Network(env=False), retry=fetchq.Retry(retries=1, backoff=0.001))
+    left: Counter[str] = Counter()
+
+    async def main() -> None:
+        async with fetchq.Downloader(settings, dir=tmp_path, jobs=1) as downloader:
+            ended = 0
+            async for _ in downloader.run(urls):
+                ended += 1
+                if ended == 2:
+                    gc.collect()
+                    gc.set_debug(gc.DEBUG_SAVEALL)
+                elif ended == 10:
+                    gc.collect()
+                    gc.set_debug(0)
+            assert ended == len(urls)
+            kinds = [type(thing) for thing in gc.garbage]
+            left.update(kind.__name__ for kind in kinds if kind.__module__.startswith("fetchq"))
+
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ SILENCE = 1.0
 MOST_LENT = 64
 
 
+def _nothing() -> None:
+    """Do nothing: the job has no connection."""
+
+
 class Scheduler(Generic[J]):
     """Runs jobs within one budget of connections: any number of queues, and single jobs beside them.
 
@@ -170,6 +174,8 @@ class Scheduler(Generic[J]):
                 self.hosts.get(name).ended(item.number, requests, now, now - item.since)
             self._return(item, name)
             self.disconnect(item)
+            # Both lead back to the job: without a cycle it goes with its last reference.
+            item.received, item.again = _nothing, None
 
     # --- turns
 

@@ -31,13 +31,12 @@ class Pump:
     ) -> None:
         self._chunks = chunks
         self._sink = sink
-        self._writer = Writer(sink, self._wrote)
+        self._writer = Writer(sink, wrote)
         self._segment = segment
         self._context = context
-        self._told = wrote
         self._batch: list[Buffer] = []
         self._size = 0
-        self._unwritten = 0
+        self._added = 0
         self._at = segment.position
         self._flushed = context.clock()
         self._timer: asyncio.TimerHandle | None = None
@@ -65,9 +64,10 @@ class Pump:
                 await self._drain()
             if self._timer is not None:
                 self._timer.cancel()
-        if self._unwritten:
+        lost = self._added - self._writer.written
+        if lost:
             raise IntegrityError(
-                f"{self._unwritten} bytes were received and not written: a fault in fetchq, please report it."
+                f"{lost} bytes were received and not written: a fault in fetchq, please report it."
             )
         if self._segment.left:
             raise NetworkError(f"The connection closed {self._segment.left} bytes too early.")
@@ -98,7 +98,7 @@ class Pump:
         """Add *chunk* to the batch, and see to it that it is written even if nothing follows."""
         self._batch.append(chunk)
         self._size += len(chunk)
-        self._unwritten += len(chunk)
+        self._added += len(chunk)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._late)
 
@@ -121,10 +121,6 @@ class Pump:
             await self._writer.room()
         if self._batch:
             self._writer.put_nowait(*self._cut())
-
-    def _wrote(self, size: int) -> None:
-        self._unwritten -= size
-        self._told(size)
 
     async def _drain(self) -> None:
         """Write whatever has arrived, also when the body broke off or the job is cancelled."""

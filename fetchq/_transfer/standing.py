@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Protocol
 
 from .._errors import AuthenticationError, FetchError, ProtocolError, StatusError
@@ -40,7 +41,8 @@ class Standing:
     """
 
     def __init__(self, asked: _Asked, context: RunContext) -> None:
-        self._asked = asked
+        # Its owner: a reference would make a cycle, and keep each transfer until the garbage collector runs.
+        self._asked = weakref.proxy(asked)
         self._context = context
         self._hosts = context.hosts
         # When the attempt or its last request began, and whether it has had a proper answer.

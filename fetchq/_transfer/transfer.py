@@ -17,6 +17,7 @@ from .._errors import (
     FetchError,
     ProtocolError,
     StatusError,
+    forget_frames,
 )
 from .._events import AttemptFailed, Planned
 from .._models import Again, Buffer, Job, PlanKind, Resource, Result, ResultStatus, Span, redact
@@ -391,6 +392,7 @@ class Transfer:
 
     async def _failed(self, error: FetchError, *, segment: bool = False) -> Result | Again:
         """Act on what is decided about a failed attempt."""
+        forget_frames(error)
         self.note_request(error)
         standing = self._mirrors.standing
         failures = self._counters.failed()

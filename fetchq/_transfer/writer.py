@@ -21,11 +21,13 @@ class Writer:
     A slow disk makes :meth:`room` wait, and with it the reader and the socket, instead of filling memory.
 
     :param wrote: is called in the loop's thread with the number of bytes that have reached the disk.
+    :ivar written: all of these.
     """
 
     def __init__(self, sink: Sink, wrote: Callable[[int], None]) -> None:
         self._sink = sink
         self._told = wrote
+        self.written = 0
         self._batches: deque[tuple[int, list[Buffer]]] = deque()
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -68,6 +70,7 @@ class Writer:
         self._task.add_done_callback(self._ended)
 
     def _wrote(self, size: int) -> None:
+        self.written += size
         self._told(size)
         self._room.set()
 
