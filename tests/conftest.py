@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import trustme
 
 from fetchq import _errors
+from fetchq._http.http11.connection import Connection
 
 from . import servers
 from .origin import Origin
@@ -225,3 +227,17 @@ def nginx(www: Path, authority: Path) -> Iterator[servers.Server]:
 def hypercorn(www: Path, authority: Path) -> Iterator[servers.Server]:
     with servers.hypercorn(www, authority) as server:
         yield server
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Connection]]:
+    """Each HTTP/1.1 connection that the test makes; they are not kept."""
+    made: list[weakref.ref[Connection]] = []
+
+    class Noted(Connection):
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr("fetchq._http.http11.pool.Connection", Noted)
+    return made

@@ -13,7 +13,7 @@ import weakref
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -370,17 +370,9 @@ def test_jobs_that_end_leave_nothing_to_the_garbage_collector(
 )
 @pytest.mark.parametrize("single", [False, True])
 def test_a_failed_job_that_is_kept_keeps_no_connection(
-    answer: bytes | None, single: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: bytes | None, single: bool, tmp_path: Path, made: list[weakref.ref[Connection]]
 ) -> None:
     """The buffer of a connection and what goes into the part are a thousand times what an error needs."""
-    made: list[weakref.ref[Connection]] = []
-
-    class Noted(Connection):
-        def __init__(self, *words: Any) -> None:
-            super().__init__(*words)
-            made.append(weakref.ref(self))
-
-    monkeypatch.setattr("fetchq._http.http11.pool.Connection", Noted)
     settings = fetchq.Settings(network=fetchq.Network(env=False), retry=fetchq.Retry(retries=1, backoff=0.001))
     failed: list[fetchq.FetchError | None] = []
 

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from fetchq._http.http11 import connect as _connect
-from fetchq._http.http11 import pool as _pool
 from fetchq._http.http11.connect import dial
 from fetchq._http.http11.connection import Connection
 from fetchq._http.http11.idle import Endpoint, IdleConnections
@@ -581,17 +580,12 @@ ENDS = {
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("end", ENDS)
 def test_a_closed_connection_is_freed_without_the_collector(
-    end: str, tls: bool, trusting: ssl.SSLContext, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    end: str,
+    tls: bool,
+    trusting: ssl.SSLContext,
+    serving: ssl.SSLContext,
+    made: list[weakref.ref[Connection]],
 ) -> None:
-    made: list[weakref.ref[Connection]] = []
-
-    class Noted(Connection):
-        def __init__(self, *words: Any) -> None:
-            super().__init__(*words)
-            made.append(weakref.ref(self))
-
-    monkeypatch.setattr(_pool, "Connection", Noted)
-
     async def work() -> None:
         async with site(ENDS[end], serving if tls else None) as server:
             transport = ours(trusting)
