@@ -264,6 +264,9 @@ class World:
         self.ended: dict[str, float] = {}
         self.most: Counter[str] = Counter()
         self.running_at_once = 0
+        # Requests under way, whether they count for the budget or not, and the most of them.
+        self.open: Counter[str] = Counter()
+        self.most_open: Counter[str] = Counter()
         self._free: dict[str, float] = {}
 
     async def answer(self, name: str) -> FetchError | None:
@@ -304,7 +307,12 @@ class World:
         self.hosts.asked(name, began)
         self.running_at_once = max(self.running_at_once, self.scheduler.running)
         self.most[name] = max(self.most[name], self.budget.held(name))
-        error = await self.answer(name)
+        self.open[name] += 1
+        self.most_open[name] = max(self.most_open[name], self.open[name])
+        try:
+            error = await self.answer(name)
+        finally:
+            self.open[name] -= 1
         if error is None:
             self.hosts.answered(name, began, self.clock(), relents=item.again is not None)
             self.ended[item.job] = self.clock()
@@ -376,6 +384,18 @@ def test_a_silent_host_that_answers_after_all_has_its_connection_back() -> None:
     # One more for a moment, each time: none is started until that is over.
     assert world.running_at_once <= 2 + 4
     assert max(world.ended[line] for line in lines[:4]) < 25
+
+
+def test_a_silent_host_that_has_lent_its_connections_gets_no_others() -> None:
+    lines = queue(("h", 100), *((f"h{number}", 1) for number in range(64)), ("f", 300))
+    world = simulate_until_fast_is_done(lines, 8)
+    assert world.most_open["h"] <= 4
+
+
+def test_a_connection_that_has_brought_an_answer_is_not_lent() -> None:
+    world, results = simulate(queue(("s0", 1), ("s1", 1), ("f", 3000)), 4)
+    assert results == {"s done": 2, "f done": 3000}
+    assert world.running_at_once == 4
 
 
 def simulate_until_fast(kind: str, count: int) -> World:

@@ -316,6 +316,39 @@ def test_a_job_whose_result_is_known_needs_no_attempt(*, is_async: bool) -> None
     assert sorted(attempted) == [(number, job) for number, job in known if not number % 3]
 
 
+def test_a_priority_counts_for_more_than_who_holds_connections_for_long() -> None:
+    started: list[str] = []
+
+    async def fetch(item: ScheduledJob[str]) -> str:
+        started.append(item.job)
+        await asyncio.sleep(0)
+        return item.job
+
+    # That host has never answered, which is not told here: its jobs are taken for slow ones.
+    jobs = ["a:9", "b:0", "a:5"]
+    collect(lambda: scheduler(fetch, jobs=1, priority=lambda job: int(job[2:])), iter(jobs))
+    assert started == ["a:9", "a:5", "b:0"]
+
+
+def test_a_run_that_is_stopped_while_jobs_are_looked_up_has_left_them() -> None:
+    async def fetch(item: ScheduledJob[str]) -> str:
+        raise AssertionError(item)
+
+    async def find(_: Sequence[tuple[int, str]]) -> list[str | None]:
+        await asyncio.sleep(math.inf)
+        return []
+
+    async def main() -> None:
+        run = shared().run(iter(["a:1", "a:2", "a:3"]), fetch, find)
+        result = asyncio.create_task(run.next())
+        await asyncio.sleep(0.01)
+        run.stop()
+        assert await result is None
+        assert run.left == 3
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
 def test_known_results_wait_for_a_caller_who_takes_none() -> None:
     read: list[int] = []
 
