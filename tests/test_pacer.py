@@ -79,6 +79,31 @@ def test_a_limit_that_changes_is_followed() -> None:
     assert asked(bucket, 2000, 5, pacer, later) - later < 200
 
 
+def refused_once() -> Pacer:
+    pacer = Pacer()
+    pacer.asked(0.0)
+    pacer.refused(0.0)
+    return pacer
+
+
+def test_a_host_that_takes_more_than_is_ever_asked_is_no_longer_paced() -> None:
+    pacer = refused_once()
+    for n in range(2000):
+        pacer.asked(n)
+        pacer.accepted(n, n + TOOK)
+    assert pacer.rate is None
+
+
+def test_the_answer_to_an_earlier_request_says_nothing_of_the_last() -> None:
+    pacer = refused_once()
+    pacer.asked(9.0)
+    pacer.accepted(9.0, 9.0 + TOOK)
+    pacer.asked(10.0)
+    pacer.asked(11.0)
+    pacer.accepted(10.0, 12.0)
+    assert pacer.next == 11.0 + 2 * pacer.gap
+
+
 def test_nothing_is_paced_before_a_refusal() -> None:
     pacer = Pacer()
     for n in range(1000):

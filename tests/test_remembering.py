@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,26 @@ def test_many_jobs_are_looked_up_together_and_only_what_changed_by_hand_is_fetch
     assert {request.path for request in origin.requests[asked:]} == {"/3.bin", "/20.bin", "/59.bin"}
     assert (tmp_path / "3.bin").read_bytes() == generated(1000, 3).data
     assert max(looked_up) > 20, "several at once"
+
+
+def test_a_line_that_was_done_in_this_run_is_not_said_to_be_from_an_earlier_one(
+    origin: Origin, tmp_path: Path
+) -> None:
+    url, first, results = origin.serve("/f.bin", FILE), asyncio.Event(), []
+
+    async def jobs() -> AsyncIterator[fetchq.Job]:
+        yield fetchq.Job(url, source="q:1")
+        await first.wait()
+        yield fetchq.Job(url, source="q:2")
+
+    async def main() -> None:
+        async with fetchq.Downloader(SETTINGS, dir=tmp_path, store=tmp_path / ".fetchq.db") as downloader:
+            async for result in downloader.run(jobs()):
+                results.append((result.status, result.reason))
+                first.set()
+
+    run(main())
+    assert results == [("done", ""), ("skipped", "the same as q:1")]
 
 
 @pytest.mark.parametrize(

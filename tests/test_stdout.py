@@ -354,6 +354,7 @@ def test_a_stdout_of_text_alone_hinders_only_who_writes_there(origin: Origin, tm
 def test_a_queue_may_send_one_job_to_stdout(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> None:
     jobs = [{"url": origin.serve("/f.txt", b"data"), "out": "-"}, {"url": origin.serve("/g.bin", NEWER)}]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
-    done = run_fetchq("-i", "q.jsonl", "-d", "out")
-    assert (done.returncode, done.stdout) == (0, "data")
-    assert (tmp_path / "out/g.bin").read_bytes() == NEWER.data
+    for more in ([], ["--trust-store"]):
+        done = run_fetchq("-i", "q.jsonl", "-d", "out", *more)
+        assert (done.returncode, done.stdout) == (0, "data")
+        assert (tmp_path / "out/g.bin").read_bytes() == NEWER.data
