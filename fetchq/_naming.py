@@ -100,13 +100,14 @@ def name_from(headers: Headers, url: str, *, dotfiles: bool = False) -> str:
     :param dotfiles: allow a leading dot.
     """
     disposition = headers.get("content-disposition")
-    offers = _disposition_names(disposition) if disposition else ()
-    for raw in (*offers, _last_of_path(url)):
+    for raw in _disposition_names(disposition) if disposition else ():
         if name := _clean(raw, dotfiles):
             return name
-    return NAMELESS
+    return guess(url, dotfiles=dotfiles)
 
 
+# Asked for several times on a job's way.
+@functools.lru_cache(128)
 def guess(url: str, *, dotfiles: bool = False) -> str:
     """Return a safe name from the URL alone, before there is a response."""
     return sanitise(_last_of_path(url), dotfiles=dotfiles)

@@ -29,8 +29,13 @@ SHUTDOWN_SECONDS = 10.0
 # A call in the event loop's thread may take this long on average before the disk counts as slow: as long as a
 # few calls into a thread cost. A small file takes 0.1 ms on a local disk.
 SLOW_SECONDS = 0.001
-# Calls in that average, so that one call during which the process was merely suspended does not decide it.
+# Calls in that average.
 SMOOTH = 16
+# What one call counts at most, so that a few which waited for the interpreter do not decide: another thread
+# keeps it for 5 ms, and for ten times that where other programs want the processors.
+MOST_SECONDS = 4 * SLOW_SECONDS
+# One call of this length is enough.
+HANG_SECONDS = 0.1
 # Seconds for which a slow disk is left to the threads before the loop's own thread is tried again.
 REST_SECONDS = 1.0
 
@@ -139,8 +144,9 @@ class Threads:
             return call()
         finally:
             ended = self._clock()
-            self._average += (ended - began - self._average) / SMOOTH
-            if self._average >= SLOW_SECONDS:
+            took = ended - began
+            self._average += (min(took, MOST_SECONDS) - self._average) / SMOOTH
+            if self._average >= SLOW_SECONDS or took >= HANG_SECONDS:
                 self._average, self._slow_until = 0.0, ended + REST_SECONDS
 
     async def aclose(self) -> None:

@@ -141,6 +141,8 @@ def checksums(own: Checksum | None, seen: Resource | None) -> list[Checksum]:
     A server's digest is of what it sent (RFC 9530 section 3), so it says nothing of a decoded body.
     """
     promised = seen.digests if seen is not None and not seen.encoding else {}
+    if own is None and not promised:
+        return []
     asked = [] if own is None else [own]
     decided = _digests.algorithms(asked)
     return asked + [Checksum(value, (name,)) for name, value in promised.items() if name not in decided]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from .._errors import FetchError, TimedOutError
 
 __all__ = ["Deadline"]
+
+_BOUNDLESS = nullcontext()
 
 
 class Deadline:
@@ -27,13 +29,15 @@ class Deadline:
         self._end = None if seconds is None else clock() + seconds
         self._timeout: asyncio.Timeout | None = None
 
-    @asynccontextmanager
-    async def bound(self) -> AsyncIterator[None]:
-        """Bound what is done inside by the time that is left.
+    def bound(self) -> AbstractAsyncContextManager[None]:
+        """Return a context that bounds what is done inside by the time that is left.
 
-        :raises TimedOutError: it has passed.
+        It raises TimedOutError when that has passed.
         """
-        left = None if self._end is None else max(0.0, self._end - self._clock())
+        return _BOUNDLESS if self._end is None else self._bounded(max(0.0, self._end - self._clock()))
+
+    @asynccontextmanager
+    async def _bounded(self, left: float) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(left) as self._timeout:
                 yield

@@ -46,6 +46,20 @@ def test_a_disk_counts_as_slow_once_it_usually_is_and_is_tried_again_later() -> 
     assert threads.is_quick()
 
 
+def test_calls_that_wait_for_the_interpreter_now_and_then_do_not_make_a_disk_slow() -> None:
+    clock = Clock()
+    threads = Threads(1, clock)
+
+    def call(seconds: float) -> None:
+        clock.now += seconds
+
+    for _ in range(20):
+        threads._timed(partial(call, 0.05))
+        for _ in range(SMOOTH // 2):
+            threads._timed(partial(call, SLOW_SECONDS / 10))
+        assert threads.is_quick()
+
+
 def test_one_call_that_hangs_is_enough() -> None:
     clock = Clock()
     threads = Threads(1, clock)
