@@ -106,10 +106,14 @@ def name_from(headers: Headers, url: str, *, dotfiles: bool = False) -> str:
     return guess(url, dotfiles=dotfiles)
 
 
-# Asked for several times on a job's way.
-@functools.lru_cache(128)
 def guess(url: str, *, dotfiles: bool = False) -> str:
     """Return a safe name from the URL alone, before there is a response."""
+    return _guessed(url, dotfiles)
+
+
+# Asked for several times on a job's way.
+@functools.lru_cache(512)
+def _guessed(url: str, dotfiles: bool) -> str:
     return sanitise(_last_of_path(url), dotfiles=dotfiles)
 
 

@@ -89,8 +89,8 @@ def parse(text: str, params: Pairs = (), base: str | None = None) -> ParsedURL:
         raise UsageError(f"{_shown(text)} is not a valid URL: {_reason(error)}.") from error
 
 
-# Asked for several times on a job's way.
-@lru_cache(128)
+# Asked for several times on a job's way, and for all of a batch of lines in turn.
+@lru_cache(1024)
 def server_of(text: str) -> str | None:
     """Return ``host:port`` of an absolute URL, much cheaper than :func:`parse`; None where that must tell."""
     start = _START.match(text)
