@@ -20,16 +20,16 @@ from fetchq._store import Store
 from fetchq._store.leases import VALID
 
 from .conftest import RunFetchq, until
-from .origin import Origin, generated, throttle
+from .origin import Behaviour, Origin, generated, header, throttle
 from .test_two_processes import FILE, Valve, has_journal, names, started
 
 JOB = Job("https://host/1.bin")
 
 
-def queue(origin: Origin, folder: Path, count: int) -> dict[str, bytes]:
+def queue(origin: Origin, folder: Path, count: int, *more: Behaviour) -> dict[str, bytes]:
     """Write a queue of *count* files that take a tenth of a second each; return what is to come of them."""
     files = {f"{number}.bin": generated(50_000, seed=number).data for number in range(count)}
-    urls = [origin.serve(f"/{file}", data, throttle(5e5)) for file, data in files.items()]
+    urls = [origin.serve(f"/{file}", data, (throttle(5e5), *more), repeat=True) for file, data in files.items()]
     (folder / "q.txt").write_text("\n".join(urls) + "\n")
     return files
 
@@ -109,11 +109,14 @@ def test_after_a_kill_the_same_command_does_not_wait(
     assert rows(tmp_path / "out" / ".fetchq.db") == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+NAMED = header("Content-Disposition", 'attachment; filename="report.bin"')
+
+
+@pytest.mark.parametrize("named", [[], [NAMED]], ids=["by their URLs", "all alike by the server"])
 def test_killed_and_restarted_in_turn_two_runs_end_with_every_file(
-    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, seed: int
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, named: list[Behaviour]
 ) -> None:
-    files, chance = queue(origin, tmp_path, 100), random.Random(seed)
+    files, chance = queue(origin, tmp_path, 100, *named), random.Random(1)
     kills = 4
     with contextlib.ExitStack() as running:
         processes = [running.enter_context(started(*WORDS, cwd=tmp_path)) for _ in range(2)]
@@ -126,10 +129,16 @@ def test_killed_and_restarted_in_turn_two_runs_end_with_every_file(
         for process in processes:
             _, err = process.communicate(timeout=50)
             assert process.returncode == 0, err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.bin*")} == files
-    assert run_fetchq(*WORDS).returncode == 0
+    got = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.bin*")}
+    if named:
+        assert set(got) == {f"report.{number}.bin" if number else "report.bin" for number in range(100)}
+    else:
+        assert got == files
+    assert sorted(got.values()) == sorted(files.values())
     # Each process had at most four in hand, and those of the last half second were not on record yet.
     asked = [len(origin.asked(f"/{name}")) for name in files]
+    assert "100 skipped" in run_fetchq(*WORDS).stderr
+    assert [len(origin.asked(f"/{name}")) for name in files] == asked, "a rerun asks nothing"
     assert sum(asked) - len(files) <= kills * (4 + 4 + 6), asked
 
 
@@ -198,6 +207,35 @@ def test_a_run_that_does_not_renew_its_leases_loses_them(tmp_path: Path, later: 
         await one.aclose()
 
     asyncio.run(main())
+
+
+def test_a_dead_runs_jobs_are_told_once_before_the_first_of_them(tmp_path: Path) -> None:
+    """Its files may not be on record, and may be anywhere where a server gives the names."""
+
+    async def main() -> list[str]:
+        told: list[str] = []
+        one, two, three = [Store(tmp_path / "db", clock=at(1e9)) for _ in range(3)]
+        for store in (one, two, three):
+            await store.join()
+        for key in ("a", "b"):
+            await one.claim(key)
+        await one._transact(
+            lambda connection: connection.execute(
+                "UPDATE runs SET expires = 0 WHERE owner = ?", (one.leases._owner,)
+            )
+        )
+        two.leases.orphaned = lambda: told.append("two")
+        three.leases.orphaned = lambda: told.append("three")
+        assert [await two.claim(key) for key in ("c", "a")] == [True, True]
+        assert told == ["two"]
+        assert await three.claim("b"), "its row has been removed, but not what it had in hand"
+        assert [await three.claim(key) for key in ("a", "b")] == [False, True]
+        for store in (one, two, three):
+            await store.aclose()
+        return told
+
+    assert asyncio.run(main()) == ["two", "three"]
+    assert rows(tmp_path / "db") == []
 
 
 # Claims a job as another run, writes it down, and is killed.

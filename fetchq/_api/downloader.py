@@ -365,8 +365,8 @@ class Downloader:
             """Announce it to the observers, in the loop's thread."""
             loop.call_soon_threadsafe(observe, Warned(0, message))
 
-        history = self._history(observe)
         parts = Parts(settings.disk, threads=_threads(settings), warn=warn)
+        history = self._history(observe, parts.look_again)
         context = RunContext(
             fetcher=http,
             parts=parts,
@@ -389,7 +389,7 @@ class Downloader:
         session = Session(http, context, history, self._observers)
         return session
 
-    def _history(self, observe: Observer) -> History:
+    def _history(self, observe: Observer, orphaned: Callable[[], None]) -> History:
         def warn(message: str) -> None:
             observe(Warned(0, message))
 
@@ -400,6 +400,7 @@ class Downloader:
             secrets=self.settings.queue.store_secrets,
             trusted=self.settings.queue.trust_store,
             warn=warn,
+            orphaned=orphaned,
         )
 
     def _standard_output(self) -> BinaryIO:

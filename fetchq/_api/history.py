@@ -33,6 +33,7 @@ class History:
     :param trusted: finished files are unchanged, without a look at each.
     :param required: whether a store that cannot be used is an error.
     :param warn: called with a sentence in the event loop's thread.
+    :param orphaned: called before a job is done that a run has begun which died beside this one.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class History:
         secrets: bool,
         trusted: bool,
         warn: Callable[[str], None],
+        orphaned: Callable[[], None],
     ) -> None:
         self._path = path
         self._checksums = checksums
@@ -51,6 +53,7 @@ class History:
         self._secrets = secrets
         self._trusted = trusted
         self._warn = warn
+        self._orphaned = orphaned
         self._store: Store | None = None
         self._opening: asyncio.Task[None] | None = None
         # Files of jobs that were skipped in this run, with these jobs' keys.
@@ -200,6 +203,7 @@ class History:
 
         try:
             self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
+            self._store.leases.orphaned = self._orphaned
             await self._store.join()
         except StoreError as error:
             if self._required:

@@ -64,6 +64,10 @@ class Folders:
         self._ignores_case: dict[Path, bool] = {}
         self._limits: dict[Path, int] = {}
 
+    def look_again(self) -> None:
+        """Forget what was in the folders."""
+        self._listings.clear()
+
     def left_behind(self, directory: Path) -> bool:
         """Whether an earlier run may have left parts of files in *directory*."""
         return self._listing(self._temp or directory).journals

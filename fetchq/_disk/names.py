@@ -89,6 +89,12 @@ class NameRegistry:
                 " --allow-outside only."
             )
 
+    def look_again(self) -> None:
+        """Forget what was in the folders; what the jobs of this run have stays theirs."""
+        self._folders.look_again()
+        with self._lock:
+            self._numbered.clear()
+
     def use(self, directory: Path, name: str, owner: str) -> None:
         """Note that a download, by its key *owner*, has the file *name*: no other job gets that."""
         entry = self._folders.entry(directory, name)
@@ -285,6 +291,9 @@ class _Candidate:
             raise DiskError(f"{self.entry.shown} is a folder; choose another name with --output.")
         existing = ExistingFile(self.entry, found, self.policy, self.used_by, self.settings.xattr)
         judged = existing.judge()
+        if judged == "next":
+            renames = self.policy.if_exists == "rename"
+            return None if renames and self._resumable() else judged
         if judged is not None or self._overwrites:
             return judged
         self.passed.append(self.entry.name)
@@ -295,8 +304,6 @@ class _Candidate:
 
         It goes on in the part that it has; the finished file gets the next free name.
         """
-        if self.used_by is not None:
-            return False
         beside = begun_side(self.entry, self.policy.identity)
         return beside is not None and beside.part.stat() is not None
 

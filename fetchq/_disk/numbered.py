@@ -37,7 +37,7 @@ class NumberedNames:
         self._lock = threading.Lock()
         # In a list of another order the download had the name itself.
         self._look_up(wanted)
-        for number in range(1, MAX_NUMBER) if numbers is None else sorted(numbers):
+        for number in range(1, MAX_NUMBER) if numbers is None else sorted(set(numbers)):
             name = candidate(wanted.name, number)
             if self._look_up(wanted.renamed(name)):
                 self.take(name)
@@ -48,11 +48,13 @@ class NumberedNames:
         """Note whose the name is; return False where it is free."""
         found, journal = entry.stat(), entry.journal()
         noted = None if found is None else record.read(entry)
-        if found is not None and noted is not None and noted.is_unchanged(found):
-            self._owned.setdefault(noted.key, []).append(entry.name)
-        elif journal is not None:
-            self._owned.setdefault(journal.key, []).append(entry.name)
-        elif found is not None:
+        if found is not None and noted is not None and not noted.is_unchanged(found):
+            noted = None
+        # Another process may have given the name to its file after the part was begun.
+        keys = {side.key for side in (noted, journal) if side is not None}
+        for key in keys:
+            self._owned.setdefault(key, []).append(entry.name)
+        if found is not None and not keys:
             self._unowned.setdefault(found.st_size, []).append(entry.name)
         return found is not None or journal is not None
 

@@ -253,6 +253,10 @@ class Parts:
         except OSError as error:
             raise translate(error, directory / name) from error
 
+    def look_again(self) -> None:
+        """Look at the folders anew: another process has died, and left files and parts of jobs there."""
+        self._names.look_again()
+
     async def ends(self, path: Path, size: int) -> tuple[bytes, bytes]:
         """Return the first and the last *size* bytes of a file; fewer where it became shorter.
 

@@ -4,7 +4,7 @@ A run that is alone leases nothing, so that this costs it nothing per job. Each 
 it renews while it lives. One that begins beside others waits until these share: each looks for new runs every
 ``TICK`` seconds, then writes down which jobs it has in hand, and from then on asks the table before it begins
 one. The leases of a run that has died are void at once where its process can be looked up, else when its row
-expires.
+expires. They stay in the table until the jobs are taken over, for they tell who had begun them.
 """
 
 from __future__ import annotations
@@ -52,12 +52,15 @@ class Leases:
 
     :param clock: returns seconds since the epoch.
     :param warn: called once with a sentence when a job is left to another run.
+    :ivar orphaned: called before the first job of each run that has died is begun: its files are not on record.
     """
 
     def __init__(self, transact: Transact, clock: Callable[[], float], warn: Callable[[str], None]) -> None:
         self._transact = transact
         self._clock = clock
         self._warn = warn
+        self.orphaned: Callable[[], None] = lambda: None
+        self._dead: set[str] = set()
         self._owner = os.urandom(16).hex()
         self._in_hand: set[str] = set()
         self._renewed_at = 0.0
@@ -81,12 +84,15 @@ class Leases:
 
         A store that fails keeps no run from its jobs.
         """
-        holder = None
+        holder = begun_by = None
         if self.shared:
             with suppress(StoreError):
-                holder = await self._transact(lambda connection: self._claim(connection, key))
+                begun_by, holder = await self._transact(lambda connection: self._claim(connection, key))
         if holder is None:
             self._in_hand.add(key)
+            if begun_by is not None and begun_by not in self._dead:
+                self._dead.add(begun_by)
+                self.orphaned()
             return True
         if not self._told:
             self._told = True
@@ -113,7 +119,7 @@ class Leases:
             self._ticker.cancel()
             await asyncio.wait({self._ticker})
             with suppress(StoreError):
-                await self._transact(lambda connection: _remove(connection, self._owner))
+                await self._transact(self._leave)
 
     async def _tick(self) -> None:
         while True:
@@ -131,8 +137,17 @@ class Leases:
 
     def _enter(self, connection: sqlite3.Connection) -> list[_OtherRun]:
         others = self._others(connection)
+        if not others:
+            connection.execute("DELETE FROM leases")
         self._write_row(connection, shares=bool(others))
         return others
+
+    def _leave(self, connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM runs WHERE owner = ?", (self._owner,))
+        # The last one sweeps up what dead runs have left.
+        connection.execute(
+            "DELETE FROM leases WHERE owner = ? OR NOT EXISTS (SELECT 1 FROM runs)", (self._owner,)
+        )
 
     def _publish(self, connection: sqlite3.Connection) -> None:
         """Renew the row, and write down what is in hand unless another run has taken it."""
@@ -147,7 +162,7 @@ class Leases:
         connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
 
     def _others(self, connection: sqlite3.Connection) -> list[_OtherRun]:
-        """Return the other runs that live; the rows of dead ones are removed."""
+        """Return the other runs that live; those that are dead are removed."""
         found = connection.execute(
             "SELECT owner, process, shares, expires FROM runs WHERE owner != ?", (self._owner,)
         ).fetchall()
@@ -157,23 +172,22 @@ class Leases:
             if now <= expires <= now + 2 * VALID and _may_live(process):
                 others.append(_OtherRun(owner, process, bool(shares)))
             else:
-                _remove(connection, owner)
+                connection.execute("DELETE FROM runs WHERE owner = ?", (owner,))
         return others
 
-    def _claim(self, connection: sqlite3.Connection, key: str) -> str | None:
-        """Lease a job; return the process of the run that has it, None if this one has it now."""
+    def _claim(self, connection: sqlite3.Connection, key: str) -> tuple[str | None, str | None]:
+        """Lease a job; return the other run that has begun it, and the process of that if it lives.
+
+        A job that no living run has is this one's now.
+        """
         row = connection.execute("SELECT owner FROM leases WHERE key = ?", (key,)).fetchone()
-        if row is not None and row[0] != self._owner:
+        begun_by = None if row is None or row[0] == self._owner else row[0]
+        if begun_by is not None:
             for run in self._others(connection):
-                if run.owner == row[0]:
-                    return run.process
+                if run.owner == begun_by:
+                    return begun_by, run.process
         connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?)", (key, self._owner))
-        return None
-
-
-def _remove(connection: sqlite3.Connection, owner: str) -> None:
-    connection.execute("DELETE FROM leases WHERE owner = ?", (owner,))
-    connection.execute("DELETE FROM runs WHERE owner = ?", (owner,))
+        return begun_by, None
 
 
 def _forget(work: Awaitable[object]) -> None:

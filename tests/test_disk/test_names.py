@@ -230,6 +230,56 @@ def test_our_part_is_gone_on_with_though_another_file_has_got_its_name(tmp_path:
 
 
 @pytest.mark.parametrize("policy", ["rename", "skip", "overwrite"])
+def test_our_part_beside_another_jobs_file_is_gone_on_with_where_that_costs_it_nothing(
+    tmp_path: Path, policy: IfExists
+) -> None:
+    """One process has published its file under the name whose part another one has just begun."""
+
+    async def work() -> None:
+        (tmp_path / "a.iso").touch()
+        await leave_part(tmp_path, OURS, b"x" * 100)
+        sides = [tmp_path / side for side in ("a.1.iso.part", "a.1.iso.part.json")]
+        for side in sides:
+            side.rename(f"{side}.aside")
+        async with opened() as parts:
+            await put(parts, tmp_path, b"another", identity=OTHER)
+        for side in sides:
+            side.with_name(f"{side.name}.aside").rename(side)
+        (tmp_path / "a.iso").unlink()
+        await leave_finished(tmp_path, Identity("third", "https://host/third"))
+        async with opened(disk(policy)) as parts:
+            part = await claimed(parts, tmp_path)
+            assert part.spans == ((Span(0, 100),) if policy == "rename" else ())
+            await part.begin(resource(101), [])
+            await write(part, 0, [b"x" * 101])
+            await part.finish(size=101, mtime=None, check=no_check)
+
+    run(work())
+    assert (tmp_path / "a.1.iso").read_bytes() == b"another"
+    assert (tmp_path / "a.2.iso").read_bytes() == b"x" * 101
+
+
+async def leave_finished(folder: Path, identity: Identity) -> None:
+    """Leave a finished file of another download."""
+    async with opened() as parts:
+        await put(parts, folder, b"third", identity=identity)
+
+
+def test_what_another_process_has_left_since_is_found_after_another_look(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            await put(parts, tmp_path, b"ours", identity=OTHER)
+            await leave_finished(tmp_path, Identity("third", "https://host/third"))
+            await leave_part(tmp_path, OURS, b"x" * 100)
+            assert names(tmp_path) >= {"a.iso", "a.1.iso", "a.2.iso.part"}
+            parts.look_again()
+            assert await parts.peek(tmp_path, "a.iso", OURS) == "a.2.iso"
+            assert (await claimed(parts, tmp_path)).spans == (Span(0, 100),)
+
+    run(work())
+
+
+@pytest.mark.parametrize("policy", ["rename", "skip", "overwrite"])
 def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
     tmp_path: Path, policy: IfExists
 ) -> None:
