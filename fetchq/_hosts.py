@@ -120,6 +120,11 @@ class HostState:
             return self.running > 0 and not self.proven
         return not self.proven or self.mean > _LONG_JOB
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether its jobs are known to return their connections soon."""
+        return self.mean is not None and not self.heavy
+
     def opens(self) -> float:
         """Return when the next request may start; infinity where that depends on an answer."""
         if self.prober is not None:

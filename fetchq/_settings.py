@@ -325,7 +325,8 @@ class Disk:
 class Queue:
     """Concurrency and rate.
 
-    :param lookahead: jobs read from the queue before they can start, to find one for another host.
+    :param lookahead: jobs in memory that were read from the queue before they can start, to find one for
+        another host.
     :param waiting: most jobs that may wait for another attempt; while there are so many, no other job starts.
     """
 
@@ -363,7 +364,7 @@ class Queue:
         "End the run when so many jobs have failed.",
         why="One file that is gone says nothing of the others.",
     )
-    # About 1 KiB each. So many jobs of one host do not hide those of another.
+    # About 1 KiB each. Where none of their hosts may be asked, the ends of long lines go to a temporary file.
     lookahead: int = 20_000
     # Each holds the lock of its part, an open file.
     waiting: int = 256

@@ -10,16 +10,18 @@ from contextlib import AsyncExitStack
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import _digests, _naming
+from .._disk import Overflow
 from .._errors import DiskFullError, FetchError, StoppedError, UsageError, forget_frames
 from .._events import JobFinished, JobStarted, Observer, QueueWaiting, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Result, redact
-from .._scheduler import ScheduledJob, Scheduler
+from .._scheduler import ScheduledJob, Scheduler, Spill
 from .._transfer import RunContext, Transfer, place
 from .equals import EqualJobs
 from .history import History
 from .intake import Intake, QueuedJob, alone
 from .observers import Observers
+from .packing import pack, unpack
 from .totals import Totals
 
 __all__ = ["Adapt", "QueueRun", "Session"]
@@ -332,7 +334,10 @@ class QueueRun:
         self._known = known
         self._observe = Observers(session.observers, self.stop)
         self._worker = _Worker(session, context(session.context._replace(observe=self._observe)), looked=True)
-        self._run = session.scheduler.run(items, self._worker.attempt, self._worker.known, self._tell_dry)
+        aside = Overflow(session.context.settings.disk.temp_dir)
+        self._run = session.scheduler.run(
+            items, self._worker.attempt, self._worker.known, self._tell_dry, Spill(aside, pack, unpack)
+        )
         self._worker.resume = self._run.resume
         self._totals = Totals(0.0)
         self._begun = False

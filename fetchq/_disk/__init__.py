@@ -23,6 +23,7 @@ be on a local file system, and for as long as that is quick::
     complete.py   a body that arrived whole, which needs no journal
     pipe.py       standard output, or a file object, in the place of a part
     parts.py      the parts of one run
+    overflow.py   what does not fit into memory for now
     sink.py       what a transfer may do with a part or a pipe
     context.py    what all of them share
 """
@@ -33,6 +34,7 @@ from .complete import CompleteBody
 from .existing import Existing, ExistingPolicy, Unproven
 from .files import Files, reason, require_usable
 from .journal import Identity, Journal
+from .overflow import Overflow
 from .part import Part
 from .parts import Parts
 from .pipe import Pipe, PipeClosedError, SequentialSink
@@ -51,6 +53,7 @@ __all__ = [
     "Finished",
     "Identity",
     "Journal",
+    "Overflow",
     "Part",
     "Parts",
     "Pipe",

@@ -4,6 +4,7 @@ Generic over job and result: what an attempt does is the ``fetch`` that a run is
 
     flow        jobs that can start, in their order
     run         one queue: reads its jobs and hands out their results
+    spill       the ends of long lines, outside memory
     scheduler   whose turn it is: connections for runs and single jobs
 """
 
@@ -12,5 +13,6 @@ from __future__ import annotations
 from .flow import ScheduledJob
 from .run import ScheduledRun
 from .scheduler import Scheduler
+from .spill import Spill
 
-__all__ = ["ScheduledJob", "ScheduledRun", "Scheduler"]
+__all__ = ["ScheduledJob", "ScheduledRun", "Scheduler", "Spill"]

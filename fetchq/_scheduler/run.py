@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
+from .._errors import FetchError
 from .._models import Again
 from .flow import Flow, ScheduledJob
+from .spill import Spill, surplus
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -28,7 +30,7 @@ Known: TypeAlias = Callable[[Sequence[tuple[int, J]]], Awaitable[Sequence[R | No
 # seconds.
 FIRST_BATCH, BATCH = 8, 256
 BATCH_SECONDS = 0.05
-# Seconds in which a queue is read before hosts take all connections: 20,000 lines and more.
+# Seconds in which a queue is read before hosts take all connections, and so many more while lines come quickly.
 READING = 1.0
 # Seconds without a job to do until the caller is told.
 DRY = 1.0
@@ -48,6 +50,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
         find: Known[J, R] | None,
         dry: Callable[[], None],
+        spill: Spill[J] | None,
     ) -> None:
         super().__init__()
         self._scheduler = scheduler
@@ -55,6 +58,11 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         self._fetch = fetch
         self._find = find
         self._dry = dry
+        # The ends of long lines; None where all jobs stay in memory.
+        self._spill = spill
+        # Jobs that had been read when no line could be shortened.
+        self._unspilled = 0
+        self._read_so_far = 0
         # Jobs that wait for their next attempt: a heap ordered by the time of that attempt.
         self.waiting: list[tuple[float, int, ScheduledJob[J]]] = []
         # Jobs that wait for :meth:`resume`, by number. They count as read ahead, and keep none from starting.
@@ -80,7 +88,8 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     @property
     def left(self) -> int:
         """Number of jobs that were read and have no result."""
-        return self._unsorted + self._ahead + len(self.waiting) + self._running + self._cancelled
+        aside = 0 if self._spill is None else self._spill.count
+        return self._unsorted + self._ahead + aside + len(self.waiting) + self._running + self._cancelled
 
     @property
     def stopped(self) -> bool:
@@ -119,7 +128,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         """
         if self._state == "new":
             self._state = "begun"
-            self._reading_until = self._scheduler.clock() + READING
+            self._expect_hosts()
             self._scheduler.join(self)
             self._spawn(self._read())
         if not self._results or self.stopped:
@@ -179,6 +188,8 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT)
         if self._state == "begun":
             self._scheduler.leave(self)
+        if self._spill is not None:
+            self._spill.close()
         self._state = "ended"
 
     # --- reading
@@ -192,6 +203,8 @@ class ScheduledRun(Flow[J], Generic[J, R]):
                     await self._wait_for_room(1)
             else:
                 while batch := self._batch(self._jobs):
+                    if len(batch) == self._size:
+                        self._expect_hosts()
                     await self._sort(batch)
                     await asyncio.sleep(0)
                     self._size = min(2 * self._size, BATCH, self._most_at_once)
@@ -216,6 +229,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         """Hand out the results of *jobs* that need no attempt, and put the others in line."""
         numbers = self._scheduler.numbers
         numbered = [(next(numbers), job) for job in jobs]
+        self._read_so_far += len(jobs)
         self._unsorted = len(numbered)
         results = [None] * len(jobs) if self._find is None else await self._find(numbered)
         for (number, job), result in zip(numbered, results, strict=True):
@@ -225,6 +239,10 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             else:
                 self._results.append(result)
                 self._changed.set()
+
+    def _expect_hosts(self) -> None:
+        """Let hosts leave connections for those that may come in sight a moment longer: many lines come."""
+        self._reading_until = self._scheduler.clock() + READING
 
     def _in_sight(self) -> None:
         if not self._far:
@@ -239,6 +257,11 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         """Wait until so many jobs more may be read."""
         lookahead = self._scheduler.queue.lookahead
         while (far := self._ahead + jobs > lookahead) or len(self._results) + jobs > MAX_RESULTS:
+            if far and self._shorten():
+                self._far = False
+                self._expect_hosts()
+                await asyncio.sleep(0)
+                continue
             if far:
                 self._in_sight()
             self._room.clear()
@@ -252,8 +275,50 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             scheduler.wake()
 
     def _removed(self, host: str) -> None:
+        if self._spill is not None and self._spill.count:
+            self._refill(host, self._spill)
         super()._removed(host)
         self._room.set()
+
+    # --- lines that are too long for memory
+
+    def _shorten(self) -> bool:
+        """Move the end of the longest line out of memory, if a host that is not in sight would start now."""
+        spill = self._spill
+        if spill is None or self._read_so_far == self._unspilled or not self._scheduler.wants_hosts:
+            return False
+        found = surplus(self.ready)
+        kept: set[int] = set()
+        if found is not None:
+            host, number = found
+            line = self.ready[host]
+            line.sort()
+            end = line[-number:]
+            # What an attempt has left in memory, as the lock of a part, stays.
+            kept = spill.put(host, [(rank, at, job.job) for rank, at, job in end if job.again is None])
+            line[-number:] = [entry for entry in end if entry[1] not in kept]
+            self.count -= len(kept)
+        if not kept:
+            self._unspilled = self._read_so_far
+        return bool(kept)
+
+    def _refill(self, host: str, spill: Spill[J]) -> None:
+        """Take back the jobs of *host* whose turn comes."""
+        line = self.ready[host]
+        try:
+            back = spill.due(host, line[0][:2] if line else None)
+        except FetchError as error:
+            self._error = self._error or error
+            self._changed.set()
+            return
+        for rank, number, job in back:
+            heapq.heappush(line, (rank, number, ScheduledJob(rank, number, job, host, self.start)))
+        self.count += len(back)
+
+    def look_further(self) -> None:
+        """Read on if that may be of use: a host that is not in sight would start now."""
+        if self._spill is not None and not self._read_all:
+            self._room.set()
 
     # --- working
 

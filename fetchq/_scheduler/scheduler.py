@@ -17,6 +17,7 @@ from .._models import Again
 from .._settings import Queue
 from .flow import Flow, ScheduledJob
 from .run import CANCEL_TIMEOUT, Known, ScheduledRun
+from .spill import Spill
 
 __all__ = ["Scheduler"]
 
@@ -25,6 +26,8 @@ R = TypeVar("R")
 
 # Seconds after which a host is silent that has never answered: most answer within a tenth of it.
 SILENCE = 1.0
+# Jobs of hosts that are given up that end at once: there may be a million of them.
+MOST_REFUSED = 64
 # Connections that are lent at once, each an open socket and no more.
 MOST_LENT = 64
 
@@ -67,6 +70,8 @@ class Scheduler(Generic[J]):
         self._timer: asyncio.TimerHandle | None = None
         self._alone: set[asyncio.Task[Any]] = set()
         self._closed = False
+        # Jobs that end without an attempt just now.
+        self._refused: set[ScheduledJob[J]] = set()
         # Jobs started: a host that comes in sight is the last of those that wait for their turn.
         self._served = 0
         # When hosts may be asked again: a heap.
@@ -88,14 +93,16 @@ class Scheduler(Generic[J]):
         fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]],
         known: Known[J, R] | None = None,
         dry: Callable[[], None] = lambda: None,
+        spill: Spill[J] | None = None,
     ) -> ScheduledRun[J, R]:
         """Return the run of a queue; it begins when its first result is asked for.
 
         :param fetch: makes one attempt.
         :param known: returns the results of jobs that need none; by default, none is known.
         :param dry: called where all jobs have ended, and the next one is long in coming.
+        :param spill: keeps the ends of long lines; by default, no more is read when there are many jobs.
         """
-        return ScheduledRun(self, jobs, fetch, known, dry)
+        return ScheduledRun(self, jobs, fetch, known, dry, spill)
 
     def start(self, job: J, fetch: Callable[[ScheduledJob[J]], Awaitable[R | Again]]) -> asyncio.Task[R]:
         """Begin a task that makes attempts at one job until it has a result; :meth:`stop` cancels it."""
@@ -151,10 +158,9 @@ class Scheduler(Generic[J]):
         try:
             await granted
         except asyncio.CancelledError:
-            if item.connected:
-                self.disconnect(item)
-            elif item.refused is None:
+            if not item.connected and item.refused is None:
                 self._singles.discard(item)
+            self.disconnect(item)
             raise
 
     async def attempt(
@@ -210,7 +216,26 @@ class Scheduler(Generic[J]):
             job.start(job)
         self.budget.wanted = any(flow.open and not flow.full for flow in self._flows)
         self.budget.distribute()
+        if self._runs and self.wants_hosts:
+            for run in self._runs:
+                run.look_further()
         self._watch()
+
+    @property
+    def wants_hosts(self) -> bool:
+        """Whether a host that is not in sight could start now, and none of the others.
+
+        Half of the connections of slow and silent hosts would be its own.
+        """
+        if any(flow.full or flow.has_light for flow in self._flows):
+            return False
+        if any(self.hosts.get(name).is_quick for name in self._capped):
+            return False
+        return self.budget.used < self.budget.total or 2 * self._held_by_heavy > self.budget.total
+
+    @property
+    def _held_by_heavy(self) -> int:
+        return sum(map(self.budget.held, self._heavy)) if self._heavy else 0
 
     @property
     def _flows(self) -> Iterator[Flow[J]]:
@@ -222,12 +247,9 @@ class Scheduler(Generic[J]):
 
         Of a host that is given up, the jobs come without a connection.
         """
-        for flow in self._flows:
-            if flow.dead and not flow.full:
-                return self._pop_refused(flow)
         chosen = self._choose() if self.budget.used < self.budget.total else None
         if chosen is None:
-            return None
+            return self._pop_refused()
         flow, name = chosen
         self.budget.take(name)
         self._turn = flow.turn
@@ -245,8 +267,7 @@ class Scheduler(Generic[J]):
 
     def _choose(self) -> tuple[Flow[J], str] | None:
         """Return whose turn it is: which flow's, and which host's in it."""
-        heavy = sum(map(self.budget.held, self._heavy)) if self._heavy else 0
-        light = 2 * (heavy + 1) > self.budget.total
+        light = 2 * (self._held_by_heavy + 1) > self.budget.total
         best: tuple[int, int, int] | None = None
         chosen: tuple[Flow[J], str] | None = None
         for flow in self._flows:
@@ -260,11 +281,16 @@ class Scheduler(Generic[J]):
                     best, chosen = place, (flow, entry[-1])
         return chosen
 
-    def _pop_refused(self, flow: Flow[J]) -> ScheduledJob[J]:
+    def _pop_refused(self) -> ScheduledJob[J] | None:
+        """Return a job of a host that is given up: those that can be done come first."""
+        flow = next((flow for flow in self._flows if flow.dead and not flow.full), None)
+        if flow is None or len(self._refused) >= MOST_REFUSED:
+            return None
         name = next(iter(flow.dead))
         final = self.hosts.get(name).final
         job = flow.pop(name)
         job.refused = final
+        self._refused.add(job)
         return job
 
     # --- hosts
@@ -345,6 +371,7 @@ class Scheduler(Generic[J]):
 
     def disconnect(self, job: ScheduledJob[J]) -> None:
         """Return the connection of *job* to the budget, if it still has one."""
+        self._refused.discard(job)
         if job.connected:
             job.connected = False
             self.budget.give(job.host)
