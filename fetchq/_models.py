@@ -149,7 +149,7 @@ class TLSOptions:
         check_fields(self)
 
 
-_CONVERTED_HERE = frozenset({"timeout", "expect_type", "tls", "content", "json", "form", "files"})
+_CONVERTED_HERE = frozenset({"timeout", "expect_type", "tls", "bearer", "content", "json", "form", "files"})
 
 
 def _convert_more(given: dict[str, Any]) -> None:
@@ -160,6 +160,8 @@ def _convert_more(given: dict[str, Any]) -> None:
         check_media_type(expected, name="--expect-type")
     if not isinstance(given.get("tls"), TLSOptions | None):
         raise UsageError("tls must be a fetchq.TLSOptions.")
+    if given.get("user") is not None and given.get("bearer") is not None:
+        raise UsageError("user and bearer are for the same server: give one of them.")
     if given.get("files"):
         given["files"] = _files(given["files"])
     if (
@@ -202,7 +204,8 @@ class Job:
     :param redirects: whether redirects are followed; default: as for the run.
     :param proxy: URL of the proxy for this job; default: the run's.
     :param user: user and password for the origin of ``url``; default: the URL's own, else the run's.
-    :param bearer: token for the origin of ``url``, unless it has a user; default: the run's.
+    :param bearer: token for the origin of ``url``, unless that names a user; excludes ``user``; default: the
+        run's.
     :param retry_unsafe: whether POST and PATCH are repeated too after a failure on the way; default: as for the
         run.
     :param expect_type: media type that the answer must have, such as ``application/zip`` or ``image/*``;

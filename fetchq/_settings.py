@@ -178,6 +178,10 @@ class Network:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.user is not None and self.bearer is not None:
+            raise UsageError(
+                "user and bearer are for the same servers: give one of them, or the user in logins."
+            )
 
 
 @_described

@@ -72,6 +72,8 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: any_.Downloader(manifest="SHA256SUMS"), r"manifest must be a fetchq.Manifest"),
     (lambda: any_.download(URL, checksum=3), r"checksum must be text, not int"),
     (lambda: any_.download([URL]), r"url must be text, not list"),
+    (lambda: any_.Network(user=("me", "pw"), bearer="t"), "user and bearer are for the same servers"),
+    (lambda: any_.Job(URL, user=("me", "pw"), bearer="t"), "user and bearer are for the same server:"),
 ]
 
 

@@ -65,6 +65,10 @@ MISTAKES = [
     (f"-u bob {URL}", "NAME:PASSWORD"),
     (f"-u h.example=bob {URL}", "NAME:PASSWORD"),
     (f"-u bob:a -u bob:b {URL}", "HOST=NAME:PASSWORD"),
+    (
+        f"-u bob --bearer t {URL}",
+        "same servers: give one of them, or the user as HOST=NAME:PASSWORD.",
+    ),
     (f"--form a {URL}", "NAME=VALUE"),
     (f"--data a --json 1 {URL}", "one body"),
     (f"--json {{ {URL}", "not JSON"),

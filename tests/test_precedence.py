@@ -88,6 +88,8 @@ CONTRARY = [
     ("data", "json"),
     ("form", "data"),
     ("require-checksum", "allow-unlisted"),
+    ("bearer", "user"),
+    ("user", "bearer"),
 ]
 
 
@@ -114,6 +116,18 @@ def test_an_option_nearer_by_excludes_its_contrary(
     monkeypatch.delenv(f"FETCHQ_{near_name.upper()}", raising=False)
     with get.make_context("fetchq", ["--no-config", "https://h/a"], **CONTEXT) as context:
         assert chosen[far_name] == context.params[far_name]
+
+
+def test_a_token_excludes_the_users_that_name_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETCHQ_USER", "me:pw\nother.example=you:pw")
+    with get.make_context("fetchq", ["--bearer", "t", "https://h/a"], **CONTEXT) as context:
+        chosen = nearest(context, context.params)
+    assert (chosen["bearer"], chosen["user"]) == ("t", ("other.example=you:pw",))
+    # Such a user excludes no token either, however near it is.
+    monkeypatch.setenv("FETCHQ_BEARER", "t")
+    words = ["-u", "other.example=you:pw", "https://h/a"]
+    with get.make_context("fetchq", words, **CONTEXT) as context:
+        assert nearest(context, context.params)["bearer"] == "t"
 
 
 def test_two_contraries_in_one_place_are_both_there() -> None:

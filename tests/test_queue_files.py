@@ -281,6 +281,7 @@ def test_an_option_before_any_url_is_an_error() -> None:
         ('{"url": "h", "dir": "a\\u0000"}', "dir: a directory's name"),
         ('{"url": "h", "data": {}}', "data: it must be text"),
         ('{"url": "h", "data": "", "json": {}}', "only one of 'data', 'json' and 'form'"),
+        ('{"url": "h", "user": "me", "bearer": "t"}', "only one of 'user' and 'bearer'"),
         ('{"url": "h", "json": 1e999}', "json: Out of range"),
         ('{"url": "h", "json": ' + "[" * 70 + "]" * 70 + "}", "json: nested more than 64 deep"),
         ('{"url": "h", "json": ' + "[" * 300_000 + "}", "JSON nested too deeply"),

@@ -450,7 +450,6 @@ LIBRARY = fetchq.Settings(
     network=fetchq.Network(
         headers=(("X-Api-Key", secret("header")),),
         user=("bob", secret("user")),
-        bearer=secret("bearer"),
         cookies=(("session", secret("cookie")),),
         referer=f"http://h/?{secret('referer')}",
         env=False,
@@ -474,18 +473,27 @@ def library_job(number: int, kind: str, job: dict[str, object]) -> fetchq.Job:
     return fetchq.Job(str(told["url"]), id=kind, json=told.get("json"), mirrors=chosen, **fields)  # type: ignore[arg-type]  # names and values are a Job's
 
 
+TOKEN = replace(LIBRARY, network=replace(LIBRARY.network, user=None, bearer=secret("bearer")))
+
+
+@pytest.mark.parametrize("settings", [LIBRARY, TOKEN], ids=["user", "bearer"])
 def test_nothing_that_a_program_could_log_holds_a_secret(
-    origin: Origin, away: Origin, secure: Origin, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    origin: Origin,
+    away: Origin,
+    secure: Origin,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    settings: fetchq.Settings,
 ) -> None:
     jobs = [
         library_job(number, kind, job)
         for number, (kind, job) in enumerate(failing(origin, away, secure).items())
     ]
     (tmp_path / "folder").mkdir()
-    seen: list[object] = [LIBRARY, LIBRARY.network, *jobs]
+    seen: list[object] = [settings, settings.network, *jobs]
 
     async def main() -> None:
-        async with fetchq.Downloader(LIBRARY, dir=tmp_path, observers=[seen.append]) as downloader:
+        async with fetchq.Downloader(settings, dir=tmp_path, observers=[seen.append]) as downloader:
             seen.append(downloader)
             async for result in downloader.run(jobs):
                 seen.extend([result, result.job, result.error])

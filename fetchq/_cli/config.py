@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from .._errors import UsageError
+from .credentials import names_host
 
 __all__ = ["Configuration", "load", "nearest", "notes_of"]
 
@@ -25,6 +26,7 @@ _EXCLUSIVE = (
     ("data", "json", "form"),
     ("require_checksum", "allow_unlisted"),
     ("tree", "name_template"),
+    ("user", "bearer"),
 )
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
@@ -139,12 +141,25 @@ def nearest(context: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     chosen = dict(given)
     for names in _EXCLUSIVE:
-        places = [(_SOURCES.index(_source(context, name)), name) for name in names if given[name]]
+        others = {name: _without_contest(name, given[name]) for name in names}
+        places = [
+            (_SOURCES.index(_source(context, name)), name) for name in names if given[name] != others[name]
+        ]
         for place, name in places:
             if place > min(places)[0]:
-                # What an option that is not given has: False for a flag, () for one that repeats, else None.
-                chosen[name] = type(given[name])() if isinstance(given[name], bool | tuple) else None
+                chosen[name] = others[name]
     return chosen
+
+
+def _without_contest(name: str, value: Any) -> Any:
+    """Return what is left of an option's *value* where another excludes it.
+
+    That is what one that is not given has: False for a flag, () for one that repeats, else None; and of users
+    those whose hosts are named.
+    """
+    if name == "user":
+        return tuple(filter(names_host, value))
+    return type(value)() if isinstance(value, bool | tuple) else None
 
 
 def _source(context: click.Context, name: str) -> ParameterSource:

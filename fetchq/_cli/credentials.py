@@ -15,7 +15,7 @@ from .._errors import UsageError
 from .._naming import printable
 from .._settings import Network
 
-__all__ = ["contents", "with_credentials"]
+__all__ = ["contents", "names_host", "with_credentials"]
 
 # A name before the sign is a host where no user is called so; a password comes after a colon.
 _NAMED = re.compile(r"([^:=@/\s]+\.[^:=@/\s]+|localhost|\[[0-9A-Fa-f:.]+\])=(.*)", re.DOTALL)
@@ -26,8 +26,14 @@ _LONGEST_SECRET = 64 * 1024
 def with_credentials(network: Network, users: Sequence[str]) -> Network:
     """Return *network* with the *users* of ``-u``, and with what files, stdin or the terminal say.
 
-    :raises UsageError: a file cannot be read or holds no secret, or there is no terminal to ask on.
+    :raises UsageError: there is a token for the same servers as a user, a file cannot be read or holds no
+        secret, or there is no terminal to ask on.
     """
+    if network.bearer is not None and not all(map(names_host, users)):
+        raise UsageError(
+            "-u NAME:PASSWORD and --bearer TOKEN are for the same servers: give one of them, or the user as"
+            " HOST=NAME:PASSWORD."
+        )
     user, logins = _users(users)
     bearer, password = network.bearer, network.key_password
     if bearer is not None:
@@ -37,6 +43,11 @@ def with_credentials(network: Network, users: Sequence[str]) -> Network:
     elif network.cert is not None and _is_terminal():
         password = _key_password(network)
     return replace(network, user=user, logins=logins, bearer=bearer, key_password=password)
+
+
+def names_host(text: str) -> bool:
+    """Whether *text*, a value of ``-u``, is for a host that it names, and not for the jobs' own servers."""
+    return _NAMED.fullmatch(text) is not None
 
 
 def contents(option: str, text: str) -> bytes:

@@ -66,8 +66,10 @@ def build_job(values: Mapping[str, Any], source: str, warnings: QueueWarnings, a
 def _put_together(fields: dict[str, Any]) -> None:
     """Make the values of those *fields* that the file writes in several: user and password, and TLS.
 
-    :raises ValueError: a password without its user.
+    :raises ValueError: a password without its user, or a token beside them.
     """
+    if "user" in fields and "bearer" in fields:
+        raise ValueError("only one of 'user' and 'bearer' can be sent")
     password = fields.pop("password", None)
     if "user" in fields:
         # No user's name holds a colon (RFC 7617 section 2), so this is what curl's -u takes.
