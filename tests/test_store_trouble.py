@@ -176,20 +176,6 @@ def test_a_folder_may_lie_deeper_than_python_calls(tmp_path: Path) -> None:
     subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
 
 
-def test_what_is_no_record_is_damage(tmp_path: Path) -> None:
-    path, told = tmp_path / "db", list[str]()
-    remember(path)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE jobs SET digests = 'no JSON'")
-        connection.commit()
-    with pytest.raises(StoreError, match="is damaged"):
-        urls_on_record(path)
-    with closing(Store(path, warn=told.append)) as store:
-        assert store.done(JOB.key, JOB) is None
-        assert store.done(JOB.key, JOB) is None
-    assert told == [f"The store {path} is damaged: this run goes on without it."]
-
-
 # --- no shared memory
 
 

@@ -53,6 +53,14 @@ _REASONS = {
 }
 
 
+def _code(error: sqlite3.Error) -> int:
+    """Return the extended result code of *error*.
+
+    Python itself finds text that is not UTF-8, which nothing of ours writes, and sets no code then.
+    """
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+
+
 class LockedStoreError(StoreError):
     """Another program has locked the store; a later attempt may succeed."""
 
@@ -106,7 +114,7 @@ class Database:
             try:
                 return self._writer(timeout, wal=_can_map(self.directory))
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode not in _NO_SHARED_MEMORY:
+                if _code(error) not in _NO_SHARED_MEMORY:
                     raise
             return self._writer(timeout, wal=False)
 
@@ -129,7 +137,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 # A store at rest that is in WAL mode needs files beside it, which nobody can make there; and as
                 # nobody can write, it needs no locks. What a killed run left in the log would be overlooked.
-                unreadable = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+                unreadable = _code(error) & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
                 if (
                     not unreadable
                     or os.path.exists(f"{self._file()}-wal")
@@ -145,7 +153,7 @@ class Database:
             yield
         except sqlite3.Error as error:
             # The low byte is the primary code.
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = _code(error) & 0xFF
             reason, advice = _REASONS.get(code, (f"cannot be used ({error})", _ELSEWHERE))
             raise self.error(reason, advice, _KINDS.get(code, StoreError)) from error
         except ValueError as error:
@@ -278,7 +286,7 @@ def _require_writable(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         # Another program writes it just now.
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+        if _code(error) & 0xFF != sqlite3.SQLITE_BUSY:
             raise
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -29,6 +30,8 @@ VALID = 30.0
 RENEW = 5.0
 # Seconds between two looks whether the others share yet.
 POLL = 0.05
+# A machine, a process id, and when that process began.
+_PROCESS = re.compile(r"\S+ [0-9]{1,10} \S+")
 
 
 class Transact(Protocol):
@@ -169,7 +172,8 @@ class Leases:
         others, now = [], self._clock()
         for owner, process, shares, expires in found:
             # A date far ahead is of a clock that was set back since.
-            if now <= expires <= now + 2 * VALID and _may_live(process):
+            valid = type(expires) is float and now <= expires <= now + 2 * VALID
+            if valid and _PROCESS.fullmatch(str(process)) and _may_live(process):
                 others.append(_OtherRun(owner, process, bool(shares)))
             else:
                 connection.execute("DELETE FROM runs WHERE owner = ?", (owner,))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from itertools import product
+from types import MappingProxyType, NoneType
+from typing import Any, NamedTuple, TypeAlias, get_args
 
+from .._digests import SIZES
+from .._models import ResultStatus
 from .schema import COLUMNS
 
 __all__ = [
@@ -17,8 +21,10 @@ __all__ = [
     "Record",
     "SqlValues",
     "batched",
+    "host_count_of",
     "insert",
     "record_of",
+    "span_of",
     "sql_values",
 ]
 
@@ -117,11 +123,67 @@ def _digests(digests: Mapping[str, str]) -> str:
     return "{" + ", ".join(f'"{algorithm}": "{value}"' for algorithm, value in digests.items()) + "}"
 
 
+# What the columns of a record may hold: key and URL, path, size, mtime_ns, digests to error, finished_at,
+# fingerprint, validators, source and job. A page that was overwritten can hold anything, whatever the table
+# says.
+_TYPES: tuple[tuple[type, ...], ...] = (
+    *((str,), (str,), (bytes, NoneType), (int,), (int, NoneType), (str,), (str,), (str,), (str,), (float,)),
+    *((str,), (str, NoneType), (str, NoneType), (str,), (str,)),
+)
+_ROWS = frozenset(product(*_TYPES))
+_STATUSES = frozenset(get_args(ResultStatus))
+
+
 def record_of(row: SqlValues) -> Record:
     """Return the record that a row of ``columns_of`` holds.
 
-    :raises ValueError: its digests are no JSON.
+    :raises ValueError: it holds what no record has.
     """
-    key, url, path, size, mtime_ns, digests, *rest = row
+    _require(tuple(map(type, row)) in _ROWS)
+    key, url, path, size, mtime_ns, digests, status, *rest = row
+    _require(status in _STATUSES and (path is None or b"\0" not in path))
+    if job := row[-1]:
+        _check_job(_decode(job))
     name = None if path is None else os.fsdecode(path)
-    return Record(key, url, name, size, mtime_ns, _decode(digests), *rest)
+    return Record(key, url, name, size, mtime_ns, _digests_of(digests), status, *rest)
+
+
+def host_count_of(row: SqlValues) -> HostCount:
+    """Return what a row of such counts holds.
+
+    :raises ValueError: it holds what none of ours does.
+    """
+    count = HostCount(*row)
+    _require(tuple(map(type, row)) == (str, str, int, int) and count.status in _STATUSES)
+    return count
+
+
+def span_of(row: SqlValues) -> tuple[float, float, int, int]:
+    """Return a row of two times and two sums; None in it is 0, as there is no file.
+
+    :raises ValueError: it holds something else.
+    """
+    first, last, total, recent = (0 if value is None else value for value in row)
+    numbers = (first, last, total, recent)
+    _require(all(type(number) in {int, float} and math.isfinite(number) for number in numbers))
+    return first, last, total, recent
+
+
+def _digests_of(text: str) -> dict[str, str]:
+    digests = _decode(text)
+    _require(type(digests) is dict)
+    for algorithm, value in digests.items():
+        _require(type(value) is str and len(value) == 2 * SIZES.get(algorithm, 0))
+        bytes.fromhex(value)
+    return digests  # type: ignore[no-any-return] # looked at
+
+
+def _check_job(fields: Any) -> None:
+    _require(type(fields) is dict)
+    urls = fields.get("urls", [fields.get("url")])
+    _require(type(urls) is list and bool(urls) and all(type(url) is str for url in urls))
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise ValueError("this is no record")

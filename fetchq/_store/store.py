@@ -31,8 +31,10 @@ from .records import (
     Record,
     SqlValues,
     batched,
+    host_count_of,
     insert,
     record_of,
+    span_of,
     sql_values,
 )
 
@@ -298,7 +300,7 @@ class Store:
         """
         with self._database.translated():
             for row in self._query(_COUNTS):
-                yield HostCount(*row)
+                yield host_count_of(row)
 
     def span(self, since: float) -> tuple[float, float, int, int]:
         """Return when the first and the last file were finished, and the bytes of all and of those *since*.
@@ -306,9 +308,7 @@ class Store:
         :raises StoreError: the records cannot be read.
         """
         with self._database.translated():
-            for first, last, total, recent in self._query(_SPAN, since):
-                return first or 0.0, last or 0.0, total or 0, recent or 0
-        return 0.0, 0.0, 0, 0
+            return next(map(span_of, self._query(_SPAN, since)), (0.0, 0.0, 0, 0))
 
     def forget(self, keys: Iterable[str]) -> int:
         """Delete records, and return how many there were. Files stay as they are.
