@@ -17,6 +17,7 @@ import pytest
 
 from fetchq._models import Job, Result
 from fetchq._store import Store
+from fetchq._store.database import LOCKED_WAIT
 from fetchq._store.leases import VALID
 
 from .conftest import RunFetchq, until
@@ -51,6 +52,26 @@ def test_two_runs_share_a_queue(run_fetchq: RunFetchq, origin: Origin, tmp_path:
     assert min(done) > 10, "both had their share"
     assert "120 jobs" in run_fetchq("status", "out").stdout
     assert rows(tmp_path / "out" / ".fetchq.db") == []
+
+
+def test_runs_that_begin_while_the_store_is_locked_share_once_it_is_free(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    files = queue(origin, tmp_path, 40)
+    (tmp_path / "out").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "out/.fetchq.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with started(*WORDS, cwd=tmp_path) as one, started(*WORDS, cwd=tmp_path) as two:
+            for process in (one, two):
+                assert process.stderr is not None
+                assert "is locked by another program: it is waited for, 30 seconds" in process.stderr.readline()
+            assert origin.requests == []
+            other.execute("ROLLBACK")
+            for process in (one, two):
+                _, err = process.communicate(timeout=30)
+                assert process.returncode == 0, err
+    assert [len(origin.asked(f"/{name}")) for name in files] == [1] * len(files)
+    assert "40 jobs" in run_fetchq("status", "out").stdout
 
 
 def test_a_job_that_another_run_has_is_waited_for(origin: Origin, tmp_path: Path) -> None:
@@ -188,6 +209,38 @@ def test_what_a_run_has_in_hand_is_known_to_one_that_comes_later(tmp_path: Path)
 
     asyncio.run(main())
     assert rows(tmp_path / "db") == []
+
+
+def test_a_lock_keeps_jobs_from_being_begun_for_a_while_only(tmp_path: Path) -> None:
+    now, told = 1e9, list[str]()
+
+    async def main() -> None:
+        nonlocal now
+        one, two = [Store(tmp_path / "db", clock=lambda: now, warn=told.append) for _ in range(2)]
+        for store in (one, two):
+            await store._transact(lambda connection: connection.execute("PRAGMA busy_timeout = 10"))
+            await store.join()
+        assert await one.claim("a")
+        with contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert not await two.claim("b")
+            now += LOCKED_WAIT - 1
+            assert not await two.claim("b")
+            now += 1
+            assert await two.claim("b"), "the store keeps no run from its jobs"
+            assert not two.leases.shared, "further jobs do not wait for the lock"
+            assert await two.claim("c")
+            other.execute("ROLLBACK")
+        await asyncio.to_thread(until, lambda: two.leases.shared)
+        await two._transact(lambda connection: connection)  # what it had begun is written down before this
+        assert not await one.claim("b"), "it is written down what was begun meanwhile"
+        assert not await two.claim("a")
+        for store in (one, two):
+            await store.aclose()
+
+    asyncio.run(main())
+    [message] = [message for message in told if "is locked" in message]
+    assert message.endswith(": no job is begun until that lets it go, for 30 seconds at most.")
 
 
 @pytest.mark.parametrize(("later", "taken"), [(VALID - 1, False), (VALID + 1, True), (-1e6, True)])

@@ -27,7 +27,7 @@ from fetchq._store.database import Database
 
 from .conftest import RunFetchq, run
 from .conftest import until as wait_until
-from .origin import Origin
+from .origin import Answer, Origin, latency
 
 SETTINGS = fetchq.Settings(network=fetchq.Network(env=False), retry=fetchq.Retry(retries=0))
 JOB = Job("https://host/1.bin")
@@ -55,9 +55,9 @@ def header(path: Path) -> bytes:
 
 
 def fetch(
-    folder: Path, *jobs: str, store: Path, required: bool = False
+    folder: Path, *items: str, store: Path, required: bool = False, jobs: int | None = None
 ) -> tuple[list[fetchq.Result], list[str]]:
-    """Run *jobs*; return results and warnings."""
+    """Run *items*; return results and warnings."""
     told: list[str] = []
 
     def note(event: fetchq.Event) -> None:
@@ -66,9 +66,9 @@ def fetch(
 
     async def main() -> list[fetchq.Result]:
         async with fetchq.Downloader(
-            SETTINGS, dir=folder, store=store, store_required=required, observers=[note]
+            SETTINGS, dir=folder, store=store, store_required=required, observers=[note], jobs=jobs
         ) as downloader:
-            return [result async for result in downloader.run(jobs)]
+            return [result async for result in downloader.run(items)]
 
     return run(main()), told
 
@@ -258,6 +258,8 @@ def lock(path: Path) -> Iterator[sqlite3.Connection]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fetchq._store.store.OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr("fetchq._store.store.OPEN_POLL", 0.05)
+    monkeypatch.setattr("fetchq._store.store.LOCKED_WAIT", 0.1)
     monkeypatch.setattr("fetchq._store.database.READ_TIMEOUT", 0.05)
     monkeypatch.setattr(Database.writer, "__defaults__", (0.05,))
 
@@ -282,8 +284,11 @@ def test_a_locked_store_is_written_once_it_is_free(
         monkeypatch.setattr(Store, "flush", patient(Store.flush, lambda: not other.in_transaction))
         (result,), told = fetch(tmp_path, url, store=store)
     assert result.status == "done"
-    assert len(told) == 1
-    assert told[0].startswith(f"The store {store} is locked by another program: this run goes on, and records")
+    locked = f"The store {store} is locked by another program: "
+    assert told == [
+        f"{locked}it is waited for, 0 seconds at most.",
+        f"{locked}this run goes on, and records its results when that lets it go.",
+    ]
     assert set(urls_on_record(store)) == {url, JOB.url}
 
 
@@ -307,9 +312,56 @@ def test_a_store_that_stays_locked_is_told_and_costs_nothing_else(
         (result,), told = fetch(tmp_path, url, store=store, required=True)
         assert time.monotonic() - began < 5
     assert (result.status, (tmp_path / "f.bin").read_bytes()) == ("done", b"bytes")
-    assert len(told) == 2
-    assert told[1] == f"The store {store} is locked by another program: 1 result is not recorded."
+    assert len(told) == 3
+    assert told[2] == f"The store {store} is locked by another program: 1 result is not recorded."
     assert urls_on_record(store) == [JOB.url]
+
+
+def test_a_lock_that_outlasts_the_wait_costs_what_is_done_no_request(
+    origin: Origin, tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run reads on in its queue meanwhile, and each job is looked up again before it begins."""
+    store, good = tmp_path / "db", origin.serve("/good", b"x")
+    fetch(tmp_path, good, store=store)
+    monkeypatch.setattr("fetchq._store.leases.TICK", 0.01)
+    with lock(store) as other:
+
+        def free(answer: Answer) -> None:
+            other.execute("ROLLBACK")
+            latency(0.3)(answer)
+
+        first = origin.serve("/first", b"y", free)
+        results, _ = fetch(tmp_path, first, good, store=store, jobs=1)
+    assert {result.job.url: result.status for result in results} == {first: "done", good: "skipped"}
+    assert len(origin.asked("/good")) == 1
+
+
+def test_stopping_does_not_wait_for_the_lock(origin: Origin, tmp_path: Path) -> None:
+    store = tmp_path / "db"
+    remember(store)
+
+    async def main() -> None:
+        told = asyncio.Event()
+
+        def note(event: fetchq.Event) -> None:
+            if isinstance(event, fetchq.Warned) and "is waited for" in event.message:
+                told.set()
+
+        async with (
+            fetchq.Downloader(SETTINGS, dir=tmp_path, store=store, observers=[note]) as downloader,
+            downloader.run([origin.serve("/f.bin", b"bytes")]) as results,
+        ):
+            waiting = asyncio.ensure_future(anext(results))
+            await told.wait()
+            downloader.stop()
+            with pytest.raises(StopAsyncIteration):
+                await waiting
+
+    with lock(store):
+        began = time.monotonic()
+        run(main())
+        assert time.monotonic() - began < 8
+    assert origin.requests == []
 
 
 def test_a_lock_that_comes_during_a_run_does_not_stop_the_loop_at_each_look_up(

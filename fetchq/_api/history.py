@@ -56,6 +56,7 @@ class History:
         self._orphaned = orphaned
         self._store: Store | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._closed = False
         # Files of jobs that were skipped in this run, with these jobs' keys.
         self._skipped: OrderedDict[str, str] = OrderedDict()
 
@@ -93,7 +94,7 @@ class History:
             return None
         if not await store.claim(key):
             return "held"
-        if update or not store.leases.shared:
+        if update or not (store.leases.shared or store.missed):
             return None
         [found] = await self.done([(key, job)])
         if found is not None:
@@ -170,8 +171,11 @@ class History:
             await self._store.flush()
 
     async def aclose(self) -> None:
-        """Save, and close the store."""
+        """Save, and close the store; other runs, and a lock, are not waited for any more."""
+        self._closed = True
         if self._opening is not None:
+            if self._store is not None:
+                self._opening.cancel()
             await asyncio.wait({self._opening})
             self._opening = None
         store, self._store = self._store, None
@@ -204,7 +208,8 @@ class History:
         try:
             self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
             self._store.leases.orphaned = self._orphaned
-            await self._store.join()
+            if not self._closed:
+                await self._store.join()
         except StoreError as error:
             if self._required:
                 raise

@@ -12,6 +12,7 @@ import mmap
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,12 +21,14 @@ from .._errors import StoreError
 from .._naming import printable
 from .schema import APPLICATION, VERSION, columns_of, migrate
 
-__all__ = ["OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
+__all__ = ["LOCKED_WAIT", "OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
 
 
 # Seconds to wait for another program's lock. A commit of another run takes milliseconds; the read of a look-up
 # blocks the event loop, and readers hardly ever wait.
 OPEN_TIMEOUT = 3.0
+# Seconds that a run waits for a lock that keeps it from sharing its queue, of which it tells.
+LOCKED_WAIT = 30.0
 WRITE_TIMEOUT = 5.0
 READ_TIMEOUT = 1.0
 
@@ -117,6 +120,20 @@ class Database:
                 if _code(error) not in _NO_SHARED_MEMORY:
                     raise
             return self._writer(timeout, wal=False)
+
+    def patient_writer(self, timeout: float) -> sqlite3.Connection:
+        """Do as :meth:`writer`, and wait for locks for which SQLite does not, too.
+
+        Such is that of a run that closes the store just now.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self.writer(timeout)
+            except LockedStoreError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def reader(self) -> sqlite3.Connection:
         """Return a further connection beside the writer's."""

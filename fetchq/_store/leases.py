@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from .._errors import StoreError
+from .database import LOCKED_WAIT, LockedStoreError
 
 __all__ = ["Leases"]
 
@@ -68,6 +69,8 @@ class Leases:
         self._in_hand: set[str] = set()
         self._renewed_at = 0.0
         self._told = False
+        # Since when another program's lock has kept this run from beginning jobs.
+        self._locked_at: float | None = None
         self._ticker: asyncio.Task[None] | None = None
         self.shared = False
 
@@ -82,15 +85,27 @@ class Leases:
                 await asyncio.sleep(POLL)
                 others = await self._transact(self._others)
 
-    async def claim(self, key: str) -> bool:
-        """Take a job in hand; False if another run has it.
+    def join_later(self) -> None:
+        """Enter the run as soon as the store can be written; jobs are begun meanwhile."""
+        self._ticker = asyncio.create_task(self._tick())
 
-        A store that fails keeps no run from its jobs.
+    async def claim(self, key: str) -> bool:
+        """Take a job in hand; False if another run has it, or another program the store, which cannot tell.
+
+        A store that fails keeps no run from its jobs, and one that is locked does so for a while only.
         """
         holder = begun_by = None
         if self.shared:
-            with suppress(StoreError):
+            try:
                 begun_by, holder = await self._transact(lambda connection: self._claim(connection, key))
+                self._locked_at = None
+            except LockedStoreError as error:
+                if self._may_wait(error):
+                    return False
+                # Another look at the table comes with the next tick.
+                self.shared = False
+            except StoreError:
+                pass
         if holder is None:
             self._in_hand.add(key)
             if begun_by is not None and begun_by not in self._dead:
@@ -101,6 +116,15 @@ class Leases:
             self._told = True
             self._warn(f"Process {_pid(holder)} works on this queue too: what it has begun is waited for.")
         return False
+
+    def _may_wait(self, error: LockedStoreError) -> bool:
+        now = self._clock()
+        if self._locked_at is None:
+            self._locked_at = now
+            self._warn(
+                f"{error.reason}: no job is begun until that lets it go, for {LOCKED_WAIT:.0f} seconds at most."
+            )
+        return now - self._locked_at < LOCKED_WAIT
 
     def release(self, keys: Iterable[str]) -> None:
         """Let go of jobs that ended, or were given up."""
@@ -131,7 +155,7 @@ class Leases:
                 others = [] if self.shared else await self._transact(self._others)
                 if others:
                     # From here on jobs are asked for; those in hand are written down before the first of these.
-                    self.shared = True
+                    self.shared = False
                     await self._transact(self._publish)
                 elif self._clock() - self._renewed_at > RENEW:
                     await self._transact(self._publish)

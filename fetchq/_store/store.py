@@ -23,7 +23,7 @@ from typing import TypeVar
 from .._errors import StoreError
 from .._models import Job, Result, redact
 from .._queue_files.write import line_fields
-from .database import OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
+from .database import LOCKED_WAIT, OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
 from .leases import Leases
 from .records import (
     ROWS_PER_INSERT,
@@ -65,6 +65,8 @@ DELAY = 0.5
 MAX_PENDING = 20_000
 # Keys kept in memory, about 3 MB.
 MAX_KEYS = 20_000
+# Seconds for one attempt to open a store that is locked: a run that is stopped meanwhile waits for it.
+OPEN_POLL = 0.5
 # Seconds without look-ups after one that met another program's lock: each would block the event loop.
 READ_PAUSE = 5.0
 
@@ -79,6 +81,7 @@ class Store:
     :param read_only: only look: nothing is made or changed, and no right to write is needed.
     :param clock: returns seconds since the epoch.
     :param warn: called with a sentence, in the event loop's thread, when a record cannot be read or written.
+    :ivar missed: the run has begun while it was locked, and looked jobs up in vain.
     :raises StoreError: the file cannot be opened, is damaged, or belongs to another program.
     """
 
@@ -107,6 +110,7 @@ class Store:
         self._locked: LockedStoreError | None = None
         self._told_locked = False
         self._unread_until = 0.0
+        self.missed = False
         # All keys in the database, known while this run is its only writer; then most look-ups need no query.
         self._keys: set[str] | None = None
         self._writer: sqlite3.Connection | None = None
@@ -118,26 +122,22 @@ class Store:
         if read_only:
             self._reader = self._database.read_only()
         else:
-            self._open()
+            self._open(OPEN_TIMEOUT)
 
-    def _open(self) -> None:
+    def _open(self, timeout: float) -> bool:
+        """Return whether the store is open; False for one that stays locked."""
         database = self._database
         database.make_folder()
-        deadline = time.monotonic() + OPEN_TIMEOUT
-        while self._writer is None:
-            try:
-                self._writer = database.writer(OPEN_TIMEOUT)
-            except UnwritableStoreError:
-                if not os.path.lexists(database.path):
-                    raise
-                self._reader, self._read_only = database.read_only(), True
-                return
-            except LockedStoreError as error:
-                if time.monotonic() > deadline:
-                    self._locked = error
-                    return
-                # Not every lock is waited for by SQLite, such as that of a run that closes the store just now.
-                time.sleep(0.02)
+        try:
+            self._writer, self._locked = database.patient_writer(timeout), None
+        except UnwritableStoreError:
+            if not os.path.lexists(database.path):
+                raise
+            self._reader, self._read_only, self._locked = database.read_only(), True, None
+            return True
+        except LockedStoreError as error:
+            self._locked = error
+            return False
         if self._secrets:
             with suppress(OSError):
                 database.path.chmod(0o600)
@@ -145,11 +145,19 @@ class Store:
         with suppress(LockedStoreError), database.translated():
             if self._reader.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None:
                 self._keys = set()
+        return True
 
     async def join(self) -> None:
-        """Begin a run, perhaps beside others; warn of a store that was locked when it was opened."""
+        """Begin a run, perhaps beside others; a store that was locked when it was opened is waited for."""
         if self._locked is not None:
-            self._tell_locked(self._locked)
+            self._warn(f"{self._locked.reason}: it is waited for, {LOCKED_WAIT:.0f} seconds at most.")
+            loop, deadline = asyncio.get_running_loop(), time.monotonic() + LOCKED_WAIT
+            while not await loop.run_in_executor(self._thread, self._open, OPEN_POLL):
+                if time.monotonic() > deadline:
+                    self.missed = True
+                    self._tell_locked(self._locked)
+                    self.leases.join_later()
+                    return
         if self._writer is not None:
             await self.leases.join()
 
@@ -265,23 +273,21 @@ class Store:
             await self.flush()
             await self.leases.leave()
         finally:
-            self._close_readers()
-            if self._writer is not None:
-                # This copies the write-ahead log into the database, which can take a while.
-                await asyncio.get_running_loop().run_in_executor(self._thread, close, self._writer)
+            # This copies the write-ahead log into the database, which can take a while.
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
             self._thread.shutdown(wait=False)
 
     def close(self) -> None:
         """Close the file after reading; :meth:`aclose` is for a store that was written."""
-        self._close_readers()
-        if self._writer is not None:
-            close(self._writer)
+        self._close()
         self._thread.shutdown(wait=False)
 
-    def _close_readers(self) -> None:
+    def _close(self) -> None:
         for reader in (self._reader, self._owner_reader):
             if reader is not None:
                 reader.close()
+        if self._writer is not None:
+            close(self._writer)
 
     def rows(self, *statuses: str) -> Iterator[Record]:
         """Yield records, oldest first: those with one of *statuses*, or all if none is given.
@@ -428,6 +434,7 @@ class Store:
         """Do *work* in one transaction, in the thread."""
         if self._writer is None:
             self._writer = self._database.writer()
+            self._reader = self._database.reader()
         writer = self._writer
         with self._database.translated():
             writer.execute("BEGIN IMMEDIATE")
@@ -447,8 +454,6 @@ class Store:
         self._task, written, self._writing = None, self._writing, {}
         try:
             task.result()
-            if self._reader is None:
-                self._reader = self._database.reader()
         except LockedStoreError as error:
             self._locked = error
             self._tell_locked(error)
