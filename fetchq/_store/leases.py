@@ -155,7 +155,7 @@ class Leases:
                 others = [] if self.shared else await self._transact(self._others)
                 if others:
                     # From here on jobs are asked for; those in hand are written down before the first of these.
-                    self.shared = False
+                    self.shared = True
                     await self._transact(self._publish)
                 elif self._clock() - self._renewed_at > RENEW:
                     await self._transact(self._publish)
