@@ -66,8 +66,7 @@ class CompleteBody(NamedTuple):
         :raises ChecksumError: wrong bytes, which are kept as ``NAME.part.bad``.
         """
         size, files = self.size, part.entry.files
-        new = Journal.new(part.identity)
-        if not part.unnamed and part.journal != new:
+        if not part.unnamed and part.journal != (new := Journal.new(part.identity)):
             # An older journal would vouch for these bytes if the process were killed half-way.
             part.entry.save(new, durable=context.settings.fsync)
         write_all(files, part.fd, self.chunks, 0)

@@ -89,6 +89,8 @@ class Entry(NamedTuple):
 
     def renamed(self, name: str) -> Entry:
         """Return another name in the same folder."""
+        if name == self.name and not self.side:
+            return self
         return Entry(self.files, self.directory, self.dir_fd, name, temp=self.temp)
 
     def landing(self) -> Entry:

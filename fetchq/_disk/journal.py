@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import zlib
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,14 +46,18 @@ class Identity:
     def __init__(self, full: str, url: str | None = None) -> None:
         self._full = full
         self._url = full if url is None else url
+        self._key = ""
 
-    @cached_property
+    @property
     def url(self) -> str:
         return redact(self._url).partition("?")[0]
 
-    @cached_property
+    @property
     def key(self) -> str:
-        return hashlib.sha256(self._full.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        # Not functools.cached_property, which locks until Python 3.12.
+        if not self._key:
+            self._key = hashlib.sha256(self._full.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return self._key
 
     def __repr__(self) -> str:
         return f"Identity({self.url!r})"

@@ -223,7 +223,9 @@ class NameRegistry:
 
     def _release(self, wanted: Entry, name: str, key: Key, owner: str, got: str | None) -> None:
         """Free a reserved name; *got* is the name of the file that the download has now."""
-        if got is not None:
+        if got == name == wanted.name:
+            self._note(key, owner)
+        elif got is not None:
             folder = self._files.fstat(wanted.dir_fd)
             self._note(key if got == name else self._key(wanted.renamed(got), folder), owner)
             if got != wanted.name:

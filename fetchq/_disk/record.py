@@ -19,6 +19,7 @@ MAX_BYTES = 1024
 _RECORD = "user.fetchq.record"
 # https://www.freedesktop.org/wiki/CommonExtendedAttributes/
 _ORIGIN = "user.xdg.origin.url"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class FileRecord(NamedTuple):
@@ -49,7 +50,7 @@ def write(files: Files, fd: int, identity: Identity, etag: str | None, last_modi
     """Record on the open file whose it is; best effort, since many file systems have no attributes."""
     found = files.fstat(fd)
     record = FileRecord(identity.key, found.st_size, found.st_mtime_ns, etag, last_modified)
-    value = json.dumps(record, separators=(",", ":")).encode()
+    value = _ENCODER.encode(record).encode()
     if len(value) <= MAX_BYTES:
         with suppress(OSError):
             files.set_attribute(fd, _RECORD, value)
