@@ -28,7 +28,7 @@ class World:
 
     ``f``ast, ``s``low, ``d``ead (refuses after a while), ``h``ole (times out), ``t``ardy (takes 5 s),
     ``l``imited (20 requests a second, else 429 with Retry-After 5), ``u``nsteady (one 503 in ten), ``c``losed
-    (429 with Retry-After 600).
+    (429 with Retry-After 600), ``e``nding (closed after 200 requests).
     """
 
     def __init__(self, jobs: int, settings: Queue | None = None) -> None:
@@ -70,7 +70,9 @@ class World:
             case "h":
                 await asyncio.sleep(30.0)
                 return TimedOutError("late")
-            case "c":
+            case "e" if self.asked[name] <= 200:
+                await asyncio.sleep(0.02)
+            case "c" | "e":
                 await asyncio.sleep(0.02)
                 return limited(600.0)
             case "u":
@@ -87,12 +89,13 @@ class World:
 
     async def fetch(self, item: ScheduledJob[str]) -> str | Again:
         name, began = item.host, self.clock()
+        self.running_at_once = max(self.running_at_once, self.scheduler.running)
         if item.refused is not None:
+            await asyncio.sleep(0.001)
             self.ended[item.job] = began
             return f"failed {item.job}"
         self.asked[name] += 1
         self.hosts.asked(name, began)
-        self.running_at_once = max(self.running_at_once, self.scheduler.running)
         self.most[name] = max(self.most[name], self.budget.held(name))
         self.open[name] += 1
         self.most_open[name] = max(self.most_open[name], self.open[name])
