@@ -7,8 +7,8 @@ URLs are redacted, and names contain no control characters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ._errors import FetchError
 from ._models import PlanKind, Result
@@ -24,6 +24,8 @@ __all__ = [
     "QueueWaiting",
     "RunFinished",
     "RunStarted",
+    "SkippedJobs",
+    "SkippingObserver",
     "Waiting",
     "Warned",
 ]
@@ -155,3 +157,31 @@ Event: TypeAlias = (
     | RunFinished
 )
 Observer: TypeAlias = Callable[[Event], None]
+
+
+class SkippedJobs(Protocol):
+    """Jobs that an earlier run has done, which come by hundreds."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of their files."""
+
+    def __len__(self) -> int: ...
+
+    def events(self) -> Iterator[JobFinished]:
+        """Return the event of each, which is made only now."""
+
+
+class SkippingObserver:
+    """An observer that is told of the jobs that an earlier run has done by hundreds, and not of each.
+
+    There may be millions: to make their events would be most of the work, and most observers only count.
+    """
+
+    def __call__(self, event: Event) -> None:
+        """Take any other event."""
+        raise NotImplementedError
+
+    def skipped(self, jobs: SkippedJobs) -> None:
+        """Take the place of a :class:`JobFinished` for each of *jobs*."""
+        raise NotImplementedError

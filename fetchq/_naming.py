@@ -88,6 +88,7 @@ _CHARSET = (
     r"|big5|shift_jis|koi8-[ru]"
 )
 # The path of a URL, after optional scheme and authority (RFC 3986 appendix B).
+_MARKS = 2  # slashes before the authority: what stands behind a third one is in the path
 _PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 _PERCENT_ENCODED = r"(?:[A-Za-z0-9\-._~!$&'()*+,=@/]|%[0-9A-Fa-f]{2})+"
 
@@ -285,8 +286,10 @@ def _file_fault(out: str) -> str | None:
 
 def _last_of_path(url: str) -> str:
     """Return the last non-empty segment of the URL's path, percent-decoded."""
-    path = _PATH.match(url)
-    segment = path[1].rstrip("/").rpartition("/")[2] if path else ""
+    before, _, segment = url.rpartition("/")
+    if not segment or before.count("/") < _MARKS or "?" in url or "#" in url:
+        path = _PATH.match(url)
+        segment = path[1].rstrip("/").rpartition("/")[2] if path else ""
     if "%" not in segment and segment.isascii():
         return segment
     return decoded(unquote_to_bytes(segment.encode("utf-8", "replace")))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import trustme
 
 from fetchq import _errors
 from fetchq._http.http11.connection import Connection
+from fetchq._store.database import Database
 
 from . import servers
 from .origin import Origin
@@ -241,3 +244,21 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Connection]]:
 
     monkeypatch.setattr("fetchq._http.http11.pool.Connection", Noted)
     return made
+
+
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return a list to which each later look-up in a store adds the keys that it asks for."""
+    asked: list[list[str]] = []
+    reader = Database.reader
+
+    def note(statement: str) -> None:
+        if " WHERE key IN " in statement:
+            asked.append(re.findall(r"'([^']+)'", statement.partition(" WHERE key IN ")[2].partition(")")[0]))
+
+    def traced(self: Database) -> sqlite3.Connection:
+        connection = reader(self)
+        connection.set_trace_callback(note)
+        return connection
+
+    monkeypatch.setattr(Database, "reader", traced)
+    return asked

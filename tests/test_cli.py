@@ -41,13 +41,23 @@ class FakeDownloader:
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def run(self, jobs: Any) -> AsyncIterator[Result]:
-        items = [item async for item in jobs] if hasattr(jobs, "__aiter__") else list(jobs)
-        self.jobs.extend(items)
-        for item in items:
-            yield Result(item, "done") if isinstance(item, Job) else Result(Job(""), "failed", error=item)
+    def run(self, jobs: Any) -> FakeResults:
+        return FakeResults(self, jobs)
 
     def stop(self) -> None: ...
+
+
+@dataclass
+class FakeResults:
+    engine: FakeDownloader
+    items: Any
+
+    async def batches(self) -> AsyncIterator[Result]:
+        jobs = self.items
+        items = [item async for item in jobs] if hasattr(jobs, "__aiter__") else list(jobs)
+        self.engine.jobs.extend(items)
+        for item in items:
+            yield Result(item, "done") if isinstance(item, Job) else Result(Job(""), "failed", error=item)
 
 
 class Engine:

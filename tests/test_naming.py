@@ -450,6 +450,12 @@ def test_guess_is_safe_for_any_url(url: str, prefix: str) -> None:
     assert_safe(guess(prefix + url))
 
 
+@given(url=NASTY, prefix=st.sampled_from(["https://host/", "http:", "", "//", "///", "a/b://"]))
+def test_guess_finds_the_end_of_the_path_by_its_slashes(url: str, prefix: str) -> None:
+    url = prefix + url.replace("?", "/").replace("#", "/")
+    assert _naming.guess(url) == _naming.guess(f"{url}#fragment")
+
+
 @given(raw=NASTY)
 def test_candidates_are_safe_and_all_different(raw: str) -> None:
     names = list(islice(candidates(sanitise(raw)), 120))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fetchq._api import Downloader
 from fetchq._api.equals import EqualJobs
@@ -290,3 +292,16 @@ def test_a_dry_run_shows_the_names_that_a_run_gives(origin: Origin, run_fetchq: 
         "a.bin",
         "a.1.bin",
     ]
+
+
+@given(st.text(min_size=1))
+def test_a_plain_line_is_the_job_that_it_would_be_with_more_said(url: str) -> None:
+    job = Job.of_line(url, "q:1")
+    same = Job(url, out=None, mirrors=(), method="GET", source="q:1", confined=True)
+    assert (job, job.is_plain, same.is_plain) == (same, True, False)
+    assert job.fingerprint == same.fingerprint == Job(url).fingerprint
+    assert not Job(url, "name").is_plain
+
+
+def test_what_keys_a_plain_line_stays_what_it_is() -> None:
+    assert Job("https://host/a").key == "487a0b447f24e4f1b547eb9729d457af"

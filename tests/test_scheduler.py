@@ -12,7 +12,7 @@ import pytest
 
 from fetchq._connections import Budget
 from fetchq._models import Again
-from fetchq._scheduler import ScheduledJob, ScheduledRun, Scheduler
+from fetchq._scheduler import Found, ScheduledJob, ScheduledRun, Scheduler
 from fetchq._scheduler.run import MAX_RESULTS
 from fetchq._settings import Queue
 
@@ -299,10 +299,12 @@ def test_a_job_whose_result_is_known_needs_no_attempt(*, is_async: bool) -> None
         attempted.append((item.number, item.job))
         return item.job
 
-    async def find(numbered: Sequence[tuple[int, str]]) -> list[str | None]:
+    async def find(numbered: Sequence[tuple[int, str]]) -> Found[str, str]:
         await asyncio.sleep(0)
         known.extend(numbered)
-        return [job if number % 3 else None for number, job in numbered]
+        found = [job for number, job in numbered if number % 3]
+        rest = [each for each in numbered if not each[0] % 3]
+        return Found(rest, " ".join(found), len(found)) if found else Found(rest)
 
     async def slowly() -> AsyncIterator[str]:
         for job in jobs:
@@ -311,7 +313,8 @@ def test_a_job_whose_result_is_known_needs_no_attempt(*, is_async: bool) -> None
     async def main() -> list[str]:
         return await rest(shared().run(slowly() if is_async else iter(jobs), fetch, find))
 
-    assert sorted(asyncio.run(asyncio.wait_for(main(), 20))) == sorted(jobs)
+    results = asyncio.run(asyncio.wait_for(main(), 20))
+    assert sorted(" ".join(results).split()) == sorted(jobs)
     assert known == list(enumerate(jobs, 1))
     assert sorted(attempted) == [(number, job) for number, job in known if not number % 3]
 
@@ -334,9 +337,9 @@ def test_a_run_that_is_stopped_while_jobs_are_looked_up_has_left_them() -> None:
     async def fetch(item: ScheduledJob[str]) -> str:
         raise AssertionError(item)
 
-    async def find(_: Sequence[tuple[int, str]]) -> list[str | None]:
+    async def find(numbered: Sequence[tuple[int, str]]) -> Found[str, str]:
         await asyncio.sleep(math.inf)
-        return []
+        return Found(numbered)
 
     async def main() -> None:
         run = shared().run(iter(["a:1", "a:2", "a:3"]), fetch, find)
@@ -360,16 +363,17 @@ def test_known_results_wait_for_a_caller_who_takes_none() -> None:
     async def fetch(item: ScheduledJob[str]) -> str:
         raise AssertionError(item)
 
-    async def find(numbered: Sequence[tuple[int, str]]) -> list[str | None]:
-        return [job for _, job in numbered]
+    async def find(numbered: Sequence[tuple[int, str]]) -> Found[str, str]:
+        return Found((), " ".join(job for _, job in numbered), len(numbered))
 
     async def main() -> None:
         run = shared().run(jobs(), fetch, find)
-        assert await run.next() == "a:0"
+        first = await run.next()
+        assert first is not None
         for _ in range(200):
             await asyncio.sleep(0)
-        assert len(read) <= MAX_RESULTS + 1
-        assert len(await rest(run)) == 4999
+        assert len(read) <= MAX_RESULTS + len(first.split())
+        assert " ".join([first, *await rest(run)]).split() == [f"a:{n}" for n in range(5000)]
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from fetchq._models import Job, Result
 from fetchq._store import Record, Store
 from fetchq._store.store import BATCH, MAX_PENDING
 
-from .conftest import until
+from .conftest import look_ups, until
 
 SECRETS = ("PASSWORD", "SIGNATURE", "HEADER", "BODY", "FORM", "PARAM", "IDENTITY")
 
@@ -123,14 +123,7 @@ def others(key: str, path: Path) -> bool:
 def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str] = []
-    reading = Store._read
-
-    def noting(self: Store, keys: Sequence[str]) -> dict[str, Record]:
-        read.extend(keys)
-        return reading(self, keys)
-
-    monkeypatch.setattr(Store, "_read", noting)
+    read = look_ups(monkeypatch)
     monkeypatch.setattr("fetchq._store.store.MAX_KEYS", 2)
 
     async def work(store: Store) -> None:
@@ -142,8 +135,43 @@ def test_a_run_that_began_a_store_reads_only_what_it_has_put_there(
         assert store.done("new 3", ANY) is None
 
     in_store(tmp_path / "db", work)
-    assert read == ["0", "1", "2", "new 3"]
+    assert read == [["0"], ["1"], ["2"], ["new 3"]]
     assert others("0", tmp_path / "db")
+
+
+def test_a_record_that_waits_is_found_as_it_is_once_it_is_written(tmp_path: Path) -> None:
+    jobs = [
+        job_of(1),
+        Job("https://host/2", id="two"),
+        Job("https://host/2 now", id="two"),
+        job_of(4),
+        job_of(5),
+    ]
+    file = tmp_path / "ä.bin"
+    file.write_bytes(b"five!")
+    ends = {
+        jobs[0].key: Result(jobs[0], "done", file, 5, digests={"sha256": "ab" * 32, "md5": "cd" * 16}),
+        jobs[1].key: Result(jobs[1], "resumed", Path("/elsewhere/x"), 5),
+        jobs[3].key: Result(jobs[3], "failed", error=NetworkError("no")),
+    }
+
+    async def work(store: Store) -> None:
+        for key, result in ends.items():
+            store.record(key, result)
+        sought = [(job.key, job) for job in jobs]
+        waiting = store.all_done(sought)
+        await store.flush()
+        assert waiting == store.all_done(sought)
+        first, second, *others = waiting
+        assert first is not None
+        assert second is not None
+        # The other URL of that id is another job, and one that failed is not done.
+        assert others == [None, None, None]
+        assert first.decoded() == {"sha256": "ab" * 32, "md5": "cd" * 16}
+        assert [store.files.path_of(each) for each in (first, second)] == [file, Path("/elsewhere/x")]
+        assert (first.size, store.files.still_there(first), store.files.still_there(second)) == (5, True, False)
+
+    in_store(tmp_path / "db", work)
 
 
 def test_a_record_reaches_the_disk_without_being_asked_to(
@@ -218,19 +246,19 @@ def test_still_there_means_the_same_size_and_time(tmp_path: Path) -> None:
     record = recalled(tmp_path / "db", job)
     assert record is not None
     store = Store(tmp_path / "db")
-    assert store.path_of(record) == file
-    assert store.still_there(record)
+    assert store.files.path_of(record) == file
+    assert store.files.still_there(record)
     os.utime(file, ns=(1, record.mtime_ns or 0))
-    assert store.still_there(record)
+    assert store.files.still_there(record)
     os.utime(file, ns=(1, 1))
-    assert not store.still_there(record)
+    assert not store.files.still_there(record)
     file.write_bytes(b"123456")
     os.utime(file, ns=(1, record.mtime_ns or 0))
-    assert not store.still_there(record)
+    assert not store.files.still_there(record)
     file.unlink()
-    assert not store.still_there(record)
+    assert not store.files.still_there(record)
     file.mkdir()
-    assert not store.still_there(record)
+    assert not store.files.still_there(record)
     store.close()
 
 
@@ -240,7 +268,7 @@ def test_a_file_that_is_gone_when_it_is_recorded_is_never_there(tmp_path: Path) 
     for number in (1, 2):
         record = store.done(job_of(number).key, job_of(number))
         assert record is not None
-        assert not store.still_there(record)
+        assert not store.files.still_there(record)
     store.close()
 
 
@@ -255,10 +283,10 @@ def test_a_folder_that_was_moved_keeps_its_records(tmp_path: Path) -> None:
     inner, outer = store.done(job.key, job), store.done(job_of(2).key, job_of(2))
     assert inner is not None
     assert outer is not None
-    assert store.path_of(inner) == tmp_path / "new" / "a.bin"
-    assert store.path_of(outer) == outside
-    assert store.still_there(inner)
-    assert store.still_there(outer)
+    assert store.files.path_of(inner) == tmp_path / "new" / "a.bin"
+    assert store.files.path_of(outer) == outside
+    assert store.files.still_there(inner)
+    assert store.files.still_there(outer)
     store.close()
 
 
@@ -268,8 +296,8 @@ def test_a_name_that_is_not_utf8_is_remembered(tmp_path: Path) -> None:
     remember(tmp_path / "db", result_of(Job("https://host/\ud800"), file))
     store = Store(tmp_path / "db")
     (record,) = store.rows()
-    assert store.path_of(record) == file
-    assert store.still_there(record)
+    assert store.files.path_of(record) == file
+    assert store.files.still_there(record)
     store.close()
 
 

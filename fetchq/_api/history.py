@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,9 +13,10 @@ from .._disk import Existing
 from .._errors import StoreError, UsageError
 from .._models import Job, Result, redact
 from .._transfer import Kept
+from .recent import Recent
 
 if TYPE_CHECKING:
-    from .._store import Record, Store
+    from .._store import FinishedFiles, FinishedJob, Store
 
 __all__ = ["History"]
 
@@ -55,15 +55,17 @@ class History:
         self._warn = warn
         self._orphaned = orphaned
         self._store: Store | None = None
+        # Its files: results may be looked at after it was closed.
+        self._files: FinishedFiles | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
-        # Files of jobs that were skipped in this run, with these jobs' keys.
-        self._skipped: OrderedDict[str, str] = OrderedDict()
+        # Files of jobs that were skipped in this run, as the store has them, with these jobs' keys.
+        self._skipped: Recent[bytes, str] = Recent(MOST_SKIPPED)
 
-    async def done(self, jobs: Sequence[tuple[str, Job]]) -> list[Result | None]:
-        """Return a ``skipped`` result of each job that an earlier run finished and whose file is unchanged.
+    async def done(self, jobs: Sequence[tuple[str, Job]]) -> list[FinishedJob | None]:
+        """Return what is on record of each job that an earlier run finished and whose file is unchanged.
 
-        Of the others None.
+        Of the others None. :meth:`result` makes a result of it.
 
         :param jobs: with their keys.
         :raises StoreError: the store is required and cannot be opened.
@@ -71,19 +73,26 @@ class History:
         store = await self._opened()
         if store is None:
             return [None] * len(jobs)
-        records = store.all_done(jobs)
+        found = store.all_done(jobs)
         if not self._trusted:
-            records = await _unchanged(store, records)
+            found = await _unchanged(store, found)
         return [
-            None if record is None else self._skipped_as(store, record, key, job)
-            for record, (key, job) in zip(records, jobs, strict=True)
+            None if finished is None or not self._suffices(store, finished, key, job) else finished
+            for finished, (key, job) in zip(found, jobs, strict=True)
         ]
 
-    async def begin(self, key: str, job: Job, *, update: bool) -> Result | Literal["held"] | None:
+    def result(self, finished: FinishedJob, job: Job) -> Result:
+        """Return the ``skipped`` result of a job that :meth:`done` has found."""
+        path = None if self._files is None else self._files.path_of(finished)
+        return Result(
+            job, "skipped", path, finished.size, digests=finished.decoded(), reason="done in an earlier run"
+        )
+
+    async def begin(self, key: str, job: Job, *, update: bool) -> FinishedJob | Literal["held"] | None:
         """Take a job in hand that :meth:`done` has not found; return None if it is to be done.
 
-        Else return ``held`` if another run of the same queue has it just now, or a ``skipped`` result if that
-        has finished it meanwhile.
+        Else return ``held`` if another run of the same queue has it just now, or what is on record of it if
+        that has finished it meanwhile.
 
         :param key: ``job.key``.
         :param update: do it though it was finished.
@@ -101,26 +110,23 @@ class History:
             self.release(key)
         return found
 
-    def _skipped_as(self, store: Store, record: Record, key: str, job: Job) -> Result | None:
+    def _suffices(self, store: Store, finished: FinishedJob, key: str, job: Job) -> bool:
+        """Whether *job* needs no attempt, since its file is there."""
         if job.out == "-":
-            return None
-        file = store.file_of(record)
-        if not self._matches(record, job, "" if file is None else file.rpartition("/")[2]):
-            return None
-        reason = "done in an earlier run"
-        self._skipped[file or ""] = key
-        if len(self._skipped) > MOST_SKIPPED:
-            self._skipped.popitem(last=False)
-        path = None if file is None else Path(file)
-        return Result(job, "skipped", path, record.size, digests=record.digests, reason=reason)
+            return False
+        if not (job.checksum is None and self._checksums.is_empty) and not self._matches(store, finished, job):
+            return False
+        if finished.path is not None:
+            self._skipped.set(finished.path, key)
+        return True
 
     async def kept(self, key: str, job: Job) -> Kept | None:
         """Return the unchanged file of a job that an earlier run has finished; None where there is none."""
         store = await self._opened()
         record = store.done(key, job) if store is not None else None
-        if store is None or record is None or not store.still_there(record):
+        if store is None or record is None or not store.files.still_there(record):
             return None
-        path = store.path_of(record) or Path()
+        path = store.files.path_of(record) or Path()
         reason = "not modified on the server"
         return Kept(Existing(path, reason, record.size), (record.etag, record.last_modified))
 
@@ -134,7 +140,7 @@ class History:
         """
         if self._store is None:
             return None
-        skipped = self._skipped.get(os.path.abspath(path))
+        skipped = self._skipped.get(os.fsencode(self._store.files.relative(os.path.abspath(path))))
         if skipped is not None:
             return skipped == key
         row = self._store.owner(path)
@@ -182,15 +188,16 @@ class History:
         if store is not None:
             await store.aclose()
 
-    def _matches(self, record: Record, job: Job, name: str) -> bool:
+    def _matches(self, store: Store, finished: FinishedJob, job: Job) -> bool:
         """Whether the recorded digests include the job's checksum, which may have been added since that run."""
+        name = (store.files.text_of(finished) or "").rpartition("/")[2]
         try:
             asked = self._checksums.find(job, name)
             if asked is None:
                 self._checksums.unknown(name)
         except UsageError:
             return False  # the job's own attempt says why
-        return asked is None or matches(asked, record.digests)
+        return asked is None or matches(asked, finished.decoded())
 
     async def _opened(self) -> Store | None:
         """Return the store, opened when it is first asked for; None where there is none."""
@@ -207,6 +214,7 @@ class History:
 
         try:
             self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
+            self._files = self._store.files
             self._store.leases.orphaned = self._orphaned
             if not self._closed:
                 await self._store.join()
@@ -216,14 +224,15 @@ class History:
             self._warn(f"{error.reason}: this run goes on without a store.")
 
 
-async def _unchanged(store: Store, records: Sequence[Record | None]) -> list[Record | None]:
-    """Return those of *records* whose files are unchanged, None for the others.
+async def _unchanged(store: Store, found: Sequence[FinishedJob | None]) -> list[FinishedJob | None]:
+    """Return those of *found* whose files are unchanged, None for the others.
 
     Several are looked at in a thread, since a disk may take milliseconds for each.
     """
 
-    def look() -> list[Record | None]:
-        return [record if record is not None and store.still_there(record) else None for record in records]
+    def look() -> list[FinishedJob | None]:
+        there = store.files.still_there
+        return [finished if finished is not None and there(finished) else None for finished in found]
 
-    several = len(records) - records.count(None) > 1
+    several = len(found) - found.count(None) > 1
     return await asyncio.to_thread(look) if several else look()

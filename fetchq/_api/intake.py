@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Hashable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 from .. import _naming
 from .._arguments import URL
@@ -13,11 +13,9 @@ from .._errors import FetchError, UsageError
 from .._models import Job
 from .._templates import NameTemplate
 from .._transfer import ALONE, Placement
+from .recent import Recent
 
 __all__ = ["Intake", "QueueItem", "QueueItems", "QueuedJob", "alone", "intake", "iterable"]
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 # Jobs and names that are remembered, about 10 MB: equal ones stand near each other in a queue.
 MOST_REMEMBERED = 20_000
@@ -52,8 +50,8 @@ def intake(jobs: QueueItems, template: NameTemplate | None, *, allow_duplicates:
     """
     order = _Order(template, allow_duplicates=allow_duplicates)
     if isinstance(jobs, AsyncIterable):
-        return (order.queued(_job(item)) async for item in jobs)
-    return (order.queued(_job(item)) for item in iterable(jobs))
+        return (order.queued(item) async for item in jobs)
+    return map(order.queued, iterable(jobs))
 
 
 def iterable(jobs: Any) -> Iterable[Any]:
@@ -66,9 +64,7 @@ def iterable(jobs: Any) -> Iterable[Any]:
     return jobs
 
 
-def _job(item: QueueItem) -> Job | FetchError:
-    if isinstance(item, Job | FetchError):
-        return item
+def _job(item: Any) -> Job:
     try:
         return Job(item)
     except UsageError as error:
@@ -94,34 +90,37 @@ class _Order:
         self._template = template
         self._allow_duplicates = allow_duplicates
         self._index = 0
-        # Jobs that suggested a name so far, by folder and name.
-        self._names: OrderedDict[tuple[str, str], int] = OrderedDict()
+        # The ordinal of the last job that suggested a name, by folder and name.
+        self._names: Recent[tuple[Path | None, Path | None, str], int] = Recent(MOST_REMEMBERED)
         # Placement of a job, and how often it came, by its key.
-        self._jobs: OrderedDict[str, tuple[Placement, int]] = OrderedDict()
+        self._jobs: Recent[str, tuple[Placement, int]] = Recent(MOST_REMEMBERED)
 
-    def queued(self, item: Job | FetchError) -> QueuedJob | FetchError:
-        """Return the next item of the queue with its place."""
+    def queued(self, item: QueueItem) -> QueuedJob | FetchError:
+        """Return the next item of the queue with its place.
+
+        :raises UsageError: it is neither a job nor a URL.
+        """
         self._index += 1
-        if isinstance(item, FetchError):
-            return item
+        if not isinstance(item, Job):
+            if isinstance(item, FetchError):
+                return item
+            item = _job(item)
         try:
             fingerprint = item.fingerprint
             key = fingerprint if item.id is None else item.key
-            equal = _equality(item, fingerprint)
+            equal = fingerprint if item.is_plain else _equality(item, fingerprint)
         except (TypeError, ValueError):
             return alone(item)
-        earlier = self._jobs.get(equal)
-        if earlier is None:
-            copies = 0
-        elif self._allow_duplicates:
+        copies, earlier = 0, self._jobs.get(equal)
+        if earlier is not None:
+            if not self._allow_duplicates:
+                return QueuedJob(item, key, equal, earlier[0])
             copies = earlier[1] + 1
-        else:
-            return QueuedJob(item, key, equal, earlier[0])
         try:
             placement = self._placed(item, copies)
         except UsageError as error:
             return error
-        _remember(self._jobs, equal, (placement, copies))
+        self._jobs.set(equal, (placement, copies))
         if copies:
             key, equal = (_hashed(f"{text}\0{copies}") for text in (key, equal))
         return QueuedJob(item, key, equal, placement)
@@ -136,9 +135,10 @@ class _Order:
         folder, name = None, ""
         if self._template is not None:
             folder, name = self._template.render(job, self._index)
-        named = (f"{job.dir or ''}\0{folder or ''}", name or _naming.guess(job.url))
-        ordinal = self._names.get(named, -1) + 1
-        _remember(self._names, named, ordinal)
+        named = (job.dir, folder, name or _naming.guess(job.url))
+        earlier = self._names.get(named)
+        ordinal = 0 if earlier is None else earlier + 1
+        self._names.set(named, ordinal)
         return Placement(folder, name, ordinal, copies) if folder or ordinal or copies else ALONE
 
 
@@ -149,10 +149,3 @@ def _equality(job: Job, fingerprint: str) -> str:
 
 def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
-    known[key] = value
-    known.move_to_end(key)
-    if len(known) > MOST_REMEMBERED:
-        known.popitem(last=False)

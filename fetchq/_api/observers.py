@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Sequence
 
 from .._errors import UsageError, worded
-from .._events import Event, Observer, Warned
+from .._events import Event, Observer, SkippingObserver, Warned
+from .._log import is_debugging
 from .debug_lines import log
+from .settled import Settled
 
 __all__ = ["Observers", "checked"]
 
@@ -35,13 +37,28 @@ class Observers:
             event = event._replace(message=worded(event.message))
         log(event)
         for observer in self._all:
-            if self._failed is not None and observer is self._failed[0]:
-                continue
-            try:
-                observer(event)
-            except Exception as error:  # noqa: BLE001 - whatever it is, `end` raises it
-                self._failed = self._failed or (observer, error)
-                self._stop()
+            self._tell(observer, observer, event)
+
+    def settled(self, results: Settled) -> None:
+        """Announce jobs that need no attempt: only their number to observers who want no more."""
+        if is_debugging():
+            for event in results.events():
+                log(event)
+        for observer in self._all:
+            if isinstance(observer, SkippingObserver):
+                self._tell(observer, observer.skipped, results)
+            else:
+                for event in results.events():
+                    self._tell(observer, observer, event)
+
+    def _tell(self, observer: Observer, tell: Callable[..., None], *what: object) -> None:
+        if self._failed is not None and observer is self._failed[0]:
+            return
+        try:
+            tell(*what)
+        except Exception as error:  # noqa: BLE001 - whatever it is, `end` raises it
+            self._failed = self._failed or (observer, error)
+            self._stop()
 
     def end(self) -> None:
         """Raise the first exception of the run."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
 
 from .._models import Result
 from .session import QueueRun
+from .settled import Settled
 
 __all__ = ["Results"]
 
@@ -20,15 +22,27 @@ class Results:
 
     def __init__(self, run: QueueRun) -> None:
         self._run = run
+        # What :meth:`batches` gave last, as far as it has not been iterated over.
+        self._batch: Iterator[Result] = iter(())
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Result:
-        result = await self._run.next()
-        if result is None:
+        for result in self._batch:
+            return result
+        found = await self._run.next()
+        if found is None:
             raise StopAsyncIteration
-        return result
+        if isinstance(found, Result):
+            return found
+        self._batch = iter(found)
+        return next(self._batch)
+
+    async def batches(self) -> AsyncIterator[Result | Settled]:
+        """Yield the results; those of jobs that needed no attempt come together, each made when looked at."""
+        while (found := await self._run.next()) is not None:
+            yield found
 
     async def aclose(self) -> None:
         """Stop the run if it has not ended, and wait until what is there is saved."""

@@ -7,22 +7,26 @@ import math
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from .. import _digests, _naming
+from .. import _digests
 from .._disk import Overflow
 from .._errors import DiskFullError, FetchError, StoppedError, UsageError, forget_frames
-from .._events import JobFinished, JobStarted, Observer, QueueWaiting, RunStarted, Warned
+from .._events import JobStarted, Observer, QueueWaiting, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Result, redact
-from .._scheduler import ScheduledJob, Scheduler, Spill
+from .._scheduler import Found, ScheduledJob, ScheduledRun, Scheduler, Spill
 from .._transfer import RunContext, Transfer, place
 from .equals import EqualJobs
 from .history import History
 from .intake import Intake, QueuedJob, alone
 from .observers import Observers
 from .packing import pack, unpack
+from .settled import Settled, SettledJob, finished_event
 from .totals import Totals
+
+if TYPE_CHECKING:
+    from .._store import FinishedJob
 
 __all__ = ["Adapt", "QueueRun", "Session"]
 
@@ -88,7 +92,7 @@ class Session:
             task.cancel()
 
         observe = Observers(self.observers, stop)
-        worker = _Worker(self, context(self.context._replace(observe=observe)), looked=False)
+        worker = _Worker(self, context(self.context._replace(observe=observe)), observe, looked=False)
         task = self.scheduler.start(alone(job), worker.attempt)
         self._workers.add(worker)
         self.announce(observe)
@@ -163,7 +167,7 @@ class Session:
 
     def is_valid(self, job: Job) -> bool:
         """Whether the fields of *job* can be used; if not, its attempt reports the reason."""
-        if _is_plain(job) and self.http.names_server(job):
+        if (job.is_plain or _is_plain(job)) and self.http.names_server(job):
             return True  # as nearly all lines of a long list; the rest of the URL costs much more
         try:
             self.http.check(job)
@@ -201,33 +205,44 @@ class _Worker:
     :ivar transfers: those of jobs that have not ended, with the jobs' keys; each holds the lock on its part.
     """
 
-    def __init__(self, session: Session, context: RunContext, *, looked: bool) -> None:
+    def __init__(self, session: Session, context: RunContext, observe: Observers, *, looked: bool) -> None:
         self._session = session
         self._context = context
+        self._observe = observe
         self._looked = looked
         self._equals = EqualJobs()
         self.resume: Callable[[int], None] = lambda _: None
         self.transfers: dict[Transfer, str] = {}
 
-    async def known(self, numbered: Sequence[tuple[int, QueuedJob | FetchError]]) -> list[Result | None]:
-        """Return the results of jobs that an earlier run has done, None for the others."""
+    async def known(
+        self, numbered: Sequence[tuple[int, QueuedJob | FetchError]]
+    ) -> Found[QueuedJob | FetchError, Result | Settled]:
+        """Sort jobs into those that an earlier run has done, and the others."""
         history = self._session.history
-        results: list[Result | None] = [None] * len(numbered)
         if not history or self._context.settings.queue.update:
-            return results
-        sought = [
-            (at, queued.key, queued.job)
-            for at, (_, queued) in enumerate(numbered)
-            if isinstance(queued, QueuedJob)
-            and not self._equals.knows(queued.equal)
-            and self._session.is_valid(queued.job)
-        ]
+            return Found(numbered)
+        sought = [self._sought(queued) for _, queued in numbered]
         # A queue without a job that can be tried leaves no store.
-        found = await history.done([(key, job) for _, key, job in sought]) if sought else []
-        for (at, _, _), result in zip(sought, found, strict=True):
-            if result is not None:
-                results[at] = self._ended(numbered[at][0], result)
-        return results
+        keys = [(queued.key, queued.job) for queued in sought if queued is not None]
+        found = iter(await history.done(keys) if keys else ())
+        rest: list[tuple[int, QueuedJob | FetchError]] = []
+        settled: list[SettledJob] = []
+        for each, queued in zip(numbered, sought, strict=True):
+            if queued is None or (finished := next(found)) is None:
+                rest.append(each)
+            else:
+                settled.append(SettledJob(each[0], queued.job, finished))
+        if not settled:
+            return Found(rest)
+        results = Settled(settled, history.result)
+        self._observe.settled(results)
+        return Found(rest, results, len(results))
+
+    def _sought(self, queued: QueuedJob | FetchError) -> QueuedJob | None:
+        """Return a job of which the store may know; None for one that its attempt must end."""
+        if isinstance(queued, FetchError) or self._equals.knows(queued.equal):
+            return None
+        return queued if self._session.is_valid(queued.job) else None
 
     async def attempt(self, scheduled: ScheduledJob[QueuedJob | FetchError]) -> Result | Again:
         """Make one attempt at a job."""
@@ -263,7 +278,7 @@ class _Worker:
             return self._ended(number, self._equals.result(queued.equal, job))
         if not session.history or not session.is_valid(job):
             return None
-        earlier: Result | Literal["held"] | None = None
+        earlier: FinishedJob | Literal["held"] | None = None
         update = session.context.settings.queue.update
         if not (self._looked or update):
             [earlier] = await session.history.done([(queued.key, job)])
@@ -273,8 +288,9 @@ class _Worker:
             return None
         if earlier == "held":
             return Again(HELD_WAIT, None)
-        self._end_equals(queued, earlier)
-        return self._ended(number, earlier)
+        result = session.history.result(earlier, job)
+        self._end_equals(queued, result)
+        return self._ended(number, result)
 
     def _end_equals(self, queued: QueuedJob, result: Result) -> None:
         for number in self._equals.end(queued.equal, result):
@@ -286,13 +302,12 @@ class _Worker:
         earlier = await history.kept(queued.key, job) if history and update and job.out != "-" else None
         transfer = Transfer(job, number, self._context, queued.key, queued.placement, earlier)
         self.transfers[transfer] = queued.key
-        self._context.observe(JobStarted(number, job.id, redact(job.url), job.source))
+        self._observe(JobStarted(number, job.id, redact(job.url), job.source))
         return transfer
 
     def _ended(self, number: int, result: Result, name: str = "") -> Result:
         forget_frames(result.error)
-        shown = name if result.path is None else result.path.name
-        self._context.observe(JobFinished(number, _naming.printable(shown), result))
+        self._observe(finished_event(number, result, name))
         return result
 
     def stopped(self, job: Job) -> StoppedError:
@@ -333,9 +348,10 @@ class QueueRun:
         self._session = session
         self._known = known
         self._observe = Observers(session.observers, self.stop)
-        self._worker = _Worker(session, context(session.context._replace(observe=self._observe)), looked=True)
+        own = context(session.context._replace(observe=self._observe))
+        self._worker = _Worker(session, own, self._observe, looked=True)
         aside = Overflow(session.context.settings.disk.temp_dir)
-        self._run = session.scheduler.run(
+        self._run: ScheduledRun[QueuedJob | FetchError, Result | Settled] = session.scheduler.run(
             items, self._worker.attempt, self._worker.known, self._tell_dry, Spill(aside, pack, unpack)
         )
         self._worker.resume = self._run.resume
@@ -352,8 +368,8 @@ class QueueRun:
         """Start no more jobs, and end."""
         self._run.stop()
 
-    async def next(self) -> Result | None:
-        """Return the next result; None after the last."""
+    async def next(self) -> Result | Settled | None:
+        """Return the next result, or those of several jobs that needed no attempt; None after the last."""
         try:
             if not self._begun and self._closing is None:
                 await self._begin()
@@ -363,6 +379,8 @@ class QueueRun:
             raise
         if result is None:
             await self.close()
+        elif isinstance(result, Settled):
+            self._totals.add_skipped(len(result), result.size)
         else:
             self._totals.add(result)
             if result.error is not None:

@@ -28,6 +28,11 @@ class Totals:
         self.received += result.received
         self._size += result.size
 
+    def add_skipped(self, jobs: int, size: int) -> None:
+        """Count so many *jobs* as skipped, whose files have *size* bytes."""
+        self._jobs["skipped"] += jobs
+        self._size += size
+
     @property
     def ended(self) -> int:
         """Number of jobs that ended."""

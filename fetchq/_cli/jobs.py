@@ -56,6 +56,11 @@ class RunRequest(NamedTuple):
         """What returns the URL that a word of a queue file means."""
         return str if self.relative else with_scheme
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether a job of a queue file lacks nothing."""
+        return self.method == "GET" and not self.params and self.confined
+
     def complete(self, job: Job) -> Job:
         """Return *job* with what it leaves open filled in."""
         changes: dict[str, Any] = {}
@@ -185,8 +190,10 @@ def followed(paths: Iterable[str], wanted: RunRequest) -> list[Iterator[Job | Fe
 
 def _in_turn(files: list[Iterator[Job | QueueFileError]], wanted: RunRequest) -> Iterator[Job | FetchError]:
     for lines in files:
-        for item in lines:
-            yield wanted.complete(item) if isinstance(item, Job) else item
+        if wanted.is_usual:
+            yield from lines
+        else:
+            yield from (wanted.complete(item) if isinstance(item, Job) else item for item in lines)
 
 
 async def read_in_threads(*sources: Iterator[Job | FetchError]) -> AsyncIterator[Job | FetchError]:

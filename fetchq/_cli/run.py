@@ -22,7 +22,7 @@ from .._digests import Manifest
 from .._disk import require_usable
 from .._errors import DiskError, FetchError, UsageError
 from .._events import Event, Observer, RunFinished, Warned
-from .._models import FormFile, Job, Preview
+from .._models import FormFile, Job, Preview, Result
 from .._naming import printable
 from .._report import (
     NORMAL,
@@ -211,9 +211,10 @@ class Run:
         async with self._entered(self._store()) as downloader:
             drawing = asyncio.create_task(self._draw())
             try:
-                async for result in downloader.run(jobs):
-                    self._error = self._error or result.error
-                    await self._hooks.call(result)
+                async for result in downloader.run(jobs).batches():
+                    if isinstance(result, Result):  # the others were done: nothing failed, nothing is to be run
+                        self._error = self._error or result.error
+                        await self._hooks.call(result)
                 await self._hooks.wait()
             finally:
                 drawing.cancel()

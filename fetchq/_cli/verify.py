@@ -124,7 +124,7 @@ def _remembered(store: Path | None) -> Known:
         with closing(Store(file, read_only=True)) as remembers:
             yield from _contested(remembers, wanted)
             for record in remembers.rows("done", "resumed", "skipped"):
-                at = remembers.path_of(record)
+                at = remembers.files.path_of(record)
                 if at is not None and (whole or at == wanted):
                     found = True
                     checksums = [Checksum(value, (name,)) for name, value in record.digests.items()]

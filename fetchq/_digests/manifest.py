@@ -134,6 +134,11 @@ class ChecksumPolicy(NamedTuple):
     required: bool = False
     unlisted: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing of a job without a checksum of its own."""
+        return self.manifest is None and not self.required
+
     def find(self, job: Job, name: str = "") -> Checksum | None:
         """Return what the file of *job* must hash to: its own checksum, else the manifest's; None if unknown.
 

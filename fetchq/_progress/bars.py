@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from .._events import Event
+from .._events import Event, SkippedJobs, SkippingObserver
 from .._naming import guess, printable
 from .._units import size
 from .rows import Row, bar_width, fit, lay_out, name_width
@@ -32,7 +32,7 @@ class Screen(Protocol):
         """Write and flush *text*."""
 
 
-class Bars:
+class Bars(SkippingObserver):
     """An observer that draws one bar for the run and one for each of a fixed number of jobs, the slots.
 
     :param slots: jobs that run at once.
@@ -66,6 +66,10 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         self._progress(event)
+
+    def skipped(self, jobs: SkippedJobs) -> None:
+        """Count without drawing."""
+        self._progress.skipped(jobs)
 
     def write_line(self, line: str) -> None:
         """Write *line* above the bars at the next tick; at once after :meth:`close`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .._events import Event
+from .._events import Event, SkippedJobs, SkippingObserver
 from .._units import rate
 from .totals import RunProgress, SpeedMeter
 
@@ -15,7 +15,7 @@ __all__ = ["StatusLine"]
 INTERVAL = 5.0
 
 
-class StatusLine:
+class StatusLine(SkippingObserver):
     """An observer that writes the state of the run every ``INTERVAL`` seconds if it has changed.
 
     :param write_line: called with one line of text.
@@ -34,6 +34,10 @@ class StatusLine:
 
     def __call__(self, event: Event) -> None:
         self._progress(event)
+
+    def skipped(self, jobs: SkippedJobs) -> None:
+        """Count without drawing."""
+        self._progress.skipped(jobs)
 
     def tick(self) -> None:
         """Write the line if one is due."""

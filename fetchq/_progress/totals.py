@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._events import AttemptFailed, Event, JobFinished, JobStarted, Planned, Progressed, RunStarted
+from .._events import (
+    AttemptFailed,
+    Event,
+    JobFinished,
+    JobStarted,
+    Planned,
+    Progressed,
+    RunStarted,
+    SkippedJobs,
+    SkippingObserver,
+)
 from .._units import duration, size
 
 __all__ = ["JobProgress", "RunProgress", "SpeedMeter", "time_left"]
@@ -61,7 +71,7 @@ class JobProgress:
         return min(self.have / self.size, 1.0) if self.size else None
 
 
-class RunProgress:
+class RunProgress(SkippingObserver):
     """The state of a run; an observer.
 
     ``jobs`` is the number of jobs, None if unknown; ``have`` and ``received`` are bytes, as in JobProgress.
@@ -127,6 +137,13 @@ class RunProgress:
             self._finished_jobs += 1
         else:
             self.failed += 1
+
+    def skipped(self, jobs: SkippedJobs) -> None:
+        """Count jobs that an earlier run has done."""
+        self.ended += len(jobs)
+        self.have += jobs.size
+        self._finished_jobs += len(jobs)
+        self._finished_bytes += jobs.size
 
     def total(self) -> tuple[int, bool] | None:
         """Return the bytes of all jobs that have not failed, and whether that is exact; None if unknown.

@@ -108,11 +108,15 @@ def _is_option(line: QueueLine) -> bool:
 def _job(
     entry: list[QueueLine], name: str, warnings: QueueWarnings, absolute: Absolute
 ) -> Job | QueueFileError:
-    first, *options = entry
+    first = entry[0]
     if first.error or _is_option(first):
         return line_error(name, first.number, first.error or "an option before any URL")
+    source = f"{name}:{first.number}"
+    urls, out = _addresses(first.text, absolute)
+    if len(entry) == len(urls) == 1 and out is None:
+        return Job.of_line(urls[0], source)
     given: dict[str, Any] = {}
-    for line in options:
+    for line in entry[1:]:
         found = _OPTION.fullmatch(line.text)
         if line.error or found is None:
             return line_error(name, line.number, line.error)
@@ -123,8 +127,6 @@ def _job(
             return line_error(name, line.number, f"{option}: {error}")
         except KeyError:
             warnings.unknown("option", option, f"{name}:{line.number}")
-    source = f"{name}:{first.number}"
-    urls, out = _addresses(first.text, absolute)
     url, *mirrors = usable_urls(urls, source, warnings)
     job = Job(url, out, mirrors=tuple(mirrors), source=source, confined=True)
     return replace(job, **_combined(url, given)) if given else job

@@ -18,6 +18,8 @@ __all__ = ["MAX_LINE", "PAUSE", "QueueLine", "line_error", "lines_of", "read_lin
 # Bytes. Signed URLs reach 8 KiB and request bodies somewhat more; a longer line is a file without line ends.
 MAX_LINE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
+# What a blank line and a comment begin with.
+_NO_ENTRY = frozenset({"", "#"})
 # Bytes searched for NUL, which text does not contain. Git searches the first 8,000 for the same purpose.
 _BINARY_CHECK = 1024
 
@@ -60,8 +62,8 @@ def lines_of(readline: Callable[[int], bytes | None]) -> Iterator[QueueLine]:
     :param readline: returns the next line, or so many bytes of it; empty at the end. For None, which says that
         there is none for now, ``PAUSE`` is yielded.
     """
-    number, more = 0, True
-    while more:
+    number = 0
+    while True:
         try:
             raw = readline(MAX_LINE + 1)
             too_long = raw is not None and len(raw) > MAX_LINE and _skip_rest(readline, raw)
@@ -69,13 +71,14 @@ def lines_of(readline: Callable[[int], bytes | None]) -> Iterator[QueueLine]:
             # Indented, as an option is, so that the preceding entry fails too: its options may be lost.
             yield QueueLine(number + 1, " ", f"the file cannot be read any further: {_reason(error)}")
             return
-        if raw is None:
+        if not raw:
+            if raw is not None:
+                return
             yield PAUSE
             continue
-        number, more = number + 1, bool(raw)
+        number += 1
         line = _decode(number, raw.removeprefix(_BOM) if number == 1 else raw, too_long=too_long)
-        text = line.text.lstrip()
-        if line.error or (text and text[0] != "#"):
+        if line.error or line.text.lstrip()[:1] not in _NO_ENTRY:
             yield line
 
 

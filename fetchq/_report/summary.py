@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._errors import DiskFullError
-from .._events import Event, JobFinished, RunFinished
+from .._events import Event, JobFinished, RunFinished, SkippedJobs, SkippingObserver
 from .._naming import printable
 from .._units import duration, rate, size
 from .text import WriteLine, format_failure, is_broken_pipe
@@ -17,7 +17,7 @@ NO_JOBS = "Nothing to do: no job was given."
 RESUME_HINT = "Run the same command again to resume; what is finished stays as it is."
 
 
-class Summary:
+class Summary(SkippingObserver):
     """An observer that writes counts, bytes, time, failures and how to resume, at the end of a run.
 
     :param resumable: whether running the same command again can resume; not if the file goes to stdout.
@@ -41,6 +41,9 @@ class Summary:
         elif type(event) is RunFinished and not self._broken_pipe:
             for text in self.lines(event):
                 self._write_line(text)
+
+    def skipped(self, jobs: SkippedJobs) -> None:
+        """Do nothing: the run's last event has the counts."""
 
     def lines(self, run: RunFinished) -> list[str]:
         """Return the lines; the counts are left out for a single job, which was reported when it ended."""

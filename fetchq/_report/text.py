@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from .._errors import AuthenticationError, FetchError, StatusError
-from .._events import AttemptFailed, Event, JobFinished, Planned, Progressed, QueueWaiting, Waiting, Warned
+from .._events import (
+    AttemptFailed,
+    Event,
+    JobFinished,
+    Planned,
+    Progressed,
+    QueueWaiting,
+    SkippedJobs,
+    SkippingObserver,
+    Waiting,
+    Warned,
+)
 from .._models import Job, Result, redact
 from .._naming import printable
 from .._units import rate, size
@@ -120,7 +131,7 @@ def format_failure(job: Job, error: FetchError) -> str:
 _COLOURS = {"failed": 31, "done": 32, "resumed": 36, "skipped": 36, "warning": 33, "retry": 33, "waiting": 33}
 
 
-class TextLines:
+class TextLines(SkippingObserver):
     """An observer that writes events as lines of text.
 
     :param verbosity: see :func:`format_event`.
@@ -138,6 +149,12 @@ class TextLines:
         text = format_event(event, self._verbosity)
         if text is not None:
             self._write_line(_coloured(text) if self._colour else text)
+
+    def skipped(self, jobs: SkippedJobs) -> None:
+        """Write a line for each where finished files are shown."""
+        if self._verbosity >= NORMAL:
+            for event in jobs.events():
+                self(event)
 
 
 def _coloured(text: str) -> str:

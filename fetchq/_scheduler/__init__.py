@@ -11,8 +11,8 @@ Generic over job and result: what an attempt does is the ``fetch`` that a run is
 from __future__ import annotations
 
 from .flow import ScheduledJob
-from .run import ScheduledRun
+from .run import Found, ScheduledRun
 from .scheduler import Scheduler
 from .spill import Spill
 
-__all__ = ["ScheduledJob", "ScheduledRun", "Scheduler", "Spill"]
+__all__ = ["Found", "ScheduledJob", "ScheduledRun", "Scheduler", "Spill"]

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from .._errors import FetchError
 from .._models import Again
@@ -18,17 +18,31 @@ from .spill import Spill, surplus
 if TYPE_CHECKING:
     from .scheduler import Scheduler
 
-__all__ = ["CANCEL_TIMEOUT", "Known", "ScheduledRun"]
+__all__ = ["CANCEL_TIMEOUT", "Found", "Known", "ScheduledRun"]
 
 J = TypeVar("J")
 R = TypeVar("R")
-# Returns the results of those numbered jobs that need no attempt, and None for the others.
-Known: TypeAlias = Callable[[Sequence[tuple[int, J]]], Awaitable[Sequence[R | None]]]
+
+
+class Found(NamedTuple, Generic[J, R]):
+    """Numbered jobs that were looked up.
+
+    :param rest: those that need an attempt.
+    :param result: of the others together; None where there are none.
+    :param jobs: their number.
+    """
+
+    rest: Sequence[tuple[int, J]]
+    result: R | None = None
+    jobs: int = 0
+
+
+Known: TypeAlias = Callable[[Sequence[tuple[int, J]]], Awaitable[Found[J, R]]]
 
 # Jobs read from a plain iterator before other tasks of the event loop run: few at first, so that the first one
 # starts at once, then more each time. A slow iterator, which holds the event loop up, ends them after so many
 # seconds.
-FIRST_BATCH, BATCH = 8, 256
+FIRST_BATCH, BATCH = 8, 500
 BATCH_SECONDS = 0.05
 # Seconds in which a queue is read before hosts take all connections, and so many more while lines come quickly.
 READING = 1.0
@@ -69,7 +83,9 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         self._parked: dict[int, ScheduledJob[J]] = {}
         self._running = 0
         self._cancelled = 0
-        self._results: deque[R] = deque()
+        # With the number of jobs whose results they are, and the sum of these numbers.
+        self._results: deque[tuple[R, int]] = deque()
+        self._held = 0
         self._read_all = False
         self._stopped = False
         self._most_at_once = max(1, scheduler.queue.lookahead // 2)
@@ -99,11 +115,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     @property
     def full(self) -> bool:
         """Whether too many jobs wait for their next attempt, or too many results for the caller."""
-        return (
-            self._stopped
-            or len(self.waiting) >= self._scheduler.queue.waiting
-            or len(self._results) >= MAX_RESULTS
-        )
+        return self._stopped or len(self.waiting) >= self._scheduler.queue.waiting or self._held >= MAX_RESULTS
 
     @property
     def eager(self) -> bool:  # type: ignore[override] # of other flows it is a constant
@@ -135,8 +147,9 @@ class ScheduledRun(Flow[J], Generic[J, R]):
             await self._wait_for_result()
         if not self._results:
             return None
-        was_full = len(self._results) >= MAX_RESULTS
-        result = self._results.popleft()
+        was_full = self._held >= MAX_RESULTS
+        result, jobs = self._results.popleft()
+        self._held -= jobs
         if was_full:
             self._scheduler.wake()
         self._room.set()
@@ -231,14 +244,17 @@ class ScheduledRun(Flow[J], Generic[J, R]):
         numbered = [(next(numbers), job) for job in jobs]
         self._read_so_far += len(jobs)
         self._unsorted = len(numbered)
-        results = [None] * len(jobs) if self._find is None else await self._find(numbered)
-        for (number, job), result in zip(numbered, results, strict=True):
-            self._unsorted -= 1
-            if result is None:
-                self._add(number, job)
-            else:
-                self._results.append(result)
-                self._changed.set()
+        found = Found[J, R](numbered) if self._find is None else await self._find(numbered)
+        self._unsorted = 0
+        if found.result is not None:
+            self._hand_out(found.result, found.jobs)
+        for number, job in found.rest:
+            self._add(number, job)
+
+    def _hand_out(self, result: R, jobs: int = 1) -> None:
+        self._results.append((result, jobs))
+        self._held += jobs
+        self._changed.set()
 
     def _expect_hosts(self) -> None:
         """Let hosts leave connections for those that may come in sight a moment longer: many lines come."""
@@ -256,7 +272,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     async def _wait_for_room(self, jobs: int) -> None:
         """Wait until so many jobs more may be read."""
         lookahead = self._scheduler.queue.lookahead
-        while (far := self._ahead + jobs > lookahead) or len(self._results) + jobs > MAX_RESULTS:
+        while (far := self._ahead + jobs > lookahead) or self._held + jobs > MAX_RESULTS:
             if far and self._shorten():
                 self._far = False
                 self._expect_hosts()
@@ -354,8 +370,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
                 heapq.heappush(self.waiting, (self._scheduler.clock() + outcome.wait, job.number, job))
             self._scheduler.wake()
             return
-        self._results.append(outcome)
-        self._changed.set()
+        self._hand_out(outcome)
 
     def resume(self, number: int) -> None:
         """Put a job in line whose last attempt asked to wait for this."""

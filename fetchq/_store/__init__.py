@@ -1,6 +1,7 @@
 """The sqlite3 edge: which jobs exist and how each ended, so that a repeated run requests nothing twice."""
 
-from .records import HostCount, Record
+from .files import FinishedFiles
+from .records import FinishedJob, HostCount, Record
 from .store import Store
 
-__all__ = ["HostCount", "Record", "Store"]
+__all__ = ["FinishedFiles", "FinishedJob", "HostCount", "Record", "Store"]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 from .._naming import printable
-from .schema import APPLICATION, VERSION, columns_of, migrate
+from .schema import APPLICATION, VERSION, columns_of, finished_of, migrate
 
 __all__ = ["LOCKED_WAIT", "OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
 
@@ -85,13 +85,14 @@ class Database:
     :param remedy: what else can be done about any error.
     :ivar directory: its folder, absolute.
     :ivar columns: expressions that read a record; others for a store of an earlier version that is only read.
+    :ivar finished: those that read what became of a finished job.
     """
 
     def __init__(self, path: str | Path, remedy: str = "") -> None:
         self.path = Path(path)
         self.directory = os.path.dirname(os.path.abspath(path))
         self._remedy = remedy
-        self.columns = columns_of(VERSION)
+        self.columns, self.finished = columns_of(VERSION), finished_of(VERSION)
         self._name = f"The store {printable(str(path))}"
 
     def make_folder(self) -> None:
@@ -241,7 +242,7 @@ class Database:
             connection.execute("COMMIT")
             if not version:
                 raise self.error("is another program's database", _ELSEWHERE)
-            self.columns = columns_of(version)
+            self.columns, self.finished = columns_of(version), finished_of(version)
             connection.execute(f"SELECT {self.columns} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our names
         except BaseException:
             connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import product
@@ -17,10 +18,12 @@ from .schema import COLUMNS
 
 __all__ = [
     "ROWS_PER_INSERT",
+    "FinishedJob",
     "HostCount",
     "Record",
     "SqlValues",
     "batched",
+    "finished_of",
     "host_count_of",
     "insert",
     "record_of",
@@ -73,6 +76,34 @@ class Record(NamedTuple):
     last_modified: str | None = None
     source: str = ""
     job: str = ""
+
+
+class FinishedJob(NamedTuple):
+    """What became of a job, as the table has it: a repeated queue asks for nothing else.
+
+    :param path: as bytes, and
+    :param digests: as JSON; else these are the fields of a :class:`Record`.
+    """
+
+    key: str
+    path: bytes | None
+    size: int
+    mtime_ns: int | None
+    digests: str
+    fingerprint: str
+    status: str
+
+    @classmethod
+    def of(cls, record: Record) -> FinishedJob:
+        """Return the same of a record that is not in the table yet."""
+        path = None if record.path is None else os.fsencode(record.path)
+        digests = _digests(record.digests)
+        return cls(record.key, path, record.size, record.mtime_ns, digests, record.fingerprint, record.status)
+
+    def decoded(self) -> Mapping[str, str]:
+        """Return the digests."""
+        found: Mapping[str, str] = _decode(self.digests)
+        return found
 
 
 class HostCount(NamedTuple):
@@ -131,7 +162,23 @@ _TYPES: tuple[tuple[type, ...], ...] = (
     *((str,), (str, NoneType), (str, NoneType), (str,), (str,)),
 )
 _ROWS = frozenset(product(*_TYPES))
+_FINISHED = frozenset(product(*_TYPES[:1], *_TYPES[2:6], *_TYPES[10:11], *_TYPES[6:7]))
 _STATUSES = frozenset(get_args(ResultStatus))
+# What is written for no digest, or for the usual one: nearly all that there are.
+_USUAL = re.compile(r'\{(?:"sha256": "[0-9a-f]{64}")?\}')
+
+
+def finished_of(row: SqlValues) -> FinishedJob:
+    """Return what a row of ``schema.finished_of`` holds.
+
+    :raises ValueError: it holds what no record has.
+    """
+    _require(tuple(map(type, row)) in _FINISHED)
+    found = FinishedJob._make(row)
+    _require(found.status in _STATUSES and (found.path is None or b"\0" not in found.path))
+    if not _USUAL.fullmatch(found.digests):  # a third of the cost of decoding them
+        _digests_of(found.digests)
+    return found
 
 
 def record_of(row: SqlValues) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-__all__ = ["APPLICATION", "COLUMNS", "VERSION", "columns_of", "migrate"]
+__all__ = ["APPLICATION", "COLUMNS", "VERSION", "columns_of", "finished_of", "migrate"]
 
 # "ftch" in ASCII: marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION = 0x66746368
@@ -67,6 +67,12 @@ _READ = {
 def columns_of(version: int) -> str:
     """Return the expressions that read ``COLUMNS`` from a store of this *version*."""
     return _READ[version]
+
+
+def finished_of(version: int) -> str:
+    """Return the same for the few columns that tell what became of a finished job."""
+    fingerprint = "fingerprint" if version > 1 else "''"
+    return f"key, CAST(path AS BLOB), size, mtime_ns, digests, {fingerprint}, status"
 
 
 def migrate(connection: sqlite3.Connection, version_of: Callable[[sqlite3.Connection], int]) -> None:

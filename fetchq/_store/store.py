@@ -11,10 +11,9 @@ import asyncio
 import json
 import os
 import sqlite3
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,13 +23,16 @@ from .._errors import StoreError
 from .._models import Job, Result, redact
 from .._queue_files.write import line_fields
 from .database import LOCKED_WAIT, OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
+from .files import FinishedFiles
 from .leases import Leases
 from .records import (
     ROWS_PER_INSERT,
+    FinishedJob,
     HostCount,
     Record,
     SqlValues,
     batched,
+    finished_of,
     host_count_of,
     insert,
     record_of,
@@ -41,6 +43,7 @@ from .records import (
 __all__ = ["Store"]
 
 T = TypeVar("T")
+R = TypeVar("R", Record, FinishedJob)
 
 _OWNER = """
 SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
@@ -82,6 +85,7 @@ class Store:
     :param clock: returns seconds since the epoch.
     :param warn: called with a sentence, in the event loop's thread, when a record cannot be read or written.
     :ivar missed: the run has begun while it was locked, and looked jobs up in vain.
+    :ivar files: the finished files.
     :raises StoreError: the file cannot be opened, is damaged, or belongs to another program.
     """
 
@@ -95,8 +99,7 @@ class Store:
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database = Database(path, "" if read_only else ", or use --no-store")
-        self._directory = self._database.directory
-        self._prefix = os.path.join(self._directory, "")
+        self.files = FinishedFiles(self._database.directory)
         self._secrets = secrets
         self._read_only = read_only
         self._clock = clock
@@ -176,31 +179,34 @@ class Store:
 
         :param job: its URL, method, body and target must be those of the record, whatever its ``id``.
         """
-        return self.all_done([(key, job)])[0]
+        return _if_done(self.find(key), job)
 
-    def all_done(self, jobs: Sequence[tuple[str, Job]]) -> list[Record | None]:
-        """Do as :meth:`done` for at most 999 jobs with their keys, which costs less than one by one."""
-        fresh = [self._pending.get(key) or self._writing.get(key) for key, _ in jobs]
-        known = self._keys
-        found = self._read(
-            [
-                key
-                for (key, _), record in zip(jobs, fresh, strict=True)
-                if record is None and (known is None or key in known)
-            ]
-        )
-        return [_if_done(record or found.get(key), job) for (key, job), record in zip(jobs, fresh, strict=True)]
+    def all_done(self, jobs: Sequence[tuple[str, Job]]) -> list[FinishedJob | None]:
+        """Look for jobs as :meth:`done` does, at most 999 at once, which costs a quarter of one by one."""
+        keys = [key for key, _ in jobs]
+        fresh = self._fresh(keys)
+        found = {row.key: row for row in self._read(keys, fresh, finished_of, self._database.finished)}
+        found |= {key: FinishedJob.of(record) for key, record in fresh.items()}
+        return [_if_done(found.get(key), job) for key, job in jobs]
 
     def find(self, key: str) -> Record | None:
         """Return the record of a job, else None; None as well where that cannot be read."""
-        return self._read([key]).get(key)
+        fresh = self._fresh([key])
+        return fresh.get(key) or next(iter(self._read([key], fresh, record_of, self._database.columns)), None)
+
+    def _fresh(self, keys: Iterable[str]) -> dict[str, Record]:
+        """Return the records that the table does not have yet."""
+        if not (self._pending or self._writing):
+            return {}
+        found = ((key, self._pending.get(key) or self._writing.get(key)) for key in keys)
+        return {key: record for key, record in found if record is not None}
 
     def owner(self, path: Path) -> tuple[str, str] | None:
         """Return key and URL of the job that *path* was finished for; None where that is not on record.
 
         May be called from any thread. A store that cannot be read owns nothing: the file's bytes are compared.
         """
-        relative = os.path.abspath(path).removeprefix(self._prefix)
+        relative = self.files.relative(os.path.abspath(path))
         with self._owner_lock, suppress(sqlite3.Error, StoreError):
             if self._owner_reader is None:
                 database = self._database
@@ -208,32 +214,6 @@ class Store:
             row = self._owner_reader.execute(_OWNER, (os.fsencode(relative),)).fetchone()
             return None if row is None else (str(row[0]), str(row[1]))
         return None
-
-    def still_there(self, record: Record) -> bool:
-        """Whether the job's file is unchanged: a regular file of the same size and modification time."""
-        if record.path is None:
-            return False
-        try:
-            found = os.stat(self._absolute(record.path))
-        except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (
-            record.size,
-            record.mtime_ns,
-        )
-
-    def path_of(self, record: Record) -> Path | None:
-        """Return the absolute path of the job's file, None if it has none."""
-        file = self.file_of(record)
-        return None if file is None else Path(file)
-
-    def file_of(self, record: Record) -> str | None:
-        """Return the same as text, which costs a tenth."""
-        return None if record.path is None else self._absolute(record.path)
-
-    def _absolute(self, path: str) -> str:
-        # os.path.join does the same for a path of the system's own, and costs more.
-        return path if path.startswith("/") else self._prefix + path
 
     def record(self, key: str, result: Result) -> None:
         """Record how a job ended; it is on disk within ``DELAY`` seconds. Needs a running event loop.
@@ -337,7 +317,7 @@ class Store:
         """
         with self._database.translated():
             for path, first, last in self._query(_CONTESTED):
-                yield Path(self._absolute(os.fsdecode(path))), first, last
+                yield Path(self.files.absolute(os.fsdecode(path))), first, last
 
     def _select(self, condition: str, *values: object) -> Iterator[SqlValues]:
         """Return the records of this *condition*; none while the file is locked."""
@@ -346,14 +326,27 @@ class Store:
     def _query(self, query: str, *values: object) -> Iterator[SqlValues]:
         return iter(()) if self._reader is None else self._reader.execute(query, values)
 
-    def _read(self, keys: Sequence[str]) -> dict[str, Record]:
-        """Look records up; those that cannot be read are as if they were not there."""
-        if not keys or self._broken or time.monotonic() < self._unread_until:
-            return {}
+    def _read(
+        self,
+        keys: Sequence[str],
+        fresh: Mapping[str, object],
+        read: Callable[[SqlValues], T],
+        columns: str,
+    ) -> list[T]:
+        """Return the rows of *keys*, each *read*; those that cannot be are as if they were not there.
+
+        :param fresh: those of the keys that are not to be looked up.
+        """
+        known = self._keys
+        if fresh or known is not None:
+            keys = [key for key in keys if key not in fresh and (known is None or key in known)]
+        if not keys or self._broken or self._reader is None or time.monotonic() < self._unread_until:
+            return []
         try:
             try:
-                rows = self._select(f"WHERE key IN ({', '.join('?' * len(keys))})", *keys)
-                return {row[0]: record_of(row) for row in rows}
+                marks = ", ".join("?" * len(keys))
+                query = f"SELECT {columns} FROM jobs WHERE key IN ({marks})"  # noqa: S608 - our names
+                return [*map(read, self._reader.execute(query, keys))]
             except (sqlite3.Error, ValueError):
                 with self._database.translated():  # which costs as much as the rest, where nothing fails
                     raise
@@ -362,16 +355,16 @@ class Store:
             self._tell_locked(error)
         except StoreError as error:
             self._give_up(error)
-        return {}
+        return []
 
     def _has_digests(self, key: str, result: Result) -> bool:
         """Whether *result* is a skip without digests of a file whose digests are on record."""
         if result.status != "skipped" or result.digests or result.path is None:
             return False
         known = self.done(key, result.job)
-        if known is None or not known.digests or self.file_of(known) != os.path.abspath(result.path):
+        if known is None or not known.digests or self.files.text_of(known) != os.path.abspath(result.path):
             return False
-        return self.still_there(known)
+        return self.files.still_there(known)
 
     def _record(self, key: str, result: Result) -> Record:
         path, size, mtime_ns = None, result.size, None
@@ -383,8 +376,8 @@ class Store:
                 found = os.stat(path)
                 size, mtime_ns = found.st_size, found.st_mtime_ns
             except OSError:
-                mtime_ns = None  # removed meanwhile: still_there() returns False for it
-            path = path.removeprefix(self._prefix)
+                mtime_ns = None  # removed meanwhile: FinishedFiles.still_there() returns False for it
+            path = self.files.relative(path)
         return Record(
             key,
             redact(result.job.url),
@@ -486,7 +479,7 @@ class Store:
             self._warn(f"{error.reason}: {what}.")
 
 
-def _if_done(record: Record | None, job: Job) -> Record | None:
+def _if_done(record: R | None, job: Job) -> R | None:
     if record is None or record.status == "failed" or record.fingerprint != _fingerprint(job):
         return None
     return record
