@@ -149,6 +149,8 @@ def test_the_probes_of_an_outage_are_spread_over_the_line() -> None:
         places.append(host.place)
     gaps = [later - earlier for earlier, later in itertools.pairwise([0.0, *sorted(places), 1.0])]
     assert max(gaps) < 0.24
+    # Those in front are the ones that have just failed.
+    assert places[0] > 0.5
     # A limit says nothing of files unless it lasts, and an open host is asked in the list's order.
     assert after((0, limited(5)))[1].place == 0
     assert after((0, limited(5)), (5, limited(5)))[1].place > 0
@@ -197,6 +199,12 @@ def test_a_limit_sets_a_rate_and_an_outage_does_not() -> None:
     assert after(*outage)[1].pacer.rate is None
     # One that refuses again when it was asked slowly counts requests.
     assert after(*outage, (1, None), *outage)[1].pacer.rate
+    # So does one that has answered a job which it had refused.
+    hosts = Hosts()
+    hosts.answered("a", 0.0, 0.0, relents=True)
+    for _ in range(3):
+        hosts.failed("a", BUSY, began=0.0, now=0.0, held=1)
+    assert hosts.get("a").pacer.rate
 
 
 def test_the_next_request_waits_for_the_last_that_was_made_not_for_its_job() -> None:

@@ -138,6 +138,13 @@ def test_a_refusal_for_another_reason_is_soon_forgotten() -> None:
     assert asked(bucket, 400, 5, pacer, 5.0) < 70
 
 
+def test_however_often_a_host_refuses_it_is_asked_every_twenty_seconds() -> None:
+    pacer = Pacer()
+    for n in range(50):
+        pacer.refused(n)
+    assert pacer.gap == 20.0
+
+
 def test_the_rate_is_halved_comes_back_and_creeps() -> None:
     pacer = Pacer()
     pacer.refused(0.0)
