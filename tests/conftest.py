@@ -9,7 +9,6 @@ import re
 import sqlite3
 import ssl
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from fetchq import _errors
 from fetchq._http.http11.connection import Connection
 from fetchq._store.database import Database
 
-from . import servers
+from . import fork_server, servers
 from .origin import Origin
 
 T = TypeVar("T")
@@ -46,6 +45,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("server"):
         for program in mark.args:
             servers.need(program)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server_ended() -> Iterator[None]:
+    yield
+    fork_server.end()
 
 
 @pytest.fixture(autouse=True)
@@ -75,25 +80,33 @@ class RunFetchq(Protocol):
 
 
 def clean_env(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without what would steer fetchq, and with this source tree in front."""
+    """The environment without what would steer fetchq, and with this source tree in front.
+
+    Compiled files may be written: to compile fetchq takes a process as long as all else of its start.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("FETCHQ_")
         and not name.lower().endswith(("_proxy", "_ca_bundle"))
-        and name not in {"NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+        and name not in {"NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONDONTWRITEBYTECODE"}
     }
     return {**kept, "PYTHONPATH": str(servers.ROOT), **(more or {})}
 
 
 @contextmanager
-def running(*words: str | Path, cwd: Path, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *words: str | Path,
+    cwd: Path,
+    before: Sequence[str] = (),
+    command: Sequence[str] = fork_server.PYTHON_M,
+) -> Iterator[subprocess.Popen[str]]:
     """``fetchq`` as a process that is still at work; killed if it does not end by itself.
 
     *before* are the words of a command that starts it in its turn.
     """
     process = subprocess.Popen(
-        [*before, sys.executable, "-m", "fetchq", *map(str, words)],
+        [*before, *command, *map(str, words)],
         cwd=cwd,
         env=clean_env({"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")}),
         stdin=subprocess.DEVNULL,
@@ -137,7 +150,7 @@ def fetching(*words: str) -> Iterator[Command]:
     """``fetchq`` at work, as a command whose events can be waited for."""
     with (
         TemporaryDirectory(prefix="home-") as home,
-        running("--progress", "json", *words, cwd=Path(home)) as process,
+        running("--progress", "json", *words, cwd=Path(home), command=fork_server.command()) as process,
     ):
         yield Command(process)
 
@@ -152,7 +165,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def run_fetchq(tmp_path: Path) -> RunFetchq:
-    """``python -m fetchq`` in *cwd* (the test's folder), with a home of its own and bounded time."""
+    """``fetchq`` in *cwd* (the test's folder), with a home of its own and bounded time."""
 
     def call(
         *args: str | Path,
@@ -163,7 +176,7 @@ def run_fetchq(tmp_path: Path) -> RunFetchq:
     ) -> subprocess.CompletedProcess[str]:
         where = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"), **(env or {})}
         return subprocess.run(
-            [sys.executable, "-m", "fetchq", *map(str, args)],
+            [*fork_server.command(), *map(str, args)],
             cwd=cwd or tmp_path,
             env=clean_env(where),
             input=input,

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from . import fork_server
 from .conftest import clean_env
 from .origin import Behaviour, Origin, drop, generated, reset, stall, throttle, well
 
@@ -26,8 +25,8 @@ DATE = 1735689600
 
 FAST = ["--backoff", "0.01", "--read-timeout", "1", "--retries", "20", "--progress", "none", "-q"]
 
-# When to kill, in seconds after the start, of which the interpreter takes the first 0.2.
-MOMENTS = {"plain": (0.15, 0.35), "slow": (0.15, 1.2), "flaky": (0.15, 1.2)}
+# When to kill, in seconds after the start, of which the fork takes the first 0.02.
+MOMENTS = {"plain": (0.02, 0.2), "slow": (0.02, 1.0), "flaky": (0.02, 1.0)}
 
 ORIGINS: dict[str, list[Behaviour | tuple[Behaviour, ...]]] = {
     "plain": [well],
@@ -45,7 +44,7 @@ ORIGINS: dict[str, list[Behaviour | tuple[Behaviour, ...]]] = {
 
 
 def start(folder: Path, url: str, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "fetchq", *FAST, *more, "-d", str(folder), url]
+    command = [*fork_server.command(), *FAST, *more, "-d", str(folder), url]
     return subprocess.Popen(command, env=clean_env({"HOME": str(folder)}), stderr=subprocess.DEVNULL)
 
 
@@ -55,8 +54,7 @@ def killed(folder: Path, url: str, seconds: float, *more: str) -> bool:
     try:
         return process.wait(seconds) != 0
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        fork_server.kill(process)
         return True
 
 

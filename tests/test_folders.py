@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from . import fork_server
 from .conftest import RunFetchq, clean_env
 from .origin import Origin, generated
 
@@ -35,8 +36,10 @@ def fetchq(
 ) -> Ended:
     """Run the command, by way of the one in *before*; it must not show a traceback."""
     home = {"HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd / "config")}
+    # Users and the locale are those of a process that has just been started.
+    command = fork_server.PYTHON_M if before or env else fork_server.command()
     done = subprocess.run(
-        [*before, sys.executable, "-m", "fetchq", *map(str, words)],
+        [*before, *command, *map(str, words)],
         cwd=cwd,
         env=clean_env({**home, **(env or {})}),
         stdin=subprocess.DEVNULL,

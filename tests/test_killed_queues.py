@@ -10,7 +10,6 @@ import os
 import random
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from . import fork_server
 from .conftest import clean_env
 from .origin import Behaviour, Origin, drop, generated, header, reset, status, throttle, well
 
@@ -67,7 +67,7 @@ def publish(origin: Origin, folder: Path, prefix: str) -> dict[str, int]:
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "fetchq", *WORDS, *PATIENT],
+        [*fork_server.command(), *WORDS, *PATIENT],
         cwd=folder,
         env=clean_env({"HOME": str(folder)}),
         stderr=subprocess.DEVNULL,
@@ -142,14 +142,12 @@ def test_killed_at_random_moments_a_queue_ends_as_if_undisturbed(
             wait_for(origin, begun)
             time.sleep(chance.random() * 0.3)
             victim = kill % processes
-            running[victim].kill()
-            running[victim].wait()
+            fork_server.kill(running[victim])
             running[victim] = started(folder)
         assert [process.wait(60 + JOBS / 10) for process in running] == [8] * processes
     finally:
         for process in running:
-            process.kill()
-            process.wait()
+            fork_server.kill(process)
     twice, more = sent_again(origin, sizes)
     print(
         f"{processes} processes, {KILLS} kills, {JOBS} jobs: {len(origin.requests)} requests,"

@@ -224,5 +224,5 @@ def test_the_command_says_how_many_connections_are_kept_and_how_long(
     origin: Origin, run_fetchq: RunFetchq, words: tuple[str, ...], connections: int
 ) -> None:
     urls = [origin.serve(f"/{number}", b"x") for number in range(3)]
-    assert run_fetchq(*words, "-j", "1", "--wait", "0.02", *urls).returncode == 0
+    assert run_fetchq(*words, "-j", "1", "--wait", "0.2", *urls).returncode == 0
     assert origin.connections == connections

@@ -386,9 +386,11 @@ def test_the_same_command_again_moves_no_body(
     file = generated(size, etag=validators[0], last_modified=validators[1])
     job = fetchq.Job(origin.serve("/x.bin", file), "y.bin" if named else None)
     there.fetch(job)
+    origin.settle()
     sent = origin.sent
     [again] = there.fetch(job)
     assert (again.status, again.reason) == ("skipped", "not modified on the server")
+    origin.settle()
     assert origin.sent == sent
     assert origin.requests[-1].status == 304
     assert len(there.contents) == 1

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from . import fork_server
 from .conftest import clean_env
 from .origin import Behaviour, Origin, drop, status, throttle, well
 from .origin.resource import Generated, Resource
@@ -93,7 +93,7 @@ def offered(origin: Origin, plan: Plan) -> dict[str, bytes]:
 
 def command(folder: Path, plan: Plan) -> list[str]:
     options = ["--retries", "1", "--backoff", "0", "--progress", "json", "-j", "4", "-d", str(folder / "out")]
-    return [sys.executable, "-m", "fetchq", "-i", str(folder / "list"), *options, *plan.options]
+    return [*fork_server.command(), "-i", str(folder / "list"), *options, *plan.options]
 
 
 def interrupted(words: list[str], folder: Path, origin: Origin, stop: signal.Signals, after: int) -> None:
@@ -104,7 +104,7 @@ def interrupted(words: list[str], folder: Path, origin: Origin, stop: signal.Sig
     )
     while process.poll() is None and len(origin.requests) < before + after:
         time.sleep(0.001)
-    process.send_signal(stop)
+    process.send_signal(fork_server.KILL if stop is signal.SIGKILL else stop)
     process.wait(30)
 
 

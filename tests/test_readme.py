@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from fetchq._queue_files import aria2, read
 from fetchq._queue_files.fields import FIELDS
 from fetchq._report.json_lines import KINDS, event_to_dict, json_fields
 
+from . import fork_server
 from .bench.peers import PEERS
 from .bench.works import works
 from .beside.programs import Verdict
@@ -167,7 +169,7 @@ def kitchen(site: Site, tmp_path: Path) -> Kitchen:
     folder.mkdir()
     programs.mkdir()
     program = programs / "fetchq"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fetchq "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(fork_server.command())} "$@"\n')
     program.chmod(0o755)
     for block in blocks():
         if block.name and block.name != CONFIG:

@@ -25,6 +25,7 @@ import fetchq
 from fetchq._scheduler import run as scheduled_run
 from fetchq._scheduler import scheduler
 
+from . import fork_server
 from .conftest import RunFetchq, clean_env, run, until
 from .origin import (
     Behaviour,
@@ -69,9 +70,8 @@ def environment(home: Path) -> dict[str, str]:
 
 def piped(*words: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
     """``fetchq -o -`` with its output in a pipe."""
-    command = [sys.executable, "-m", "fetchq", "-o", "-", "--backoff", "0", "--read-timeout", "0.5", *words]
     done = subprocess.run(
-        command,
+        [*fork_server.command(), "-o", "-", "--backoff", "0", "--read-timeout", "0.5", *words],
         cwd=cwd,
         env=environment(cwd),
         stdin=subprocess.DEVNULL,

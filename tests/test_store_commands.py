@@ -22,7 +22,8 @@ def run_into(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> str:
     lines += [origin.serve(f"/gone{number}", b"here now", *[status(404)] * 1) for number in range(5)]
     lines += [origin.serve("/busy", b"free now", status(503)), "http://127.0.0.1:1/refused"]
     (tmp_path / "q.txt").write_text("\n".join(lines))
-    assert run_fetchq("-i", "q.txt", "-d", "out", *WORDS).returncode != 0
+    # One by one, so that the first examples of a reason are the list's first.
+    assert run_fetchq("-j", "1", "-i", "q.txt", "-d", "out", *WORDS).returncode != 0
     return "out"
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 import fetchq
 
+from . import fork_server
 from .conftest import RunFetchq, clean_env, running, until
 from .mounts import tmpfs
 from .origin import Origin, close_delimited, drop, generated, throttle
@@ -89,9 +88,7 @@ def test_killed_at_random_moments_it_ends_right(origin: Origin, tmp_path: Path, 
         folder = tmp_path / str(number)
         url = origin.serve(f"/{number}/f.bin", file, repeat=True)
         command = [
-            sys.executable,
-            "-m",
-            "fetchq",
+            *fork_server.command(),
             "-q",
             "--no-env",
             "--temp-dir",
@@ -102,10 +99,9 @@ def test_killed_at_random_moments_it_ends_right(origin: Origin, tmp_path: Path, 
         ]
         process = subprocess.Popen(command, env=clean_env({"HOME": str(tmp_path)}))
         try:
-            process.wait(chance.uniform(0.2, 0.6))
+            process.wait(chance.uniform(0.02, 0.4))
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            fork_server.kill(process)
         final = folder / "f.bin"
         assert not final.exists() or final.read_bytes() == file.data
         assert subprocess.run(command, env=clean_env({"HOME": str(tmp_path)}), check=False).returncode == 0

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 import fetchq
 
+from . import fork_server
 from .conftest import RunFetchq, clean_env, run, running, until
 from .origin import Answer, Origin, Pace, Resource, generated, throttle
 
@@ -117,7 +117,7 @@ def test_six_processes_of_one_name_make_six_files(origin: Origin, tmp_path: Path
     """As ``xargs -P 6 fetchq`` starts them."""
     files = [generated(size, seed=number) for number in range(6)]
     urls = [origin.serve(f"/{number}/x.bin", file) for number, file in enumerate(files)]
-    words = [sys.executable, "-m", "fetchq", *ONE_CONNECTION]
+    words = [*fork_server.command(), *ONE_CONNECTION]
     processes = [subprocess.Popen([*words, url], cwd=tmp_path, env=clean_env()) for url in urls]
     assert [process.wait(30) for process in processes] == [0] * 6
     assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == sorted(file.data for file in files)

@@ -214,6 +214,7 @@ def check_finals(folder: Path) -> None:
         assert path.read_bytes() in (OLD, NEW)
 
 
+@pytest.mark.usefixtures("in_loop")
 @pytest.mark.parametrize("server", [Server(dated=True), Server(dated=False)], ids=["dated", "undated"])
 @pytest.mark.parametrize(
     ("script", "policy"),
@@ -241,6 +242,7 @@ def test_killed_at_any_call(memory: Path, script: Script, policy: IfExists, serv
     assert asyncio.run(work()) > 10
 
 
+@pytest.mark.usefixtures("in_loop")
 @pytest.mark.parametrize("policy", ["rename", "overwrite"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_power_lost_at_any_call(memory: Path, script: Script, policy: IfExists) -> None:

@@ -298,6 +298,7 @@ def test_with_fsync_the_copy_is_on_the_disk_before_the_part_goes(base: Path) -> 
     assert ("unlink", "parts") not in done[:named]
 
 
+@pytest.mark.usefixtures("in_loop")
 @pytest.mark.parametrize("server", [Server(dated=True), Server(dated=False)], ids=["dated", "undated"])
 @pytest.mark.parametrize(
     ("script", "policy"),
