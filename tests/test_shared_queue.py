@@ -10,18 +10,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import fetchq
 from fetchq._models import Job, Result
 from fetchq._store import Store
 from fetchq._store.database import LOCKED_WAIT
 from fetchq._store.leases import VALID
 
 from .conftest import RunFetchq, until
-from .origin import Behaviour, Origin, generated, header, throttle
+from .origin import Behaviour, Origin, generated, header, latency, status, throttle
 from .test_two_processes import FILE, Valve, has_journal, names, started
 
 JOB = Job("https://host/1.bin")
@@ -93,6 +96,79 @@ def test_a_job_that_another_run_has_is_waited_for(origin: Origin, tmp_path: Path
     assert names(tmp_path / "out") == {"f.bin", "g.bin", ".fetchq.db"}
     assert origin.ranges("/f.bin") == [None]
     assert origin.ranges("/g.bin") == [None]
+
+
+def test_what_one_run_has_failed_is_the_others_failure_too_and_a_later_run_tries_again(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    valve = Valve()
+    gone = [origin.serve(f"/gone{number}", b"here now", (status(404), latency(0.2))) for number in range(12)]
+    denied = origin.serve("/denied", b"mine", status(403))
+    lines = [origin.serve("/f.bin", FILE, valve), *gone, denied]
+    (tmp_path / "q.txt").write_text("\n".join(lines))
+    words = (*WORDS, "--retries", "0")
+    with started(*words, cwd=tmp_path) as one, started(*words, cwd=tmp_path) as two:
+        until(lambda: len(origin.requests) == len(lines))
+        valve.opened = True
+        for process in (one, two):
+            _, err = process.communicate(timeout=30)
+            assert process.returncode == 8, err
+            assert "14 files: " in err
+            assert "13 failed" in err
+            told = [line for line in err.splitlines() if line.startswith("failed  ")]
+            assert sum("answered 404" in line for line in told) == 12
+            assert sum("answered 403" in line for line in told) == 1
+    assert [len(origin.asked(line.removeprefix(origin.url("")))) for line in lines] == [1] * len(lines)
+    later = run_fetchq(*words)
+    assert (later.returncode, "13 done, 1 skipped" in later.stderr) == (0, True), later.stderr
+
+
+async def once_and_twice(folder: Path, urls: list[str], **queue: Any) -> list[Counter[str]]:
+    """Run *urls* once, then twice at the same time; return how the jobs of the last two runs ended."""
+
+    async def fetched(**more: Any) -> Counter[str]:
+        settings = fetchq.Settings(queue=fetchq.Queue(jobs=4, **more), retry=fetchq.Retry(retries=0))
+        async with fetchq.Downloader(settings, dir=folder, store=folder / "db") as downloader:
+            return Counter([result.status async for result in downloader.run(urls)])
+
+    await fetched()
+    return list(await asyncio.gather(fetched(**queue), fetched(**queue)))
+
+
+def test_with_update_each_file_is_asked_for_by_one_of_two_runs(origin: Origin, tmp_path: Path) -> None:
+    urls = [origin.serve(f"/{number}", b"x", latency(0.2), repeat=True) for number in range(12)]
+    assert asyncio.run(once_and_twice(tmp_path, urls, update=True)) == [Counter(skipped=12)] * 2
+    asked = [[request.status for request in origin.asked(f"/{number}")] for number in range(len(urls))]
+    assert asked == [[200, 304]] * len(urls)
+
+
+def test_what_had_failed_before_is_tried_again_by_one_of_two_runs(origin: Origin, tmp_path: Path) -> None:
+    urls = [origin.serve(f"/{number}", b"x", status(404), latency(0.2)) for number in range(12)]
+    one, two = asyncio.run(once_and_twice(tmp_path, urls))
+    assert one + two == Counter(done=12, skipped=12)
+    asked = [[request.status for request in origin.asked(f"/{number}")] for number in range(len(urls))]
+    assert asked == [[404, 200]] * len(urls)
+
+
+def test_what_a_run_has_failed_itself_keeps_it_from_no_other_line(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two lines of one URL with other header fields are one job in the store, and two in the queue."""
+    monkeypatch.setattr("fetchq._store.store.BATCH", 1)
+    url = origin.serve("/f", b"x", status(404))
+    between = origin.serve("/between", b"y", latency(0.5))
+    lines = [Job(url, headers={"X": "1"}), Job(between), Job(url, headers={"X": "2"})]
+
+    async def main() -> list[str]:
+        other = Store(tmp_path / "db")
+        await other.join()
+        settings = fetchq.Settings(queue=fetchq.Queue(jobs=1), retry=fetchq.Retry(retries=0))
+        async with fetchq.Downloader(settings, dir=tmp_path, store=tmp_path / "db") as downloader:
+            statuses: list[str] = [result.status async for result in downloader.run(lines)]
+        await other.aclose()
+        return statuses
+
+    assert asyncio.run(main()) == ["failed", "done", "done"]
 
 
 def test_a_killed_runs_jobs_go_to_the_other(origin: Origin, tmp_path: Path) -> None:
@@ -274,7 +350,7 @@ def test_a_dead_runs_jobs_are_told_once_before_the_first_of_them(tmp_path: Path)
             await one.claim(key)
         await one._transact(
             lambda connection: connection.execute(
-                "UPDATE runs SET expires = 0 WHERE owner = ?", (one.leases._owner,)
+                "UPDATE runs SET expires = 0 WHERE owner = ?", (one.leases.owner,)
             )
         )
         two.leases.orphaned = lambda: told.append("two")

@@ -86,6 +86,66 @@ def test_what_failed_is_retried(run_fetchq: RunFetchq, run_into: str, tmp_path: 
     assert "8 skipped, 1 failed" in run_fetchq("-i", "q.txt", "-d", "out", *WORDS).stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--tree"], ["HOST/x/a.bin", "HOST/y/a.bin", "HOST/y/index.html"]),
+        (["--name-template", "{index:3}-{id}{suffix}"], ["001-p.bin", "002-q.bin", "003-r.html"]),
+        (["--store", "jobs.db"], ["a.bin", "a.1.bin", "y"]),
+        (["--allow-duplicates"], ["a.bin", "a.1.bin", "y"]),
+    ],
+    ids=lambda each: each[0],
+)
+def test_a_retry_finds_the_targets_of_the_run(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, options: list[str], names: list[str]
+) -> None:
+    """Without its options again, and in another order: the first line is done last."""
+    lines = [
+        {"url": origin.serve(path, path.encode(), *[status(404)] * times), "id": name}
+        for path, name, times in [("/x/a.bin", "p", 2), ("/y/a.bin", "q", 1), ("/y/", "r", 1)]
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run_fetchq("-i", "q.jsonl", "-d", "out", *options, *WORDS).returncode == 8
+    store = "jobs.db" if "--store" in options else "out"
+    listed = run_fetchq("list", store, "--format", "jsonl").stdout
+    for _ in range(2):
+        done = run_fetchq("retry", store, *WORDS)
+    assert done.returncode == 0, done.stderr
+    expected = dict(
+        zip((name.replace("HOST", f"127.0.0.1_{origin.port}") for name in names), lines, strict=True)
+    )
+    assert files(tmp_path / "out") == set(expected)
+    for name, line in expected.items():
+        assert line["url"].endswith((tmp_path / "out" / name).read_text())
+    assert "3 skipped" in run_fetchq("-i", "q.jsonl", "-d", "out", *options, *WORDS).stderr
+    if options[0] in {"--tree", "--name-template"}:
+        done = run_fetchq("-i", "-", "-d", "listed", "--no-store", *WORDS, input=listed)
+        assert files(tmp_path / "listed") == set(expected)
+
+
+def files(folder: Path) -> set[str]:
+    return {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name[0] != "."
+    }
+
+
+def test_runs_into_several_folders_with_one_store_are_retried_into_theirs(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(origin.serve(f"/{name}.bin", b"x", status(404)))
+        run_fetchq("-i", name, "-d", f"to/{name}", "--store", "jobs.db", *WORDS)
+    done = run_fetchq("retry", "jobs.db", *WORDS)
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path) == {"a", "b", "jobs.db", "to/a/a.bin", "to/b/b.bin"}
+
+
+def test_a_retry_that_asks_for_something_else_is_another_job(run_fetchq: RunFetchq, run_into: str) -> None:
+    run_fetchq("retry", run_into, "--only", "404", "--param", "v=2", *WORDS)
+    told = json.loads(run_fetchq("status", "--json", run_into).stdout)
+    assert (told["done"], told["failed"]) == (7, 7)
+
+
 def test_a_mistyped_reason_is_told_with_those_that_there_are(run_fetchq: RunFetchq, run_into: str) -> None:
     for command in (["retry"], ["list"], ["forget"]):
         done = run_fetchq(*command, run_into, "--only", "403")

@@ -395,6 +395,7 @@ class Downloader:
 
         return History(
             self._store_path,
+            self.settings.disk.dir,
             self._checksums,
             required=self._store_required,
             secrets=self.settings.queue.store_secrets,

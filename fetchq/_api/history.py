@@ -6,17 +6,19 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from .. import _errors
 from .._digests import ChecksumPolicy, matches
 from .._disk import Existing
-from .._errors import StoreError, UsageError
+from .._errors import FetchError, StoreError, UsageError
 from .._models import Job, Result, redact
 from .._transfer import Kept
+from .intake import QueuedJob
 from .recent import Recent
 
 if TYPE_CHECKING:
-    from .._store import FinishedFiles, FinishedJob, Store
+    from .._store import FinishedFiles, FinishedJob, Record, Store
 
 __all__ = ["History"]
 
@@ -28,6 +30,7 @@ class History:
     """The store of a Downloader, created with the first job: an empty queue leaves no file.
 
     :param path: of the store; None for no store.
+    :param directory: of the run.
     :param checksums: what is known of the files besides their jobs' own checksums.
     :param secrets: keep what may be a secret of jobs that failed.
     :param trusted: finished files are unchanged, without a look at each.
@@ -39,6 +42,7 @@ class History:
     def __init__(
         self,
         path: Path | None,
+        directory: Path,
         checksums: ChecksumPolicy,
         *,
         required: bool,
@@ -48,6 +52,7 @@ class History:
         orphaned: Callable[[], None],
     ) -> None:
         self._path = path
+        self._dir = directory
         self._checksums = checksums
         self._required = required
         self._secrets = secrets
@@ -88,14 +93,15 @@ class History:
             job, "skipped", path, finished.size, digests=finished.decoded(), reason="done in an earlier run"
         )
 
-    async def begin(self, key: str, job: Job, *, update: bool) -> FinishedJob | Literal["held"] | None:
+    async def begin(self, key: str, job: Job, *, since: float, update: bool) -> Result | Literal["held"] | None:
         """Take a job in hand that :meth:`done` has not found; return None if it is to be done.
 
-        Else return ``held`` if another run of the same queue has it just now, or what is on record of it if
-        that has finished it meanwhile.
+        Else return ``held`` if another run of the same queue has it just now, or how that has ended it
+        meanwhile: a ``skipped`` result, or a failure, which is this run's too and not tried twice.
 
-        :param key: ``job.key``.
-        :param update: do it though it was finished.
+        :param key: the job's, in the store.
+        :param since: when the run has begun, in seconds since the epoch.
+        :param update: do it though it was finished before that.
         :raises StoreError: the store is required and cannot be opened.
         """
         store = await self._opened()
@@ -103,9 +109,16 @@ class History:
             return None
         if not await store.claim(key):
             return "held"
-        if update or not (store.leases.shared or store.missed):
+        if not (store.leases.shared or store.missed):
             return None
-        [found] = await self.done([(key, job)])
+        record = store.find(key)
+        if record is None or (update and record.finished_at < since):
+            return None
+        [finished] = await self.done([(key, job)])
+        found = None if finished is None else self.result(finished, job)
+        by = record.run.get("by", store.leases.owner)
+        if record.status == "failed" and by != store.leases.owner and record.finished_at >= since:
+            found = Result(job, "failed", error=_failure(record))
         if found is not None:
             self.release(key)
         return found
@@ -153,15 +166,29 @@ class History:
         # An id keeps its row when its URL changes.
         return key == owner and same_url
 
-    def record(self, result: Result, key: str = "") -> None:
-        """Record how a job ended. Usage errors are not recorded: they concern no file.
-
-        :param key: ``result.job.key``, if it was computed already.
-        """
+    def record(self, result: Result, queued: QueuedJob) -> None:
+        """Record how a job ended. Usage errors are not recorded: they concern no file."""
         if self._store is not None and not isinstance(result.error, UsageError):
-            self._store.record(key or result.job.key, result)
+            run = self._run_of(result, queued) if result.error is not None else {}
+            self._store.record(queued.key, result, **run)
         else:
-            self.release(key)
+            self.release(queued.key)
+
+    def _run_of(self, result: Result, queued: QueuedJob) -> dict[str, Any]:
+        """Return what else it takes to ask for a failed job again, and to know why it failed."""
+        folder, name, ordinal, copy = queued.placement
+        base = os.path.abspath(self._dir)
+        facts = {
+            "status": getattr(result.error, "status", 0),
+            # The directory of a store may be moved, with all in it.
+            "dir": "" if self._path is None or base == os.path.dirname(os.path.abspath(self._path)) else base,
+            "folder": "" if folder is None else str(folder),
+            "name": name,
+            "ordinal": ordinal,
+            "copy": copy,
+            "outside": not queued.job.confined,
+        }
+        return {name: value for name, value in facts.items() if value}
 
     def release(self, key: str) -> None:
         """Let go of a job that did not end: another run may do it."""
@@ -222,6 +249,15 @@ class History:
             if self._required:
                 raise
             self._warn(f"{error.reason}: this run goes on without a store.")
+
+
+def _failure(record: Record) -> FetchError:
+    """Return the error of a job that another run has had, by its class and words."""
+    classes = {name.removesuffix("Error").lower(): getattr(_errors, name) for name in _errors.__all__}
+    status = {"status": record.run["status"]} if "status" in record.run else {}
+    error: FetchError = classes[record.kind](record.error, **status)
+    error.url = record.url
+    return error
 
 
 async def _unchanged(store: Store, found: Sequence[FinishedJob | None]) -> list[FinishedJob | None]:

@@ -35,8 +35,9 @@ class QueuedJob(NamedTuple):
     placement: Placement
 
 
-# One entry of a queue: a job, a URL, or the error of a line that could not be read.
-QueueItem: TypeAlias = "str | URL | Job | FetchError"
+# One entry of a queue: a job, a URL, or the error of a line that could not be read; or a job that had its place
+# in the queue of an earlier run.
+QueueItem: TypeAlias = "str | URL | Job | QueuedJob | FetchError"
 QueueItems: TypeAlias = "Iterable[QueueItem] | AsyncIterable[QueueItem]"
 Intake: TypeAlias = "AsyncIterator[QueuedJob | FetchError] | Iterator[QueuedJob | FetchError]"
 
@@ -102,7 +103,7 @@ class _Order:
         """
         self._index += 1
         if not isinstance(item, Job):
-            if isinstance(item, FetchError):
+            if isinstance(item, FetchError | QueuedJob):
                 return item
             item = _job(item)
         try:

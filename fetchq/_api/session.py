@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import _digests
 from .._disk import Overflow
@@ -24,9 +24,6 @@ from .observers import Observers
 from .packing import pack, unpack
 from .settled import Settled, SettledJob, finished_event
 from .totals import Totals
-
-if TYPE_CHECKING:
-    from .._store import FinishedJob
 
 __all__ = ["Adapt", "QueueRun", "Session"]
 
@@ -210,6 +207,7 @@ class _Worker:
         self._context = context
         self._observe = observe
         self._looked = looked
+        self._since = context.now()
         self._equals = EqualJobs()
         self.resume: Callable[[int], None] = lambda _: None
         self.transfers: dict[Transfer, str] = {}
@@ -264,7 +262,7 @@ class _Worker:
         self.transfers.pop(transfer, None)
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
-        session.history.record(outcome, queued.key)
+        session.history.record(outcome, queued)
         self._end_equals(queued, outcome)
         return self._ended(number, outcome, transfer.name)
 
@@ -278,19 +276,19 @@ class _Worker:
             return self._ended(number, self._equals.result(queued.equal, job))
         if not session.history or not session.is_valid(job):
             return None
-        earlier: FinishedJob | Literal["held"] | None = None
+        earlier: Result | Literal["held"] | None = None
         update = session.context.settings.queue.update
         if not (self._looked or update):
-            [earlier] = await session.history.done([(queued.key, job)])
+            [finished] = await session.history.done([(queued.key, job)])
+            earlier = None if finished is None else session.history.result(finished, job)
         if earlier is None:
-            earlier = await session.history.begin(queued.key, job, update=update)
+            earlier = await session.history.begin(queued.key, job, since=self._since, update=update)
         if earlier is None:
             return None
         if earlier == "held":
             return Again(HELD_WAIT, None)
-        result = session.history.result(earlier, job)
-        self._end_equals(queued, result)
-        return self._ended(number, result)
+        self._end_equals(queued, earlier)
+        return self._ended(number, earlier)
 
     def _end_equals(self, queued: QueuedJob, result: Result) -> None:
         for number in self._equals.end(queued.equal, result):

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .._api.intake import QueuedJob
 from .._errors import FetchError, UsageError
 from .._models import Job, redact
 from .._queue_files.write import LineFormat, format_line
@@ -63,13 +64,21 @@ def retry(directory: Path, only: Collection[str], given: Mapping[str, Any]) -> i
         raise UsageError("The jobs of retry are those of the store: leave out -i, -o and --checksum.")
     path = store_path(directory)
     folder = path.parent if directory == path else directory
-    return get_jobs(_failed(path, only), {**given, "dir": folder, "store": path})
+    # Several runs may share a store, each with a directory of its own.
+    folders: dict[Path, list[str]] = {}
+    with closing(Store(path, read_only=True)) as store:
+        for record in chosen(store, "failed", only):
+            folders.setdefault(Path(record.run.get("dir", folder)), []).append(record.key)
+    code = 0
+    for each, keys in (folders or {folder: []}).items():
+        code = max(code, 0) or get_jobs(_failed(path, keys), {**given, "dir": each, "store": path})
+    return code
 
 
-def _failed(path: Path, only: Collection[str]) -> Iterator[Job | FetchError]:
+def _failed(path: Path, keys: Collection[str]) -> Iterator[QueuedJob | Job | FetchError]:
     with closing(Store(path, read_only=True)) as store:
         # While the records are written, the keys tell which were meant.
-        for key in [record.key for record in chosen(store, "failed", only)]:
+        for key in keys:
             record = store.find(key)
             if record is not None:
                 yield job_of(record)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .._api.intake import QueuedJob
 from .._errors import QueueFileError, UsageError
 from .._models import Job
 from .._naming import printable
@@ -15,6 +18,7 @@ from .._queue_files.fields import build_job
 from .._queue_files.values import QueueWarnings
 from .._queue_files.write import MISSING
 from .._store import Record, Store
+from .._transfer import Placement
 from .options import STORE
 
 __all__ = ["STATES", "chosen", "job_of", "line_of", "reason_of", "store_path"]
@@ -73,6 +77,10 @@ def line_of(record: Record, *, digest: bool = True) -> dict[str, Any]:
     """
     if record.job:
         fields: dict[str, Any] = json.loads(record.job)
+        run = fields.pop("run", {})
+        # The template that has named it may not be that of the next run.
+        if "name" in run and "out" not in fields:
+            fields["out"] = os.path.join(run.get("folder", ""), run["name"])
         return fields
     fields = {"url": record.url}
     if "?***" in record.url:
@@ -84,9 +92,10 @@ def line_of(record: Record, *, digest: bool = True) -> dict[str, Any]:
     return fields
 
 
-def job_of(record: Record) -> Job | QueueFileError:
-    """Return the job of a failure, or why it cannot be asked for again."""
-    fields = line_of(record)
+def job_of(record: Record) -> QueuedJob | Job | QueueFileError:
+    """Return the job of a failure with its place in the queue, or why it cannot be asked for again."""
+    fields: dict[str, Any] = json.loads(record.job) if record.job else line_of(record)
+    run = fields.pop("run", None)
     missing = fields.get(MISSING)
     told = record.source or record.url
     if missing:
@@ -96,6 +105,11 @@ def job_of(record: Record) -> Job | QueueFileError:
     if not record.job:
         return QueueFileError(f"{told}: an earlier version recorded it: run its list again to retry it.")
     try:
-        return build_job(fields, record.source, QueueWarnings(lambda _: None), str)
+        job = build_job(fields, record.source, QueueWarnings(lambda _: None), str)
     except ValueError as error:
         return QueueFileError(f"{told}: {error}.")
+    if run is None:
+        return job
+    folder = Path(run["folder"]) if "folder" in run else None
+    placement = Placement(folder, run.get("name", ""), run.get("ordinal", 0), run.get("copy", 0))
+    return QueuedJob(replace(job, confined="outside" not in run), record.key, "", placement)

@@ -18,6 +18,7 @@ from typing import Any, TextIO, TypeAlias
 import click
 
 from .._api import Downloader
+from .._api.intake import QueuedJob
 from .._digests import Manifest
 from .._disk import require_usable
 from .._errors import DiskError, FetchError, UsageError
@@ -46,7 +47,7 @@ from .programs import Hooks, RefreshCommand
 
 __all__ = ["get", "get_jobs"]
 
-Jobs: TypeAlias = "list[Job] | Iterator[Job | FetchError] | AsyncIterator[Job | FetchError]"
+Jobs: TypeAlias = "list[Job] | Iterator[QueuedJob | Job | FetchError] | AsyncIterator[Job | FetchError]"
 
 # Added to a signal's number for the exit code, as a shell does.
 SIGNAL_CODE = 128
@@ -67,7 +68,7 @@ def get(urls: Sequence[str], given: Mapping[str, Any]) -> int:
     return _run(given, lambda run: run.jobs(urls), several=len(urls) > 1 or bool(given["input"]))
 
 
-def get_jobs(jobs: Iterator[Job | FetchError], given: Mapping[str, Any]) -> int:
+def get_jobs(jobs: Iterator[QueuedJob | Job | FetchError], given: Mapping[str, Any]) -> int:
     """Download *jobs* with the options *given*; return the exit code."""
     return _run(given, lambda run: run.completed(jobs), several=True)
 
@@ -190,11 +191,21 @@ class Run:
         items = chain(named, from_files(given["input"], self._request))
         return items if all(map(_regular, given["input"])) else read_in_threads(items)
 
-    def completed(self, jobs: Iterator[Job | FetchError]) -> Iterator[Job | FetchError]:
+    def completed(self, jobs: Iterator[QueuedJob | Job | FetchError]) -> Iterator[QueuedJob | Job | FetchError]:
         """Return *jobs* with what the command line says of those that leave it open."""
         if self._given["checksums"] is not None:
             self._manifest = manifest(self._given["checksums"], self._settings, self._warn, for_one=False)
-        return (self._request.complete(job) if isinstance(job, Job) else job for job in jobs)
+        return map(self._completed, jobs)
+
+    def _completed(self, item: QueuedJob | Job | FetchError) -> QueuedJob | Job | FetchError:
+        if isinstance(item, Job):
+            return self._request.complete(item)
+        if isinstance(item, QueuedJob):
+            job = self._request.complete(item.job)
+            # One that asks for something else than it did is another job.
+            same = job.fingerprint == item.job.fingerprint
+            return item._replace(job=job, key=item.key if same else job.key)
+        return item
 
     def _tell_what_is_unused(self) -> None:
         from .._http import variables  # the Downloader needs it next

@@ -56,6 +56,7 @@ class Leases:
 
     :param clock: returns seconds since the epoch.
     :param warn: called once with a sentence when a job is left to another run.
+    :ivar owner: the name of this run.
     :ivar orphaned: called before the first job of each run that has died is begun: its files are not on record.
     """
 
@@ -65,7 +66,7 @@ class Leases:
         self._warn = warn
         self.orphaned: Callable[[], None] = lambda: None
         self._dead: set[str] = set()
-        self._owner = os.urandom(16).hex()
+        self.owner = os.urandom(16).hex()
         self._in_hand: set[str] = set()
         self._renewed_at = 0.0
         self._told = False
@@ -131,7 +132,7 @@ class Leases:
         keys = list(keys)
         self._in_hand.difference_update(keys)
         if self.shared and keys:
-            rows = [(key, self._owner) for key in keys]
+            rows = [(key, self.owner) for key in keys]
             _forget(
                 self._transact(
                     lambda connection: connection.executemany(
@@ -170,28 +171,28 @@ class Leases:
         return others
 
     def _leave(self, connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM runs WHERE owner = ?", (self._owner,))
+        connection.execute("DELETE FROM runs WHERE owner = ?", (self.owner,))
         # The last one sweeps up what dead runs have left.
         connection.execute(
-            "DELETE FROM leases WHERE owner = ? OR NOT EXISTS (SELECT 1 FROM runs)", (self._owner,)
+            "DELETE FROM leases WHERE owner = ? OR NOT EXISTS (SELECT 1 FROM runs)", (self.owner,)
         )
 
     def _publish(self, connection: sqlite3.Connection) -> None:
         """Renew the row, and write down what is in hand unless another run has taken it."""
         self._write_row(connection, shares=self.shared)
         if self.shared:
-            rows = [(key, self._owner) for key in self._in_hand.copy()]
+            rows = [(key, self.owner) for key in self._in_hand.copy()]
             connection.executemany("INSERT OR IGNORE INTO leases VALUES (?, ?)", rows)
 
     def _write_row(self, connection: sqlite3.Connection, *, shares: bool) -> None:
         self._renewed_at = self._clock()
-        row = (self._owner, _this_process(), self._renewed_at + VALID, shares)
+        row = (self.owner, _this_process(), self._renewed_at + VALID, shares)
         connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
 
     def _others(self, connection: sqlite3.Connection) -> list[_OtherRun]:
         """Return the other runs that live; those that are dead are removed."""
         found = connection.execute(
-            "SELECT owner, process, shares, expires FROM runs WHERE owner != ?", (self._owner,)
+            "SELECT owner, process, shares, expires FROM runs WHERE owner != ?", (self.owner,)
         ).fetchall()
         others, now = [], self._clock()
         for owner, process, shares, expires in found:
@@ -209,12 +210,12 @@ class Leases:
         A job that no living run has is this one's now.
         """
         row = connection.execute("SELECT owner FROM leases WHERE key = ?", (key,)).fetchone()
-        begun_by = None if row is None or row[0] == self._owner else row[0]
+        begun_by = None if row is None or row[0] == self.owner else row[0]
         if begun_by is not None:
             for run in self._others(connection):
                 if run.owner == begun_by:
                     return begun_by, run.process
-        connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?)", (key, self._owner))
+        connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?)", (key, self.owner))
         return begun_by, None
 
 

@@ -13,7 +13,8 @@ from types import MappingProxyType, NoneType
 from typing import Any, NamedTuple, TypeAlias, get_args
 
 from .._digests import SIZES
-from .._models import ResultStatus
+from .._models import Job, ResultStatus
+from .._queue_files.write import line_fields
 from .schema import COLUMNS
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "finished_of",
     "host_count_of",
     "insert",
+    "job_text",
     "record_of",
     "span_of",
     "sql_values",
@@ -58,7 +60,8 @@ class Record(NamedTuple):
     :param etag: entity tag of the finished file's resource, and
     :param last_modified: its date, as the server sent them.
     :param source: ``FILE:LINE`` of the job.
-    :param job: a failed job as an object of JSON Lines, without what may be a secret unless that was asked for.
+    :param job: a failed job as an object of JSON Lines, without what may be a secret unless that was asked for;
+        its ``run`` is :attr:`run`.
     """
 
     key: str
@@ -76,6 +79,12 @@ class Record(NamedTuple):
     last_modified: str | None = None
     source: str = ""
     job: str = ""
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """What its run knew of a failed job: see ``_RUN``. Without what is as usual."""
+        fields: dict[str, Any] = _decode(self.job) if self.job else {}
+        return fields.get("run", {})  # type: ignore[no-any-return] # looked at when it was read
 
 
 class FinishedJob(NamedTuple):
@@ -118,6 +127,18 @@ class HostCount(NamedTuple):
 def batched(rows: list[SqlValues], size: int) -> Iterator[list[SqlValues]]:
     """Yield *rows* in lists of at most *size* (itertools.batched is new in Python 3.12)."""
     return (rows[at : at + size] for at in range(0, len(rows), size))
+
+
+def job_text(job: Job, run: Mapping[str, Any], *, secrets: bool) -> str:
+    """Return :attr:`Record.job`; empty where the job holds what JSON does not.
+
+    :param run: :attr:`Record.run`.
+    :param secrets: with what may be one.
+    """
+    try:
+        return json.dumps({**line_fields(job, secrets=secrets), "run": dict(run)})
+    except (TypeError, ValueError):
+        return ""
 
 
 _decode = json.JSONDecoder().decode  # json.loads looks at its arguments first
@@ -225,10 +246,26 @@ def _digests_of(text: str) -> dict[str, str]:
     return digests  # type: ignore[no-any-return] # looked at
 
 
+# Which run it was, the status that the server answered with, the run's directory, the job's placement, and
+# whether it may lead out of that directory.
+_RUN = {
+    "by": str,
+    "status": int,
+    "dir": str,
+    "folder": str,
+    "name": str,
+    "ordinal": int,
+    "copy": int,
+    "outside": bool,
+}
+
+
 def _check_job(fields: Any) -> None:
     _require(type(fields) is dict)
     urls = fields.get("urls", [fields.get("url")])
     _require(type(urls) is list and bool(urls) and all(type(url) is str for url in urls))
+    run = fields.get("run", {})
+    _require(type(run) is dict and all(type(value) is _RUN.get(name) for name, value in run.items()))
 
 
 def _require(fits: bool) -> None:

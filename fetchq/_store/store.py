@@ -8,7 +8,6 @@ warning is given once, and the run goes on without it.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
 import threading
@@ -17,11 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .._errors import StoreError
 from .._models import Job, Result, redact
-from .._queue_files.write import line_fields
 from .database import LOCKED_WAIT, OPEN_TIMEOUT, Database, LockedStoreError, UnwritableStoreError, close
 from .files import FinishedFiles
 from .leases import Leases
@@ -35,6 +33,7 @@ from .records import (
     finished_of,
     host_count_of,
     insert,
+    job_text,
     record_of,
     span_of,
     sql_values,
@@ -215,18 +214,25 @@ class Store:
             return None if row is None else (str(row[0]), str(row[1]))
         return None
 
-    def record(self, key: str, result: Result) -> None:
+    def record(self, key: str, result: Result, **run: Any) -> None:
         """Record how a job ended; it is on disk within ``DELAY`` seconds. Needs a running event loop.
+
+        :param run: :attr:`Record.run` of a job that failed.
 
         A skipped job has no digests, so an existing record with digests of the unchanged file is kept.
         """
-        if self._broken or self._has_digests(key, result):
+        known = self._hashed(key, result)
+        if self._broken or (known is not None and not self.leases.shared):
             self.leases.release([key])
             return
         if self._read_only:
             self._give_up(self._database.error("cannot be written"), "what this run fetches is not recorded")
             return
-        self._pending[key] = self._record(key, result)
+        record = self._record(key, result, run)
+        # Its time tells the other runs that this one has done it just now.
+        self._pending[key] = (
+            record if known is None else known._replace(status="skipped", finished_at=self._clock())
+        )
         if self._keys is not None:
             self._keys.add(key)
             if len(self._keys) > MAX_KEYS:
@@ -357,16 +363,16 @@ class Store:
             self._give_up(error)
         return []
 
-    def _has_digests(self, key: str, result: Result) -> bool:
-        """Whether *result* is a skip without digests of a file whose digests are on record."""
+    def _hashed(self, key: str, result: Result) -> Record | None:
+        """Return the record with digests of an unchanged file that *result* has skipped without; else None."""
         if result.status != "skipped" or result.digests or result.path is None:
-            return False
+            return None
         known = self.done(key, result.job)
         if known is None or not known.digests or self.files.text_of(known) != os.path.abspath(result.path):
-            return False
-        return self.files.still_there(known)
+            return None
+        return known if self.files.still_there(known) else None
 
-    def _record(self, key: str, result: Result) -> Record:
+    def _record(self, key: str, result: Result, run: dict[str, Any]) -> Record:
         path, size, mtime_ns = None, result.size, None
         if result.path is not None:
             path = str(result.path)
@@ -393,15 +399,10 @@ class Store:
             result.etag,
             result.last_modified,
             result.job.source,
-            self._line(result.job) if result.error else "",
+            job_text(result.job, {"by": self.leases.owner, **run}, secrets=self._secrets)
+            if result.error
+            else "",
         )
-
-    def _line(self, job: Job) -> str:
-        """Return *job* as a line of JSON; empty where it holds what JSON does not."""
-        try:
-            return json.dumps(line_fields(job, secrets=self._secrets))
-        except (TypeError, ValueError):
-            return ""
 
     def _start_writing(self) -> None:
         """Pass the pending records to the thread; while it is busy they stay, and _written passes them."""
