@@ -7,6 +7,7 @@ URLs are redacted, and names contain no control characters.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -172,16 +173,16 @@ class SkippedJobs(Protocol):
         """Return the event of each, which is made only now."""
 
 
-class SkippingObserver:
+class SkippingObserver(ABC):
     """An observer that is told of the jobs that an earlier run has done by hundreds, and not of each.
 
     There may be millions: to make their events would be most of the work, and most observers only count.
     """
 
+    @abstractmethod
     def __call__(self, event: Event) -> None:
         """Take any other event."""
-        raise NotImplementedError
 
+    @abstractmethod
     def skipped(self, jobs: SkippedJobs) -> None:
         """Take the place of a :class:`JobFinished` for each of *jobs*."""
-        raise NotImplementedError
