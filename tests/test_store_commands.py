@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +27,10 @@ def run_into(run_fetchq: RunFetchq, origin: Origin, tmp_path: Path) -> str:
     # One by one, so that the first examples of a reason are the list's first.
     assert run_fetchq("-j", "1", "-i", "q.txt", "-d", "out", *WORDS).returncode != 0
     return "out"
+
+
+def host_of(origin: Origin) -> str:
+    return f"127.0.0.1:{origin.port}"
 
 
 def test_status_counts_and_groups(run_fetchq: RunFetchq, origin: Origin, run_into: str) -> None:
@@ -59,6 +65,18 @@ def test_status_as_json(run_fetchq: RunFetchq, origin: Origin, run_into: str) ->
         "network": 1,
     }
     assert {len(each["examples"]) for each in told["failures"]} == {1, 3}
+    # One name, one type: as in the events.
+    [busy] = [each for each in told["failures"] if each["count"] == 1 and each["reason"] != "network"]
+    assert busy["examples"] == [
+        {
+            "url": origin.url("/busy"),
+            "source": "q.txt:8",
+            "error": {
+                "kind": "status",
+                "message": f"{host_of(origin)} answered 503 (service unavailable).",
+            },
+        }
+    ]
 
 
 def test_a_list_of_failures_is_a_queue_again(
@@ -226,6 +244,47 @@ def test_what_is_forgotten_is_new_again(
     assert run_fetchq("forget", "--state", "all", cwd=tmp_path / "out").stderr.startswith("1 job ")
     done = run_fetchq("forget", run_into)
     assert (done.returncode, "Say which jobs to forget" in done.stderr) == (2, True)
+
+
+def test_what_cannot_be_meant_is_said(run_fetchq: RunFetchq, origin: Origin, run_into: str) -> None:
+    for words in (["list", run_into, "--state", "done"], ["forget", run_into, "--state", "all"]):
+        done = run_fetchq(*words, "--only", "404")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--only names reasons of failures: leave out --state." in done.stderr
+    assert run_fetchq("list", run_into, "--state", "failed", "--only", "404").stdout.count("/gone") == 5
+    done = run_fetchq("forget", run_into, origin.url("/1.bin"), origin.url("/2.bin"))
+    assert done.returncode == 2
+    assert f"1 job forgotten; not on record: {origin.url('/2.bin')}." in done.stderr
+
+
+def no_database(path: Path) -> None:
+    path.write_text("mine" * 1000)
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("../nowhere")
+
+
+IN_ITS_PLACE: list[tuple[Callable[[Path], None], str]] = [
+    (os.mkfifo, "is no regular file: name another file."),
+    (Path.mkdir, "is no regular file: name another file."),
+    (Path.touch, "is empty: no queue has been run there."),
+    (no_database, "is not a database: name another file."),
+    (dangling, "is a link out of its folder: name the file itself."),
+]
+
+
+@pytest.mark.parametrize(("make", "told"), IN_ITS_PLACE)
+@pytest.mark.parametrize("command", ["status", "list", "retry", "verify", "forget"])
+def test_what_is_in_a_stores_place_is_named(
+    run_fetchq: RunFetchq, tmp_path: Path, make: Callable[[Path], None], told: str, command: str
+) -> None:
+    if (make, command) == (Path.touch, "forget"):
+        pytest.skip("a store that is written is made of it")
+    make(tmp_path / ".fetchq.db")
+    done = run_fetchq(command, *(["--state", "all"] if command == "forget" else []))
+    assert done.returncode == 3
+    assert done.stderr == f"fetchq: The store .fetchq.db {told}\n"
 
 
 @pytest.mark.parametrize("command", ["status", "list", "retry", "forget"])

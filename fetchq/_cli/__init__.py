@@ -142,10 +142,10 @@ def status(directory: Path, as_json: bool, everything: bool) -> int:
 
 @_commands.command("list", context_settings=CONTEXT, short_help="Print a directory's jobs as a queue file.")
 @DIRECTORY
-@click.option("--state", type=click.Choice(STATES), default="failed", help="Which jobs.  [default: failed]")
+@click.option("--state", type=click.Choice(STATES), help="Which jobs.  [default: failed]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="[default: text]")
 @ONLY
-def list_(directory: Path, state: str, form: Any, only: tuple[str, ...]) -> int:
+def list_(directory: Path, state: str | None, form: Any, only: tuple[str, ...]) -> int:
     """Print jobs of the queue runs into DIR, a line each, as a queue file that -i reads again.
 
     A job of which something was not stored, since it may be a secret, is a comment that says so; and so is one

@@ -19,15 +19,16 @@ from .records import chosen, job_of, line_of, store_path
 __all__ = ["forget", "print_list", "retry"]
 
 
-def print_list(directory: Path, *, state: str, form: LineFormat, only: Collection[str]) -> int:
+def print_list(directory: Path, *, state: str | None, form: LineFormat, only: Collection[str]) -> int:
     """Print the jobs of *directory* that are in *state*, as lines of a queue file on stdout.
 
+    :param state: None for ``failed``.
     :param only: reasons of failures.
     :return: exit code 0.
     :raises FetchError: there is no store, it cannot be read, or nothing failed for such a reason.
     """
     with closing(Store(store_path(directory), read_only=True)) as store:
-        for record in chosen(store, state, only):
+        for record in chosen(store, state or "failed", only):
             click.echo(format_line(line_of(record, digest=form != "text"), form, record.source))
     return 0
 
@@ -37,16 +38,23 @@ def forget(directory: Path, urls: Collection[str], *, state: str | None, only: C
 
     :param urls: of the jobs; their queries do not count.
     :return: exit code 0.
-    :raises FetchError: nothing was named, there is no store, or it cannot be written.
+    :raises FetchError: nothing was named, a URL is not on record, there is no store, or it cannot be written.
     """
     if not urls and state is None and not only:
         raise UsageError("Say which jobs to forget: URLs, --state failed, --only REASON, or --state all.")
     path = store_path(directory)
     wanted = {redact(url) for url in urls}
-    with closing(Store(path)) as store:
-        records = chosen(store, state or "all", only)
-        keys = [record.key for record in records if not wanted or record.url in wanted]
+    unknown = set(wanted)
+    with closing(Store(path, run=False)) as store:
+        keys = []
+        for record in chosen(store, state or ("failed" if only else "all"), only):
+            if not wanted or record.url in wanted:
+                keys.append(record.key)
+                unknown.discard(record.url)
         count = store.forget(keys)
+    if unknown:
+        told = f"{count} job{'s' * (count != 1)} forgotten; not on record: {', '.join(sorted(unknown))}."
+        raise UsageError(told)
     click.echo(f"{count} job{'s' * (count != 1)} forgotten; the files stay.", err=True)
     return 0
 

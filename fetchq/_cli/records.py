@@ -17,7 +17,7 @@ from .._naming import printable
 from .._queue_files.fields import build_job
 from .._queue_files.values import QueueWarnings
 from .._queue_files.write import MISSING
-from .._store import Record, Store
+from .._store import Record, Store, is_missing
 from .._transfer import Placement
 from .options import STORE
 
@@ -34,7 +34,7 @@ def store_path(directory: Path) -> Path:
     :raises UsageError: there is none.
     """
     path = directory if directory.is_file() else directory / STORE
-    if not path.is_file():
+    if is_missing(path):
         raise UsageError(f"There is no {printable(str(path))}: no queue has been run into that directory.")
     return path
 
@@ -50,9 +50,11 @@ def reason_of(record: Record) -> str:
 def chosen(store: Store, state: str, only: Collection[str]) -> Iterator[Record]:
     """Yield the records in *state*; of failures those alone whose reason, or its first word, is in *only*.
 
-    :raises UsageError: no failure has such a reason.
+    :raises UsageError: no failure has such a reason, or others than failures are meant.
     """
     wanted = {word.lower() for word in only}
+    if wanted and state != "failed":
+        raise UsageError("--only names reasons of failures: leave out --state.")
     if not wanted:
         yield from store.rows(*STATES[state])
         return
@@ -100,14 +102,16 @@ def job_of(record: Record) -> QueuedJob | Job | QueueFileError:
     told = record.source or record.url
     if missing:
         return QueueFileError(
-            f"{told}: {', '.join(missing)} not stored (--store-secrets): run its list again to retry it."
+            f"{told}: {', '.join(missing)} not stored (--store-secrets): run its list again to retry it.",
+            source=record.source,
         )
     if not record.job:
-        return QueueFileError(f"{told}: an earlier version recorded it: run its list again to retry it.")
+        why = "an earlier version recorded it: run its list again to retry it."
+        return QueueFileError(f"{told}: {why}", source=record.source)
     try:
         job = build_job(fields, record.source, QueueWarnings(lambda _: None), str)
     except ValueError as error:
-        return QueueFileError(f"{told}: {error}.")
+        return QueueFileError(f"{told}: {error}.", source=record.source)
     if run is None:
         return job
     folder = Path(run["folder"]) if "folder" in run else None

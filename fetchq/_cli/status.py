@@ -168,7 +168,12 @@ def _object(path: Path, overview: _Overview) -> dict[str, Any]:
                 "reason": reason,
                 "count": group.count,
                 "examples": [
-                    {"url": record.url, "source": record.source, "error": record.error}
+                    {
+                        "url": record.url,
+                        "source": record.source,
+                        # Two of the fields that an event's error has.
+                        "error": {"kind": record.kind, "message": record.error},
+                    }
                     for record in group.examples
                 ],
             }

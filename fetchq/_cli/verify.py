@@ -23,7 +23,7 @@ from .._models import Job, Result
 from .._naming import printable, sanitise
 from .._report import TICK, Reporter, ReportOptions, ReportStreams
 from .._settings import ProgressKind, Settings
-from .._store import Store
+from .._store import Store, is_missing
 from .jobs import manifest
 from .options import STORE
 
@@ -117,7 +117,7 @@ def _remembered(store: Path | None) -> Known:
     def known(path: Path) -> Iterator[ExpectedFile]:
         whole = path.is_dir()
         file = store or (path if whole else path.parent) / STORE
-        if not file.is_file():
+        if is_missing(file):
             raise UsageError(f"There is no {printable(str(file))}: name a manifest with --checksums FILE.")
         wanted = None if whole else path.resolve()
         found = False

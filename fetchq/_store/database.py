@@ -8,6 +8,7 @@ FUSE mount with ``direct_io``, it stays in DELETE mode all the time.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import sqlite3
@@ -21,7 +22,15 @@ from .._errors import StoreError
 from .._naming import printable
 from .schema import APPLICATION, VERSION, columns_of, finished_of, migrate
 
-__all__ = ["LOCKED_WAIT", "OPEN_TIMEOUT", "Database", "LockedStoreError", "UnwritableStoreError", "close"]
+__all__ = [
+    "LOCKED_WAIT",
+    "OPEN_TIMEOUT",
+    "Database",
+    "LockedStoreError",
+    "UnwritableStoreError",
+    "close",
+    "is_missing",
+]
 
 
 # Seconds to wait for another program's lock. A commit of another run takes milliseconds; the read of a look-up
@@ -40,17 +49,16 @@ _NO_SHARED_MEMORY = {
     sqlite3.SQLITE_IOERR_SHMLOCK,
     sqlite3.SQLITE_PROTOCOL,
 }
-_ELSEWHERE = "name another file with --store"
-# By the primary code (https://www.sqlite.org/rescode.html): what is so, and what to do.
+# By the primary code (https://www.sqlite.org/rescode.html): what is so, and what to do; empty: another file.
 _REASONS = {
-    sqlite3.SQLITE_NOTADB: ("is not a database", "move it away"),
+    sqlite3.SQLITE_NOTADB: ("is not a database", ""),
     sqlite3.SQLITE_CORRUPT: ("is damaged", "move it away"),
     sqlite3.SQLITE_BUSY: ("is locked by another program", "wait for that"),
-    sqlite3.SQLITE_READONLY: ("cannot be written", _ELSEWHERE),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _ELSEWHERE),
-    sqlite3.SQLITE_PERM: ("cannot be opened", _ELSEWHERE),
+    sqlite3.SQLITE_READONLY: ("cannot be written", ""),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", ""),
+    sqlite3.SQLITE_PERM: ("cannot be opened", ""),
     sqlite3.SQLITE_FULL: ("has no space left on its disk", "free some"),
-    sqlite3.SQLITE_IOERR: ("cannot be used on this file system", _ELSEWHERE),
+    sqlite3.SQLITE_IOERR: ("cannot be used on this file system", ""),
     # A statement that does not fit the tables.
     sqlite3.SQLITE_ERROR: ("has other tables than this fetchq makes", "move it away"),
 }
@@ -82,16 +90,17 @@ _KINDS = {
 class Database:
     """The file *path*, which is a store or is going to be one.
 
-    :param remedy: what else can be done about any error.
+    :param run: it is opened for a run, whose options can name another file or none.
     :ivar directory: its folder, absolute.
     :ivar columns: expressions that read a record; others for a store of an earlier version that is only read.
     :ivar finished: those that read what became of a finished job.
     """
 
-    def __init__(self, path: str | Path, remedy: str = "") -> None:
+    def __init__(self, path: str | Path, *, run: bool = True) -> None:
         self.path = Path(path)
         self.directory = os.path.dirname(os.path.abspath(path))
-        self._remedy = remedy
+        self._elsewhere = "name another file with --store" if run else "name another file"
+        self._remedy = ", or use --no-store" if run else ""
         self.columns, self.finished = columns_of(VERSION), finished_of(VERSION)
         self._name = f"The store {printable(str(path))}"
 
@@ -104,7 +113,7 @@ class Database:
             _make_folder(self.directory)
         except (OSError, ValueError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
-            raise self.error(f"has no folder, and none can be made ({reason})", _ELSEWHERE) from error
+            raise self.error(f"has no folder, and none can be made ({reason})") from error
 
     def writer(self, timeout: float = WRITE_TIMEOUT) -> sqlite3.Connection:
         """Return a connection that writes; the file is made if it is missing.
@@ -146,7 +155,7 @@ class Database:
 
         :raises StoreError: there is no store, or it cannot be read.
         """
-        if not os.path.lexists(self.path):
+        if is_missing(self.path):
             told = f"There is no store {printable(str(self.path))}"
             raise StoreError(f"{told}: no queue has been run there.", reason=told)
         with self.translated():
@@ -172,14 +181,17 @@ class Database:
         except sqlite3.Error as error:
             # The low byte is the primary code.
             code = _code(error) & 0xFF
-            reason, advice = _REASONS.get(code, (f"cannot be used ({error})", _ELSEWHERE))
+            reason, advice = _REASONS.get(code, (f"cannot be used ({error})", ""))
+            if code == sqlite3.SQLITE_CANTOPEN and not (is_missing(self.path) or os.access(self.path, os.R_OK)):
+                reason = "cannot be read (permission denied)"
             raise self.error(reason, advice, _KINDS.get(code, StoreError)) from error
         except ValueError as error:
             raise self.error(*_REASONS[sqlite3.SQLITE_CORRUPT]) from error
 
-    def error(self, reason: str, advice: str = _ELSEWHERE, kind: type[StoreError] = StoreError) -> StoreError:
+    def error(self, reason: str, advice: str = "", kind: type[StoreError] = StoreError) -> StoreError:
         """Return an error about the store, such as "is damaged"."""
-        return kind(f"{self._name} {reason}: {advice}{self._remedy}.", reason=f"{self._name} {reason}")
+        told = f"{advice or self._elsewhere}{self._remedy}"
+        return kind(f"{self._name} {reason}: {told}.", reason=f"{self._name} {reason}")
 
     def _file(self) -> str:
         """Return the path to open.
@@ -188,10 +200,10 @@ class Database:
         """
         real, folder = os.path.realpath(self.path), os.path.realpath(self.directory)
         if not real.startswith(os.path.join(folder, "")):
-            raise self.error("is a link out of its folder", "name the file itself with --store")
+            raise self.error("is a link out of its folder", "name the file itself")
         with suppress(OSError):
             if not stat.S_ISREG(os.stat(real).st_mode):
-                raise self.error("is no regular file", _ELSEWHERE)
+                raise self.error("is no regular file")
         return real
 
     def _writer(self, timeout: float, *, wal: bool) -> sqlite3.Connection:
@@ -241,7 +253,7 @@ class Database:
             version = self._version(connection)
             connection.execute("COMMIT")
             if not version:
-                raise self.error("is another program's database", _ELSEWHERE)
+                raise self.error("is empty", "no queue has been run there")
             self.columns, self.finished = columns_of(version), finished_of(version)
             connection.execute(f"SELECT {self.columns} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our names
         except BaseException:
@@ -259,7 +271,7 @@ class Database:
             for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
         )
         if application != APPLICATION and tables:
-            raise self.error("is another program's database", _ELSEWHERE)
+            raise self.error("is another program's database")
         if version > VERSION:
             raise self.error("was written by a newer fetchq", "use that")
         return int(version) if application == APPLICATION else 0
@@ -277,6 +289,15 @@ class Database:
         else:
             migrate(connection, self._version)
         connection.execute(f"SELECT {self.columns} FROM jobs LIMIT 1").fetchone()  # noqa: S608 - our names
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is nothing at *path*; not where its folder may not be looked into."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno in {errno.ENOENT, errno.ENOTDIR}
+    return False
 
 
 def close(writer: sqlite3.Connection) -> None:

@@ -81,6 +81,7 @@ class Store:
 
     :param secrets: keep what may be a secret of jobs that failed.
     :param read_only: only look: nothing is made or changed, and no right to write is needed.
+    :param run: for a run, whose options an error may name.
     :param clock: returns seconds since the epoch.
     :param warn: called with a sentence, in the event loop's thread, when a record cannot be read or written.
     :ivar missed: the run has begun while it was locked, and looked jobs up in vain.
@@ -94,10 +95,11 @@ class Store:
         *,
         secrets: bool = False,
         read_only: bool = False,
+        run: bool = True,
         clock: Callable[[], float] = time.time,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._database = Database(path, "" if read_only else ", or use --no-store")
+        self._database = Database(path, run=run and not read_only)
         self.files = FinishedFiles(self._database.directory)
         self._secrets = secrets
         self._read_only = read_only
