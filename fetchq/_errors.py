@@ -175,7 +175,14 @@ class UsageError(FetchError):
 
 
 class QueueFileError(UsageError):
-    """A queue file, or one line of it, cannot be used; the message names file and line."""
+    """A queue file, or one line of it, cannot be used; the message names file and line.
+
+    :ivar source: ``FILE:LINE``; empty for a whole file.
+    """
+
+    def __init__(self, message: str, *, source: str = "") -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class DiskError(FetchError):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from fetchq._report.records import CSV_COLUMNS
+from fetchq._events import JobFinished
+from fetchq._models import Job, Result
+from fetchq._report.records import CSV_COLUMNS, Report
 
 from .conftest import RunFetchq
-from .origin import Origin, header, redirect, status
+from .origin import Origin, header, literal, redirect, status
 
 BODY = b"the bytes"
 
@@ -58,7 +61,7 @@ def test_a_row_for_each_job_as_csv(run_fetchq: RunFetchq, origin: Origin, tmp_pa
     }
     assert (gone["status"], gone["size"], gone["path"], gone["final_url"]) == (
         "failed",
-        "",
+        "0",
         "",
         origin.url("/gone"),
     )
@@ -86,6 +89,75 @@ def test_a_file_that_is_not_modified_has_its_validators_in_the_report(
         run_fetchq("--report", "r.jsonl", url)
         row = json.loads((tmp_path / "r.jsonl").read_text())
         assert (row["status"], row["etag"], row["final_url"]) == (expected, '"v1"', url)
+
+
+def test_a_line_that_is_no_job_has_its_place(run_fetchq: RunFetchq, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text("nonsense\n")
+    for name in ("r.csv", "r.jsonl"):
+        assert run_fetchq("-i", "q.jsonl", "--no-store", "--report", name).returncode == 2
+    [row] = csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text()))
+    assert row["source"] == json.loads((tmp_path / "r.jsonl").read_text())["source"] == "q.jsonl:1"
+
+
+FORMULA = "=1+1"
+
+
+def test_nothing_in_a_csv_is_a_formula_to_a_spreadsheet(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    """Names, validators and dates come from servers, ids from whoever wrote the list."""
+    head = (("Content-Disposition", "attachment; filename=\"+cmd, 'x'.bin\""), ("Last-Modified", "@SUM(A1)"))
+    url = origin.serve("/a", literal(BODY, etag="=1+1", headers=head))
+    lines = [{"url": url, "id": FORMULA}, {"url": origin.serve("/gone", b"", status(404)), "out": "-x"}]
+    queue = "\n".join(map(json.dumps, lines))
+    run_fetchq("-i", "-", "--no-store", "--report", "r.csv", input=queue)
+    text = (tmp_path / "r.csv").read_bytes().decode()
+    rows = sorted(csv.DictReader(io.StringIO(text)), key=lambda row: row["source"])
+    cells = [cell for row in rows for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert (rows[0]["path"], rows[0]["id"]) == ("./+cmd, 'x'.bin", "'=1+1")
+    assert (tmp_path / rows[0]["path"]).read_bytes() == BODY
+
+
+def test_a_fifo_without_a_reader_is_told_and_one_with_it_gets_each_row(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "r.jsonl")
+    url = origin.serve("/a.bin", BODY, repeat=True)
+    done = run_fetchq("--report", "r.jsonl", url)
+    assert (done.returncode, "r.jsonl cannot be written: nothing reads it yet." in done.stderr) == (2, True)
+    with open(os.open(tmp_path / "r.jsonl", os.O_RDONLY | os.O_NONBLOCK)) as reader:
+        assert run_fetchq("--report", "r.jsonl", url).returncode == 0
+        assert json.loads(reader.read())["status"] == "done"
+
+
+def test_runs_that_go_on_together_share_a_report_and_a_later_one_begins_it_anew(tmp_path: Path) -> None:
+    def row(report: Report, name: str) -> None:
+        report(JobFinished(1, name, Result(Job(f"https://h/{name}"), "done")))
+
+    path, failed = tmp_path / "r.csv", list[OSError]()
+    path.write_text("what an earlier run wrote\n" * 10)
+    first = Report(path, on_error=failed.append)
+    row(first, "a")
+    second = Report(path, on_error=failed.append)
+    for report, name in ((second, "b"), (first, "c")):
+        row(report, name)
+    first.close()
+    row(second, "d")
+    assert path.read_text().count("url,final_url") == 1
+    rows = [each["url"] for each in csv.DictReader(path.read_text().splitlines())]
+    assert rows == [f"https://h/{name}" for name in "abcd"]
+    second.close()
+    third = Report(path, on_error=failed.append)
+    assert path.read_text() == ",".join(CSV_COLUMNS) + "\n"
+    third.close()
+    assert failed == []
+
+
+def test_a_mistake_leaves_an_earlier_report(run_fetchq: RunFetchq, tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text("{}")
+    assert run_fetchq("--report", "r.jsonl", "--data", "@missing", "http://127.0.0.1:1/a").returncode == 2
+    assert (tmp_path / "r.jsonl").read_text() == "{}"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from .._throttle import Bucket
 from .._transfer import RangeRefusals, RunContext, Warnings, preview
 from .blocking import LoopThread, call, iterate, refuse_in_loop
 from .history import History
-from .intake import Intake, QueuedJob, QueueItem, QueueItems, intake, iterable
+from .intake import Intake, QueuedJob, QueueItem, QueueItems, intake, iterable, no_job
 from .observers import checked
 from .refresh import Refresh, Refresher
 from .results import Results
@@ -320,7 +320,7 @@ class Downloader:
         items = self._intake(jobs)
         async for item in items if isinstance(items, AsyncIterator) else _async(items):
             if isinstance(item, FetchError):
-                yield Preview(Job(""), "", "failed", error=item)
+                yield Preview(no_job(item), "", "failed", error=item)
             else:
                 yield await preview(item.job, context, item.placement)
 

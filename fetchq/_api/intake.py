@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .. import _naming
 from .._arguments import URL
-from .._errors import FetchError, UsageError
+from .._errors import FetchError, QueueFileError, UsageError
 from .._models import Job
 from .._templates import NameTemplate
 from .._transfer import ALONE, Placement
@@ -70,6 +70,11 @@ def _job(item: Any) -> Job:
         return Job(item)
     except UsageError as error:
         raise UsageError(f"A queue holds URLs and fetchq.Job, not {type(item).__name__}.") from error
+
+
+def no_job(error: FetchError) -> Job:
+    """Return what stands for the job of a line that cannot be read."""
+    return Job("", source=error.source if isinstance(error, QueueFileError) else "")
 
 
 def alone(job: Job) -> QueuedJob:

@@ -19,7 +19,7 @@ from .._scheduler import Found, ScheduledJob, ScheduledRun, Scheduler, Spill
 from .._transfer import RunContext, Transfer, place
 from .equals import EqualJobs
 from .history import History
-from .intake import Intake, QueuedJob, alone
+from .intake import Intake, QueuedJob, alone, no_job
 from .observers import Observers
 from .packing import pack, unpack
 from .settled import Settled, SettledJob, finished_event
@@ -246,7 +246,7 @@ class _Worker:
         """Make one attempt at a job."""
         session, queued, number = self._session, scheduled.job, scheduled.number
         if isinstance(queued, FetchError):
-            return self._ended(number, Result(Job(""), "failed", error=queued))
+            return self._ended(number, Result(no_job(queued), "failed", error=queued))
         transfer = scheduled.again.state if scheduled.again is not None else None
         if not isinstance(transfer, Transfer):
             found = await self._found(queued, number)

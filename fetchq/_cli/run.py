@@ -9,11 +9,12 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import click
 
@@ -46,6 +47,8 @@ from .options import STORE, settings
 from .programs import Hooks, RefreshCommand
 
 __all__ = ["get", "get_jobs"]
+
+T = TypeVar("T")
 
 Jobs: TypeAlias = "list[Job] | Iterator[QueuedJob | Job | FetchError] | AsyncIterator[Job | FetchError]"
 
@@ -145,7 +148,7 @@ class Run:
         """Open log and reports until *closing* ends, and read request bodies and manifests."""
         given = self._given
         if given["log"] is not None:
-            self._log = _open_log(given["log"])
+            self._log = _opened(given["log"], partial(LogFile, given["log"]))
             closing.callback(self._log.close)
         options = ReportOptions(
             progress="none" if given["dry_run"] else given["progress"],
@@ -159,23 +162,20 @@ class Run:
         closing.callback(self._reporter.close)
         if given["follow"]:
             self._reporter.observers.append(self._note_end)
+        self._request = request(given, self._warn)
         if given["report"] is not None:
             self._report = self._open_report(given["report"], closing)
-        self._request = request(given, self._warn)
         if given["no_env"]:
             self._tell_what_is_unused()
 
     def _open_report(self, path: Path, closing: ExitStack) -> Observer:
-        from .._report.records import report_rows  # not needed for most runs
+        from .._report.records import Report  # not needed for most runs
 
         if path.suffix.lower() not in {".jsonl", ".csv"}:
             raise UsageError(f"--report {printable(str(path))}: the name must end in .jsonl or .csv.")
-        try:
-            stream = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        except OSError as error:
-            raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}.") from error
-        closing.callback(_close, stream)
-        return report_rows(stream, on_error=self._report_failed)
+        report = _opened(path, partial(Report, path, on_error=self._report_failed))
+        closing.callback(report.close)
+        return report
 
     def jobs(self, urls: Sequence[str]) -> Jobs:
         """Read the manifest; return the jobs, a list if there are no queue files, else an iterator."""
@@ -381,15 +381,13 @@ def print_line(text: str) -> None:
     click.echo(printable(text))
 
 
-def _open_log(path: Path) -> LogFile:
+def _opened(path: Path, open_: Callable[[], T]) -> T:
+    """Return what *open_* returns, which opens *path* for writing.
+
+    :raises UsageError: it cannot be opened.
+    """
     try:
-        return LogFile(path)
+        return open_()
     except OSError as error:
         reason = "nothing reads it yet" if error.errno == errno.ENXIO else error.strerror
         raise UsageError(f"{printable(str(path))} cannot be written: {reason}.") from error
-
-
-def _close(log: TextIO) -> None:
-    """Close the log. Errors are ignored, as those of its writes were: the files matter more."""
-    with suppress(OSError):
-        log.close()

@@ -43,7 +43,8 @@ PAUSE = QueueLine(0, "")
 
 def line_error(name: str, number: int, reason: object) -> QueueFileError:
     """Return the error of one line: ``FILE:LINE: reason``."""
-    return QueueFileError(f"{name}:{number}: {printable(str(reason)).rstrip('.')}.")
+    source = f"{name}:{number}"
+    return QueueFileError(f"{source}: {printable(str(reason)).rstrip('.')}.", source=source)
 
 
 def read_lines(path: str, name: str, stdin: BinaryIO | None) -> Iterator[QueueLine]:
