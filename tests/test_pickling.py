@@ -48,6 +48,7 @@ def made(kind: type) -> Any:
     values = {name: value(hints[name]) for name in signature.parameters}
     if "expect_type" in values:
         values["expect_type"] = "image/*"
+        values["bearer"] = None  # which excludes a user
     named = {
         name: values.pop(name) for name, each in signature.parameters.items() if each.kind is each.KEYWORD_ONLY
     }
