@@ -214,3 +214,26 @@ def test_a_run_over_a_damaged_store_ends_right(
         }
         rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
         assert len(rows) == 21
+
+
+@pytest.mark.parametrize(
+    "command", ["rm -f .fetchq.db*", "cp .fetchq.db copy.db; mv copy.db .fetchq.db", "mv .fetchq.db moved.db"]
+)
+def test_a_store_that_is_taken_away_costs_its_records_and_no_file(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, command: str
+) -> None:
+    names = [f"{number}.bin" for number in range(5)]
+    (tmp_path / "q.txt").write_text(
+        "\n".join(origin.serve(f"/{name}", name.encode(), repeat=True) for name in names)
+    )
+    done = run_fetchq("-i", "q.txt", "--on-complete", command)
+    assert done.returncode == 0, done.stderr
+    told = "The store .fetchq.db was removed or replaced in the middle of a run: what was recorded is lost."
+    assert done.stderr.count(told) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.bin")} == {
+        name: name.encode() for name in names
+    }
+    # No body is moved again: each file has a record of its own.
+    assert run_fetchq("-i", "q.txt").returncode == 0
+    assert {request.status for request in origin.requests[5:]} <= {304}
+    assert sorted(path.name for path in tmp_path.glob("*.bin")) == names

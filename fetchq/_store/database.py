@@ -103,6 +103,7 @@ class Database:
         self._remedy = ", or use --no-store" if run else ""
         self.columns, self.finished = columns_of(VERSION), finished_of(VERSION)
         self._name = f"The store {printable(str(path))}"
+        self._written: tuple[int, int] | None = None
 
     def make_folder(self) -> None:
         """Make the folder of the file if it is missing.
@@ -125,11 +126,24 @@ class Database:
         """
         with self.translated():
             try:
-                return self._writer(timeout, wal=_can_map(self.directory))
+                writer = self._writer(timeout, wal=_can_map(self.directory))
             except sqlite3.OperationalError as error:
                 if _code(error) not in _NO_SHARED_MEMORY:
                     raise
-            return self._writer(timeout, wal=False)
+                writer = self._writer(timeout, wal=False)
+        self._written = self._found()
+        return writer
+
+    def was_replaced(self) -> bool:
+        """Whether another file, or none, is now where the last writer found its own."""
+        return self._written is not None and self._written != self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def patient_writer(self, timeout: float) -> sqlite3.Connection:
         """Do as :meth:`writer`, and wait for locks for which SQLite does not, too.

@@ -254,6 +254,9 @@ class Store:
                 await asyncio.wait({self._task})
             if self._locked is not None:
                 self._drop(self._locked)
+        if self._database.was_replaced():
+            error = self._database.error("was removed or replaced in the middle of a run")
+            self._give_up(error, "what was recorded is lost")
 
     async def aclose(self) -> None:
         """Write pending records and close the file."""
