@@ -464,6 +464,8 @@ def test_a_comma_in_a_url_makes_no_table(line: str) -> None:
     [
         (b'[{"url": "http://h"}]', "a JSON array; a queue file has an object a line: jq -c"),
         (b"[\n", "a JSON array"),
+        (b"[1, 2]\n", "a JSON array"),
+        (b'["http://h:80/"]\n', "a JSON array"),
         (b'{\n  "url": "http://h"\n}\n', "a JSON document over several lines"),
         (b"\n <!DOCTYPE html>\n<p>", "an HTML page, not a list: write the addresses"),
         (b"<HTML><a href=x>", "an HTML page"),
@@ -476,6 +478,13 @@ def test_another_kind_of_file_is_named_once(tmp_path: Path, data: bytes, says: s
     path.write_bytes(data)
     with pytest.raises(QueueFileError, match=f"{name} is {says}"):
         read(str(path), warn=unheard)
+
+
+@pytest.mark.parametrize("line", ["[::1]/x", "[2001:DB8::7]:8080/x", "[fe80::1%eth0]/x", "[::ffff:10.0.0.1]/x"])
+def test_an_address_in_brackets_is_no_json(line: str) -> None:
+    first, second = parsed(f"{line}\nhttp://h/b\n".encode())
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
 
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}

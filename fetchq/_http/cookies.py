@@ -171,7 +171,8 @@ class CookieJar:
             and _path_matches(path, cookie.path)
         ]
         found.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
-        return b"; ".join(b"%b=%b" % (cookie.name, cookie.value) for cookie in found)
+        # One without a name is its value alone (RFC 6265bis section 5.8.3).
+        return b"; ".join(b"%b=%b" % (each.name, each.value) if each.name else each.value for each in found)
 
 
 def stored_by(jar: httpx.Cookies, url: httpx.URL) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from .._errors import QueueFileError
 
 __all__ = ["refuse"]
 
+# An IPv6 address as a URL's host (RFC 3986 section 3.2.2), which JSON never has in its first brackets.
+_ADDRESS = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*(%[^\]\s]+)?\]")
 _MARKUP = ("<!doctype", "<html", "<?xml", "<head", "<body", "<!--")
 
 
@@ -16,7 +20,7 @@ def refuse(first: str, name: str) -> None:
     :raises QueueFileError: it is a page or another JSON document.
     """
     text = first.strip().lower()
-    if text.startswith("["):
+    if text.startswith("[") and not _ADDRESS.match(text):
         raise QueueFileError(
             f"{name} is a JSON array; a queue file has an object a line: jq -c '.[]' makes that of it."
         )

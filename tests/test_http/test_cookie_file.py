@@ -52,6 +52,7 @@ def sent(text: str, url: str, tmp_path: Path) -> bytes:
         (".host.example|TRUE|/|FALSE|0|a|", HOME, b"a="),
         (".host.example|TRUE|/|FALSE|0|a", HOME, b"a="),
         (".host.example|TRUE|/|FALSE|0|a|b=c;d", HOME, b"a=b=c;d"),
+        (".host.example|TRUE|/|FALSE|0||value", HOME, b"value"),
         ("127.0.0.1|TRUE|/|FALSE|0|a|1", "http://127.0.0.1:8000/", b"a=1"),
         ("localhost|FALSE|/|FALSE|0|a|1", "http://localhost/", b"a=1"),
         ("\ufeff# Netscape HTTP Cookie File\r\n\r\n.host.example|TRUE|/|FALSE|0|a|1\r", HOME, b"a=1"),
