@@ -35,8 +35,9 @@ _ACCEPTED, _TOO_MANY = 202, 429
 _REPEATED = 3
 # Share of them that an answer leaves: with half of the requests refused there come to be so many too.
 _FORGIVEN = 0.7
-# First wait of a closed host in units of the backoff, 1 s; a limit without a time to wait has ten, 5 s.
-_STEP, _LIMIT_STEP = 2.0, 10.0
+# First wait of a closed host in units of the backoff, 1 s; a limit without a time to wait has ten, 5 s, but no
+# more than so many requests take at the new rate.
+_STEP, _LIMIT_STEP, _LIMIT_GAPS = 2.0, 10.0, 10.0
 # Waits within the patience with an outage, at least, so that a host that is back is noticed.
 _PROBES_IN_PATIENCE = 6
 # Multiples of it, less their whole part, lie far from each other, however many there are.
@@ -277,11 +278,14 @@ class Hosts:
         host = self.get(name)
         host.since = now if host.since is None else host.since
         if host.state == "open":
-            host.failures += not (again and isinstance(error, StatusError))
+            # The job's own fault, it may be; but not so often where requests are counted.
+            own = again and isinstance(error, StatusError)
+            paced = host.pacer.rate is not None
+            host.failures += paced or not own
             if kind == "limit" or host.failures >= _REPEATED:
-                if not again:
+                if not again or (paced and kind == "outage"):
                     self._slow(host, error, kind, now=now, held=held)
-                self._close(host, error, kind, now)
+                self._close(host, error, kind, now, slowed=not again)
                 self.changed(name)
         elif began < host.closed:
             # One of several that were under way when it closed.
@@ -306,8 +310,13 @@ class Hosts:
         if kind == "limit" or (status and again):
             host.pacer.refused(now)
 
-    def _close(self, host: HostState, error: FetchError, kind: Trouble, now: float) -> None:
-        """Close *host* for as long as it asks for, or for a step that grows, or give it up."""
+    def _close(
+        self, host: HostState, error: FetchError, kind: Trouble, now: float, *, slowed: bool = False
+    ) -> None:
+        """Close *host* for as long as it asks for, or for a step that grows, or give it up.
+
+        :param slowed: it will be asked more seldom than it was.
+        """
         policy = self._policy
         host.state, host.closed, host.failures = "closed", now, 0.0
         host.spread = kind == "outage"
@@ -317,6 +326,8 @@ class Hosts:
             return
         asked = self._asked(error)
         first = policy.backoff * (_LIMIT_STEP if kind == "limit" and asked is None else _STEP)
+        if slowed:
+            first = min(first, max(policy.backoff * _STEP, _LIMIT_GAPS * host.pacer.gap))
         bound = min(policy.backoff_max, max(first, policy.longest_outage / _PROBES_IN_PATIENCE))
         step = min(bound, first * 2.0 ** min(host.probes, 32)) * (1 + self._random()) / 2
         if asked is not None:

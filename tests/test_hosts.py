@@ -225,6 +225,38 @@ def test_refusals_that_alternate_with_answers_are_noticed() -> None:
     assert after((0, limited(1, 503)), *rarely)[1].state == "open"
 
 
+def test_refusals_of_jobs_that_were_refused_before_count_where_requests_are_counted() -> None:
+    """Else a host is asked for good at the rate at which it refuses every second request."""
+    hosts, host = after((0, limited(1, 503)), *[(1.0 + n / 20, None) for n in range(40)])
+    before = host.pacer.rate or 0.0
+    for n in range(7):
+        hosts.failed("a", BUSY, began=4.0 + n, now=4.0 + n, held=1, again=True)
+        hosts.answered("a", 4.5 + n, 4.5 + n)
+    assert host.pacer.rate is not None
+    assert host.pacer.rate < 0.7 * before
+
+
+@pytest.mark.parametrize(
+    ("answered", "error", "again", "pause"),
+    [
+        # As long as ten requests take at half of the rate that was refused, from 1 to 5 s.
+        (0, limited(), False, 5.0),
+        (100, limited(), False, 1.0),
+        (25, limited(), False, 4.0),
+        # A job that is refused again changes no rate.
+        (100, limited(), True, 5.0),
+        # What the host names itself.
+        (100, limited(7.0), False, 7.0),
+    ],
+)
+def test_how_long_a_limit_closes_a_host(answered: int, error: FetchError, *, again: bool, pause: float) -> None:
+    hosts = Hosts()
+    for n in range(answered):
+        hosts.answered("a", 5.0 * n / answered, 5.0 * n / answered)
+    hosts.failed("a", error, began=5.0, now=5.0, held=1, again=again)
+    assert hosts.opens_in("a", 5.0) == pytest.approx(pause)
+
+
 def test_a_job_that_asked_nothing_keeps_no_other_waiting() -> None:
     hosts = Hosts(wait=10.0)
     host = hosts.get("a")
@@ -449,7 +481,7 @@ def test_a_queue_at_a_server_with_a_limit_is_done(head: str, most: int, tmp_path
 
 
 @pytest.mark.parametrize("bad", [range(10), range(5, 100, 10)], ids=["first", "spread"])
-@pytest.mark.parametrize("head", ["503 X", "429 X"])
+@pytest.mark.parametrize("head", ["503 X", "429 X", "503 X\r\nRetry-After: 1"])
 def test_bad_files_of_a_host_that_answers_fail_by_themselves(head: str, bad: range, tmp_path: Path) -> None:
     refused, wrong = refusal(head), {f"/{number}" for number in bad}
     results, _, took = whole(lambda target: refused if target in wrong else OK, 100, tmp_path)

@@ -46,6 +46,8 @@ FIRST_BATCH, BATCH = 8, 500
 BATCH_SECONDS = 0.05
 # Seconds in which a queue is read before hosts take all connections, and so many more while lines come quickly.
 READING = 1.0
+# Lines of a batch, and so within the seconds above, that are many.
+MANY = 100
 # Seconds without a job to do until the caller is told.
 DRY = 1.0
 # Maximum of results that the caller has not consumed; beyond it no job of the run is started.
@@ -216,7 +218,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
                     await self._wait_for_room(1)
             else:
                 while batch := self._batch(self._jobs):
-                    if len(batch) == self._size:
+                    if len(batch) >= MANY:
                         self._expect_hosts()
                     await self._sort(batch)
                     await asyncio.sleep(0)
