@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 import fetchq
+from fetchq._store import Store
 
-from .conftest import RunFetchq, look_ups, run
+from .conftest import RunFetchq, look_ups, run, until
 from .origin import Origin, generated, status
 
 FILE = generated(300_000, 7)
@@ -42,6 +43,39 @@ def records(folder: Path) -> list[tuple[str, dict[str, str]]]:
     finally:
         connection.close()
     return [(word, json.loads(digests)) for word, digests in rows]
+
+
+def test_the_first_files_are_on_record_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed in its first half second has recorded what it had finished."""
+    monkeypatch.setattr("fetchq._store.store.DELAY", 60)
+
+    async def main() -> None:
+        store = Store(tmp_path / ".fetchq.db")
+        store.record("key", fetchq.Result(fetchq.Job("https://host/1"), "done", None, 5))
+        await asyncio.to_thread(until, lambda: len(records(tmp_path)) == 1)
+        await store.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("entry", ["run", "fetch"])
+def test_another_base_makes_another_job(origin: Origin, tmp_path: Path, entry: str) -> None:
+    for folder in "ab":
+        origin.serve(f"/{folder}/f.bin", folder.encode())
+
+    async def main() -> None:
+        for folder in "ab":
+            async with fetchq.Downloader(
+                SETTINGS, dir=tmp_path, store=tmp_path / "db", base_url=origin.url(f"/{folder}")
+            ) as downloader:
+                if entry == "fetch":
+                    result = await downloader.fetch("f.bin")
+                else:
+                    [result] = [each async for each in downloader.run(["f.bin"])]
+            assert (result.status, result.job.url) == ("done", origin.url(f"/{folder}/f.bin"))
+
+    run(main())
+    assert {path.read_bytes() for path in tmp_path.glob("*.bin")} == {b"a", b"b"}
 
 
 # --- when the store is made

@@ -98,41 +98,40 @@ def test_a_job_that_another_run_has_is_waited_for(origin: Origin, tmp_path: Path
     assert origin.ranges("/g.bin") == [None]
 
 
-def test_what_one_run_has_failed_is_the_others_failure_too_and_a_later_run_tries_again(
-    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
-) -> None:
-    valve = Valve()
-    gone = [origin.serve(f"/gone{number}", b"here now", (status(404), latency(0.2))) for number in range(12)]
-    denied = origin.serve("/denied", b"mine", status(403))
-    lines = [origin.serve("/f.bin", FILE, valve), *gone, denied]
-    (tmp_path / "q.txt").write_text("\n".join(lines))
-    words = (*WORDS, "--retries", "0")
-    with started(*words, cwd=tmp_path) as one, started(*words, cwd=tmp_path) as two:
-        until(lambda: len(origin.requests) == len(lines))
-        valve.opened = True
-        for process in (one, two):
-            _, err = process.communicate(timeout=30)
-            assert process.returncode == 8, err
-            assert "14 files: " in err
-            assert "13 failed" in err
-            told = [line for line in err.splitlines() if line.startswith("failed  ")]
-            assert sum("answered 404" in line for line in told) == 12
-            assert sum("answered 403" in line for line in told) == 1
-    assert [len(origin.asked(line.removeprefix(origin.url("")))) for line in lines] == [1] * len(lines)
-    later = run_fetchq(*words)
-    assert (later.returncode, "13 done, 1 skipped" in later.stderr) == (0, True), later.stderr
+async def fetched(folder: Path, urls: list[str], **queue: Any) -> list[Result]:
+    settings = fetchq.Settings(queue=fetchq.Queue(jobs=4, **queue), retry=fetchq.Retry(retries=0))
+    async with fetchq.Downloader(settings, dir=folder, store=folder / "db") as downloader:
+        return [result async for result in downloader.run(urls)]
+
+
+async def fetched_twice(folder: Path, urls: list[str], **queue: Any) -> list[list[Result]]:
+    """Run *urls* twice at the same time."""
+    return list(await asyncio.gather(fetched(folder, urls, **queue), fetched(folder, urls, **queue)))
 
 
 async def once_and_twice(folder: Path, urls: list[str], **queue: Any) -> list[Counter[str]]:
     """Run *urls* once, then twice at the same time; return how the jobs of the last two runs ended."""
+    await fetched(folder, urls)
+    return [
+        Counter(result.status for result in results) for results in await fetched_twice(folder, urls, **queue)
+    ]
 
-    async def fetched(**more: Any) -> Counter[str]:
-        settings = fetchq.Settings(queue=fetchq.Queue(jobs=4, **more), retry=fetchq.Retry(retries=0))
-        async with fetchq.Downloader(settings, dir=folder, store=folder / "db") as downloader:
-            return Counter([result.status async for result in downloader.run(urls)])
 
-    await fetched()
-    return list(await asyncio.gather(fetched(**queue), fetched(**queue)))
+def test_what_one_run_has_failed_is_the_others_failure_too_and_a_later_run_tries_again(
+    origin: Origin, tmp_path: Path
+) -> None:
+    codes = [404] * 8 + [403] * 4
+    urls = [
+        origin.serve(f"/{number}", b"here now", (status(code), latency(0.2)))
+        for number, code in enumerate(codes)
+    ]
+    for results in asyncio.run(fetched_twice(tmp_path, urls)):
+        errors = [result.error for result in results]
+        assert all(isinstance(error, fetchq.StatusError) for error in errors)
+        assert Counter(getattr(error, "status", 0) for error in errors) == Counter(codes)
+        assert all(f"answered {getattr(error, 'status', 0)} (" in str(error) for error in errors)
+    assert len(origin.requests) == len(urls)
+    assert [result.status for result in asyncio.run(fetched(tmp_path, urls))] == ["done"] * len(urls)
 
 
 def test_with_update_each_file_is_asked_for_by_one_of_two_runs(origin: Origin, tmp_path: Path) -> None:
@@ -169,6 +168,33 @@ def test_what_a_run_has_failed_itself_keeps_it_from_no_other_line(
         return statuses
 
     assert asyncio.run(main()) == ["failed", "done", "done"]
+
+
+def test_a_part_that_another_process_has_is_waited_for_without_a_lease(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fetchq._api.session.LOCKED_WAIT", 0.05)
+    valve = Valve()
+    url = origin.serve("/f.bin", FILE, valve)
+
+    async def main() -> tuple[Result, Result]:
+        other = Store(tmp_path / "db")
+        await other.join()
+        async with (
+            fetchq.Downloader(dir=tmp_path, connections=1) as one,
+            fetchq.Downloader(dir=tmp_path, store=tmp_path / "db") as two,
+        ):
+            first = asyncio.ensure_future(one.fetch(url))
+            await asyncio.to_thread(until, lambda: has_journal(tmp_path / "f.bin.part"))
+            second = asyncio.ensure_future(anext(two.run([url])))
+            await asyncio.sleep(0.3)
+            assert not second.done()
+            valve.opened = True
+            results = await first, await second
+        await other.aclose()
+        return results
+
+    assert [result.status for result in asyncio.run(main())] == ["done", "skipped"]
 
 
 def test_a_killed_runs_jobs_go_to_the_other(origin: Origin, tmp_path: Path) -> None:
@@ -285,6 +311,24 @@ def test_what_a_run_has_in_hand_is_known_to_one_that_comes_later(tmp_path: Path)
 
     asyncio.run(main())
     assert rows(tmp_path / "db") == []
+
+
+def test_a_run_that_meets_a_lock_when_it_enters_tries_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        one, two = Store(tmp_path / "db"), Store(tmp_path / "db")
+        await one.join()
+        await two._transact(lambda connection: connection.execute("PRAGMA busy_timeout = 10"))
+        with contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            entering = asyncio.ensure_future(two.join())
+            await asyncio.sleep(0.2)
+            other.execute("ROLLBACK")
+        await entering
+        assert two.leases.shared
+        for store in (one, two):
+            await store.aclose()
+
+    asyncio.run(main())
 
 
 def test_a_lock_keeps_jobs_from_being_begun_for_a_while_only(tmp_path: Path) -> None:

@@ -325,7 +325,9 @@ class Downloader:
                 yield await preview(item.job, context, item.placement)
 
     def _intake(self, jobs: QueueItems) -> Intake:
-        return intake(jobs, self._template, allow_duplicates=self.settings.queue.allow_duplicates)
+        duplicates = self.settings.queue.allow_duplicates
+        resolved = self._opened().http.resolved
+        return intake(jobs, self._template, allow_duplicates=duplicates, resolved=resolved)
 
     def _opened(self) -> Session:
         """Return the session, which is opened when it is first asked for."""

@@ -195,6 +195,11 @@ class History:
         if self._store is not None:
             self._store.leases.release([key])
 
+    @property
+    def shared(self) -> bool:
+        """Whether other runs use the store too."""
+        return self._store is not None and self._store.leases.shared
+
     def __bool__(self) -> bool:
         return self._path is not None
 

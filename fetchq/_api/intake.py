@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -42,14 +42,21 @@ QueueItems: TypeAlias = "Iterable[QueueItem] | AsyncIterable[QueueItem]"
 Intake: TypeAlias = "AsyncIterator[QueuedJob | FetchError] | Iterator[QueuedJob | FetchError]"
 
 
-def intake(jobs: QueueItems, template: NameTemplate | None, *, allow_duplicates: bool) -> Intake:
+def intake(
+    jobs: QueueItems,
+    template: NameTemplate | None,
+    *,
+    allow_duplicates: bool,
+    resolved: Callable[[Job], Job] | None = None,
+) -> Intake:
     """Return *jobs* in their order, read one by one.
 
     :param template: names the files of jobs that have no name of their own.
     :param allow_duplicates: jobs that are equal are different jobs.
+    :param resolved: returns a job with its URL absolute.
     :raises UsageError: *jobs* is no iterable; and while iterating: one is neither a job nor a URL.
     """
-    order = _Order(template, allow_duplicates=allow_duplicates)
+    order = _Order(template, resolved, allow_duplicates=allow_duplicates)
     if isinstance(jobs, AsyncIterable):
         return (order.queued(item) async for item in jobs)
     return map(order.queued, iterable(jobs))
@@ -89,11 +96,15 @@ class _Order:
     """Counts, over one run, the jobs that are equal and those that suggest the same name.
 
     :param template: names the files of jobs that have no name of their own.
+    :param resolved: returns a job with its URL absolute, if some may be relative.
     :param allow_duplicates: jobs that are equal are different jobs.
     """
 
-    def __init__(self, template: NameTemplate | None, *, allow_duplicates: bool) -> None:
+    def __init__(
+        self, template: NameTemplate | None, resolved: Callable[[Job], Job] | None, *, allow_duplicates: bool
+    ) -> None:
         self._template = template
+        self._resolved = resolved
         self._allow_duplicates = allow_duplicates
         self._index = 0
         # The ordinal of the last job that suggested a name, by folder and name.
@@ -111,6 +122,8 @@ class _Order:
             if isinstance(item, FetchError | QueuedJob):
                 return item
             item = _job(item)
+        if self._resolved is not None:
+            item = self._resolved(item)
         try:
             fingerprint = item.fingerprint
             key = fingerprint if item.id is None else item.key

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import _digests
 from .._disk import Overflow
-from .._errors import DiskFullError, FetchError, StoppedError, UsageError, forget_frames
+from .._errors import DiskFullError, FetchError, LockedError, StoppedError, UsageError, forget_frames
 from .._events import JobStarted, Observer, QueueWaiting, RunStarted, Warned
 from .._http import HttpClient
 from .._models import Again, Job, Result, redact
@@ -33,6 +33,8 @@ Adapt: TypeAlias = Callable[[RunContext], RunContext]
 
 # Seconds after which a job looks again whether another run has let go of it.
 HELD_WAIT = 0.5
+# The same for one whose part another run has: to find that out may have cost a request.
+LOCKED_WAIT = 2.0
 
 
 class Session:
@@ -90,7 +92,8 @@ class Session:
 
         observe = Observers(self.observers, stop)
         worker = _Worker(self, context(self.context._replace(observe=observe)), observe, looked=False)
-        task = self.scheduler.start(alone(job), worker.attempt)
+        resolved = self.http.resolved
+        task = self.scheduler.start(alone(job if resolved is None else resolved(job)), worker.attempt)
         self._workers.add(worker)
         self.announce(observe)
         try:
@@ -260,6 +263,10 @@ class _Worker:
         if isinstance(outcome, Again):
             return outcome
         self.transfers.pop(transfer, None)
+        if isinstance(outcome.error, LockedError) and session.history.shared:
+            # The other run had begun it before it could write that down.
+            session.history.release(queued.key)
+            return Again(LOCKED_WAIT, None)
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
         session.history.record(outcome, queued)

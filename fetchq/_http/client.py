@@ -7,6 +7,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from .request import RequestBuilder, RequestContext, Timeouts, body_of, own_time
 from .response import Response, drain
 from .tls import BUNDLE_VARIABLES, OLD_VERSIONS
 from .transport import RoutingTransport
-from .url import ParsedURL, parse, server_of
+from .url import ParsedURL, absolute, parse, server_of
 
 __all__ = ["HttpClient", "variables"]
 
@@ -85,8 +86,21 @@ class HttpClient:
         self._requests = RequestBuilder(
             network, None if client is None else functools.partial(_facts_of, client)
         )
-        base = parse(base_url).text if base_url else _base_of(client)
-        self._parse = functools.lru_cache(_PARSED_URLS)(functools.partial(parse, base=base))
+        self._base = parse(base_url).text if base_url else _base_of(client)
+        self._parse = functools.lru_cache(_PARSED_URLS)(functools.partial(parse, base=self._base))
+
+    @property
+    def resolved(self) -> Callable[[Job], Job] | None:
+        """What makes a job's URL absolute, so that another base makes another job; None without a base."""
+        base = self._base
+        if base is None:
+            return None
+
+        def resolved(job: Job) -> Job:
+            url = absolute(job.url, base)
+            return job if url == job.url else replace(job, url=url)
+
+        return resolved
 
     async def aclose(self) -> None:
         """Close every connection, and save the cookies; a client of the caller's stays open.

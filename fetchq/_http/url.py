@@ -192,6 +192,11 @@ def _login(user: str) -> tuple[str, str | None]:
     return unquote(name), unquote(password) if colon else None
 
 
+def absolute(text: str, base: str) -> str:
+    """Return *text*, appended to *base* if it is a relative URL."""
+    return text if _SCHEME.match(text) else _absolute(text, base)
+
+
 def _absolute(text: str, base: str | None) -> str:
     if base is None:
         raise UsageError(f"{_shown(text)} is not a URL: it must begin with http:// or https://.")

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from .._errors import StoreError
-from .database import LOCKED_WAIT, LockedStoreError
+from .database import LOCKED_WAIT, OPEN_TIMEOUT, LockedStoreError
 
 __all__ = ["Leases"]
 
@@ -72,19 +72,32 @@ class Leases:
         self._told = False
         # Since when another program's lock has kept this run from beginning jobs.
         self._locked_at: float | None = None
+        self._told_locked = False
         self._ticker: asyncio.Task[None] | None = None
         self.shared = False
 
     async def join(self) -> None:
         """Enter the run, and wait until all others that live know that they are not alone."""
         with suppress(StoreError):
-            others = await self._transact(self._enter)
+            others = await self._entered()
             self.shared = bool(others)
             self._ticker = asyncio.create_task(self._tick())
             deadline = self._clock() + VALID
             while not all(run.shares for run in others) and self._clock() < deadline:
                 await asyncio.sleep(POLL)
                 others = await self._transact(self._others)
+
+    async def _entered(self) -> list[_OtherRun]:
+        # Not every lock is waited for by SQLite, such as that of a run that closes the store just now.
+        deadline = self._clock() + LOCKED_WAIT
+        while True:
+            try:
+                return await self._transact(self._enter)
+            except LockedStoreError:
+                if self._clock() > deadline:
+                    self.join_later()
+                    raise
+            await asyncio.sleep(POLL)
 
     def join_later(self) -> None:
         """Enter the run as soon as the store can be written; jobs are begun meanwhile."""
@@ -122,6 +135,8 @@ class Leases:
         now = self._clock()
         if self._locked_at is None:
             self._locked_at = now
+        if now - self._locked_at > OPEN_TIMEOUT and not self._told_locked:
+            self._told_locked = True
             self._warn(
                 f"{error.reason}: no job is begun until that lets it go, for {LOCKED_WAIT:.0f} seconds at most."
             )

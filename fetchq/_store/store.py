@@ -1,8 +1,8 @@
 """Records of jobs, looked up in the caller's thread and written by one of its own.
 
 A look-up takes about 10 us. Records are collected and written in batches: a kill loses at most the last half
-second of them, whose jobs are then checked with the server again. A store that fails never fails a job: a
-warning is given once, and the run goes on without it.
+second of them, mostly much less, whose jobs are then checked with the server again. A store that fails never
+fails a job: a warning is given once, and the run goes on without it.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ _SPAN = """
 SELECT MIN(finished_at), MAX(finished_at), SUM(size), SUM(size * (finished_at >= ?)) FROM jobs
 WHERE status IN ('done', 'resumed')
 """
-# Commits contend with the transfers for the GIL, so records wait for up to DELAY seconds or BATCH rows (2 MB).
-BATCH = 2000
-DELAY = 0.5
+# Commits contend with the transfers for the GIL, so records wait for up to DELAY seconds or BATCH rows (2 MB),
+# but no longer than makes writing take one part in SHARE of the time.
+BATCH, SHARE = 2000, 50
+DELAY, LEAST_DELAY = 0.5, 0.05
 # Rows that wait while the disk does not respond, 20 MB at 1 KiB a row; more are an error.
 MAX_PENDING = 20_000
 # Keys kept in memory, about 3 MB.
@@ -109,6 +110,7 @@ class Store:
         self._writing: dict[str, Record] = {}
         self._task: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._delay = min(LEAST_DELAY, DELAY)
         self._broken = False
         # Another program's lock that the last attempt met, and until when no record is looked up for it.
         self._locked: LockedStoreError | None = None
@@ -241,10 +243,8 @@ class Store:
                 self._keys = None
         if len(self._pending) >= MAX_PENDING:
             self._give_up(self._locked or self._database.error("does not take records any more"))
-        elif len(self._pending) >= BATCH:
-            self._start_writing()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(DELAY, self._start_writing)
+        else:
+            self._write_later()
 
     async def flush(self) -> None:
         """Wait until all records are on disk, or cannot be written, of which a warning is given."""
@@ -409,6 +409,12 @@ class Store:
             else "",
         )
 
+    def _write_later(self) -> None:
+        if len(self._pending) >= BATCH:
+            self._start_writing()
+        elif self._timer is None and self._task is None:
+            self._timer = asyncio.get_running_loop().call_later(self._delay, self._start_writing)
+
     def _start_writing(self) -> None:
         """Pass the pending records to the thread; while it is busy they stay, and _written passes them."""
         if self._timer is not None:
@@ -427,7 +433,9 @@ class Store:
             for batch in batched(rows, ROWS_PER_INSERT):
                 writer.execute(insert(len(batch)), [value for row in batch for value in row])
 
+        began = time.monotonic()
         self._do(work)
+        self._delay = min(max(LEAST_DELAY, SHARE * (time.monotonic() - began)), DELAY)
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do *work* in one transaction, in the thread."""
@@ -466,7 +474,7 @@ class Store:
             self._locked = None
             self.leases.release(written)
             if self._pending:
-                self._start_writing()
+                self._write_later()
 
     def _tell_locked(self, error: LockedStoreError) -> None:
         if not self._told_locked:
