@@ -67,7 +67,8 @@ _RESERVED = re.compile(
     r"(?:.*\.part(?:\.json(?:\.tmp)?|\.bad)?|\.fetchq\.db(?:-[a-z]+)?|fetchq\.toml)", re.IGNORECASE | re.DOTALL
 )
 # Names that sanitising does not change, if they are neither a device's nor reserved: nearly every real one.
-_USUAL = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_+=@-]|\.(?=[A-Za-z0-9_+=@-])){0,199}")
+_USUAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_+=@-]*(?:\.[A-Za-z0-9_+=@-]+)*")
+_LONGEST_USUAL = 200
 # 15 characters cover the longest suffixes in use (".crdownload"). The suffix of a compressor or signature
 # includes the one before it: ".tar.gz".
 _SUFFIX = re.compile(
@@ -112,10 +113,13 @@ def guess(url: str, *, dotfiles: bool = False) -> str:
     return _guessed(url, dotfiles)
 
 
+def guess_anew(url: str, dotfiles: bool = False) -> str:
+    """Return the same, where it is asked for each of many URLs once."""
+    return _clean(_last_of_path(url), dotfiles) or NAMELESS
+
+
 # Asked for several times on a job's way.
-@functools.lru_cache(512)
-def _guessed(url: str, dotfiles: bool) -> str:
-    return sanitise(_last_of_path(url), dotfiles=dotfiles)
+_guessed = functools.lru_cache(512)(guess_anew)
 
 
 def sanitise(raw: str, *, dotfiles: bool = False) -> str:
@@ -196,7 +200,8 @@ def printable(text: str) -> str:
 
 def _clean(raw: str, dotfiles: bool) -> str:
     """Return *raw* sanitised until nothing changes; empty if nothing is left."""
-    if _USUAL.fullmatch(raw) and not _DEVICE.match(raw) and not _RESERVED.fullmatch(raw):
+    usual = len(raw) <= _LONGEST_USUAL and _USUAL.fullmatch(raw)
+    if usual and not _DEVICE.match(raw) and not _RESERVED.fullmatch(raw):
         return raw
     name = _cleaned_once(raw, dotfiles)
     # A later step can create what an earlier one removes: a cut may end at a space or a joiner.

@@ -277,3 +277,11 @@ def test_a_loop_that_is_left_among_jobs_that_came_together_ends_the_run(tmp_path
     run(work())
     assert isinstance(ends[-1], RunFinished)
     assert ends[-1].skipped == 8
+
+
+def test_of_equal_lines_the_first_decides_though_the_second_alone_was_done_before(tmp_path: Path) -> None:
+    with Origin() as origin:
+        url = origin.serve("/f.bin", Resource(Generated(10, seed=1)))
+        told(tmp_path, [url], together=True)
+        said = told(tmp_path, [Job(url, id="new"), url, f"{url}?other", url], together=True)
+    assert [said.jobs[number]["reason"] for number in (2, 4)] == ["the same as another job"] * 2

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .._models import Job, Result
+from .recent import trim
 
 __all__ = ["EqualJobs"]
 
 # Ended jobs that are remembered, about 10 MB; beyond them the store and the files know what is done.
 MOST_ENDED = 10_000
+# Keys of jobs that are to begin, about 2 MB.
+MOST_EXPECTED = 20_000
 
 
 class EqualJobs:
@@ -21,6 +24,8 @@ class EqualJobs:
         # The number of the first job, then of those that wait for it.
         self._running: dict[str, list[int]] = {}
         self._ended: OrderedDict[str, Result] = OrderedDict()
+        # Those that are to begin: what they tell counts for later lines whenever that is.
+        self._expected: dict[str, None] = {}
 
     def begin(self, key: str, number: int) -> Literal["first", "runs", "ended"]:
         """Return whether the job *number* is the first of its key, or what became of the one that was.
@@ -38,14 +43,20 @@ class EqualJobs:
         numbers.append(number)
         return "runs"
 
+    def expect(self, key: str) -> None:
+        """Note that a job of *key* is going to begin."""
+        self._expected[key] = None
+        trim(self._expected, MOST_EXPECTED)
+
     def knows(self, key: str) -> bool:
-        """Whether a job of *key* has begun, so that it tells what becomes of another one."""
-        return key in self._running or key in self._ended
+        """Whether a job of *key* is to begin or has begun, so that it tells what becomes of another one."""
+        return key in self._running or key in self._ended or key in self._expected
 
     def end(self, key: str, result: Result) -> Sequence[int]:
         """Note how the first job of *key* ended; return the numbers of those that have waited for it."""
         if not key:
             return ()
+        self._expected.pop(key, None)
         self._ended[key] = result
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)

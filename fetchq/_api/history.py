@@ -15,7 +15,7 @@ from .._errors import FetchError, StoreError, UsageError
 from .._models import Job, Result, redact
 from .._transfer import Kept
 from .intake import QueuedJob
-from .recent import Recent
+from .recent import trim
 
 if TYPE_CHECKING:
     from .._store import FinishedFiles, FinishedJob, Record, Store
@@ -65,7 +65,7 @@ class History:
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
         # Files of jobs that were skipped in this run, as the store has them, with these jobs' keys.
-        self._skipped: Recent[bytes, str] = Recent(MOST_SKIPPED)
+        self._skipped: dict[bytes, str] = {}
 
     async def done(self, jobs: Sequence[tuple[str, Job]]) -> list[FinishedJob | None]:
         """Return what is on record of each job that an earlier run finished and whose file is unchanged.
@@ -81,10 +81,15 @@ class History:
         found = store.all_done(jobs)
         if not self._trusted:
             found = await _unchanged(store, found)
-        return [
-            None if finished is None or not self._suffices(store, finished, key, job) else finished
-            for finished, (key, job) in zip(found, jobs, strict=True)
-        ]
+        for at, (finished, (key, job)) in enumerate(zip(found, jobs, strict=True)):
+            if finished is None:
+                continue
+            if job.out == "-" or not self._matches(store, finished, job):
+                found[at] = None
+            elif finished.path is not None:
+                self._skipped[finished.path] = key
+        trim(self._skipped, MOST_SKIPPED)
+        return found
 
     def result(self, finished: FinishedJob, job: Job) -> Result:
         """Return the ``skipped`` result of a job that :meth:`done` has found."""
@@ -122,16 +127,6 @@ class History:
         if found is not None:
             self.release(key)
         return found
-
-    def _suffices(self, store: Store, finished: FinishedJob, key: str, job: Job) -> bool:
-        """Whether *job* needs no attempt, since its file is there."""
-        if job.out == "-":
-            return False
-        if not (job.checksum is None and self._checksums.is_empty) and not self._matches(store, finished, job):
-            return False
-        if finished.path is not None:
-            self._skipped.set(finished.path, key)
-        return True
 
     async def kept(self, key: str, job: Job) -> Kept | None:
         """Return the unchanged file of a job that an earlier run has finished; None where there is none."""
@@ -200,6 +195,11 @@ class History:
         """Whether other runs use the store too."""
         return self._store is not None and self._store.leases.shared
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is open, so that a look-up makes none."""
+        return self._store is not None
+
     def __bool__(self) -> bool:
         return self._path is not None
 
@@ -222,6 +222,8 @@ class History:
 
     def _matches(self, store: Store, finished: FinishedJob, job: Job) -> bool:
         """Whether the recorded digests include the job's checksum, which may have been added since that run."""
+        if job.checksum is None and self._checksums.is_empty:
+            return True
         name = (store.files.text_of(finished) or "").rpartition("/")[2]
         try:
             asked = self._checksums.find(job, name)

@@ -13,7 +13,7 @@ from .._errors import FetchError, QueueFileError, UsageError
 from .._models import Job
 from .._templates import NameTemplate
 from .._transfer import ALONE, Placement
-from .recent import Recent
+from .recent import trim
 
 __all__ = ["Intake", "QueueItem", "QueueItems", "QueuedJob", "alone", "intake", "iterable"]
 
@@ -108,9 +108,9 @@ class _Order:
         self._allow_duplicates = allow_duplicates
         self._index = 0
         # The ordinal of the last job that suggested a name, by folder and name.
-        self._names: Recent[tuple[Path | None, Path | None, str], int] = Recent(MOST_REMEMBERED)
+        self._names: dict[tuple[Path | None, Path | None, str], int] = {}
         # Placement of a job, and how often it came, by its key.
-        self._jobs: Recent[str, tuple[Placement, int]] = Recent(MOST_REMEMBERED)
+        self._jobs: dict[str, tuple[Placement, int]] = {}
 
     def queued(self, item: QueueItem) -> QueuedJob | FetchError:
         """Return the next item of the queue with its place.
@@ -139,7 +139,9 @@ class _Order:
             placement = self._placed(item, copies)
         except UsageError as error:
             return error
-        self._jobs.set(equal, (placement, copies))
+        self._jobs[equal] = placement, copies
+        if len(self._jobs) > MOST_REMEMBERED:
+            trim(self._jobs, MOST_REMEMBERED)
         if copies:
             key, equal = (_hashed(f"{text}\0{copies}") for text in (key, equal))
         return QueuedJob(item, key, equal, placement)
@@ -154,10 +156,11 @@ class _Order:
         folder, name = None, ""
         if self._template is not None:
             folder, name = self._template.render(job, self._index)
-        named = (job.dir, folder, name or _naming.guess(job.url))
-        earlier = self._names.get(named)
-        ordinal = 0 if earlier is None else earlier + 1
-        self._names.set(named, ordinal)
+        named = (job.dir, folder, name or _naming.guess_anew(job.url))
+        ordinal = self._names.pop(named, -1) + 1
+        self._names[named] = ordinal  # as the last one
+        if len(self._names) > MOST_REMEMBERED:
+            trim(self._names, MOST_REMEMBERED)
         return Placement(folder, name, ordinal, copies) if folder or ordinal or copies else ALONE
 
 

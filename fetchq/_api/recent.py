@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Any
 
-__all__ = ["Recent"]
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+__all__ = ["trim"]
 
 
-class Recent(Generic[K, V]):
-    """A dict of what was set last.
+def trim(remembered: dict[Any, Any], most: int) -> None:
+    """Forget the older half of a dict that has more than *most* entries.
 
-    :param most: entries; at least half as many are kept.
+    Half of them go at once: to look for the oldest one each time costs more than all the rest.
     """
-
-    def __init__(self, most: int) -> None:
-        self._half = most // 2
-        self._new: dict[K, V] = {}
-        self._old: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        """Return the value of *key*; None where none is known."""
-        found = self._new.get(key)
-        return self._old.get(key) if found is None else found
-
-    def set(self, key: K, value: V) -> None:
-        """Remember *value*, which is not None."""
-        self._new[key] = value
-        if len(self._new) >= self._half:
-            # Half of them go at once: to find the oldest one each time costs more than all the rest.
-            self._old, self._new = self._new, {}
+    if len(remembered) > most:
+        for key in list(islice(remembered, most // 2)):
+            del remembered[key]

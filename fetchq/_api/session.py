@@ -229,10 +229,14 @@ class _Worker:
         rest: list[tuple[int, QueuedJob | FetchError]] = []
         settled: list[SettledJob] = []
         for each, queued in zip(numbered, sought, strict=True):
-            if queued is None or (finished := next(found)) is None:
+            finished = next(found) if queued is not None else None
+            if queued is None:
                 rest.append(each)
+            elif finished is None or (rest and self._equals.knows(queued.equal)):
+                rest.append(each)
+                self._equals.expect(queued.equal)
             else:
-                settled.append(SettledJob(each[0], queued.job, finished))
+                settled.append((each[0], queued.job, finished))
         if not settled:
             return Found(rest)
         results = Settled(settled, history.result)
@@ -243,7 +247,9 @@ class _Worker:
         """Return a job of which the store may know; None for one that its attempt must end."""
         if isinstance(queued, FetchError) or self._equals.knows(queued.equal):
             return None
-        return queued if self._session.is_valid(queued.job) else None
+        # Of a plain job that cannot be asked for there is no record: to look it up costs less than to tell.
+        plainly = queued.job.is_plain and self._session.history.is_open
+        return queued if plainly or self._session.is_valid(queued.job) else None
 
     async def attempt(self, scheduled: ScheduledJob[QueuedJob | FetchError]) -> Result | Again:
         """Make one attempt at a job."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from .. import _naming
 from .._events import JobFinished
@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Settled", "SettledJob", "finished_event"]
 
 
-class SettledJob(NamedTuple):
-    """A job that an earlier run has finished, and what that run knew of it."""
-
-    number: int
-    job: Job
-    finished: FinishedJob
+# Number of a job that an earlier run has finished, and what that run knew of it.
+SettledJob: TypeAlias = "tuple[int, Job, FinishedJob]"
 
 
 class Settled(Sequence[Result]):
@@ -34,7 +30,7 @@ class Settled(Sequence[Result]):
         self._jobs = jobs
         self._result = result
         self._results: list[Result] = []
-        self.size = sum([each.finished.size for each in jobs])
+        self.size = sum([finished.size for _, _, finished in jobs])
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -51,13 +47,13 @@ class Settled(Sequence[Result]):
 
     def _made(self) -> Sequence[Result]:
         if not self._results:
-            self._results = [self._result(each.finished, each.job) for each in self._jobs]
+            self._results = [self._result(finished, job) for _, job, finished in self._jobs]
         return self._results
 
     def events(self) -> Iterator[JobFinished]:
         """Yield the event of each."""
-        for each, result in zip(self._jobs, self, strict=True):
-            yield finished_event(each.number, result)
+        for (number, _, _), result in zip(self._jobs, self, strict=True):
+            yield finished_event(number, result)
 
 
 def finished_event(number: int, result: Result, name: str = "") -> JobFinished:

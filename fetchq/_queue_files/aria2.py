@@ -30,6 +30,7 @@ from .values import (
 )
 
 _OPTION = re.compile(r"[ \t]+([A-Za-z0-9-]+)[ \t]*=[ \t]*(.*)")
+_BLANKS = frozenset(" \t")
 # Bytes that a line takes in memory besides its text.
 _LINE_OVERHEAD = 128
 
@@ -79,37 +80,32 @@ def parse(
     :param absolute: returns the URL that a word without a scheme means.
     """
     warnings = QueueWarnings(warn)
-    for entry in _entries(lines):
-        yield _job(entry, name, warnings, absolute)
-
-
-def _entries(lines: Iterator[QueueLine]) -> Iterator[list[QueueLine]]:
-    """Group the lines: a line that is no option begins an entry, and the first error or a pause ends it."""
     entry: list[QueueLine] = []
     room = MAX_LINE
     for line in lines:
-        if not _is_option(line):
+        # A line that is no option begins an entry, and the first error or a pause ends it.
+        if not (line.text[:1] in _BLANKS and _is_option(line)):
             if entry:
-                yield entry
+                yield _job(entry, name, warnings, absolute)
             entry, room = [line] if line.text else [], MAX_LINE
         elif not entry or not entry[-1].error:
             room -= len(line.text) + _LINE_OVERHEAD
             too_many = QueueLine(line.number, " ", "too many options for one download")
             entry.append(line if room > 0 else too_many)
     if entry:
-        yield entry
+        yield _job(entry, name, warnings, absolute)
 
 
 def _is_option(line: QueueLine) -> bool:
-    """Whether the line is an indented option; the URLs of a plain list may be indented too."""
-    return line.text.startswith((" ", "\t")) and (bool(line.error) or _OPTION.fullmatch(line.text) is not None)
+    """Whether the indented line is an option; the URLs of a plain list may be indented too."""
+    return bool(line.error) or _OPTION.fullmatch(line.text) is not None
 
 
 def _job(
     entry: list[QueueLine], name: str, warnings: QueueWarnings, absolute: Absolute
 ) -> Job | QueueFileError:
     first = entry[0]
-    if first.error or _is_option(first):
+    if first.error or (first.text[:1] in _BLANKS and _is_option(first)):
         return line_error(name, first.number, first.error or "an option before any URL")
     source = f"{name}:{first.number}"
     urls, out = _addresses(first.text, absolute)

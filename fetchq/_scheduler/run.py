@@ -243,7 +243,7 @@ class ScheduledRun(Flow[J], Generic[J, R]):
     async def _sort(self, jobs: Sequence[J]) -> None:
         """Hand out the results of *jobs* that need no attempt, and put the others in line."""
         numbers = self._scheduler.numbers
-        numbered = [(next(numbers), job) for job in jobs]
+        numbered = [*zip(islice(numbers, len(jobs)), jobs, strict=True)]
         self._read_so_far += len(jobs)
         self._unsorted = len(numbered)
         found = Found[J, R](numbered) if self._find is None else await self._find(numbered)
