@@ -1,11 +1,22 @@
-"""The tables of a store, and what leads from one version of them to the next."""
+"""The tables of a store, what is asked of them, and what leads from one version of them to the next."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
 
-__all__ = ["APPLICATION", "COLUMNS", "VERSION", "columns_of", "finished_of", "migrate"]
+__all__ = [
+    "APPLICATION",
+    "COLUMNS",
+    "CONTESTED",
+    "COUNTS",
+    "OWNER",
+    "SPAN",
+    "VERSION",
+    "columns_of",
+    "finished_of",
+    "migrate",
+]
 
 # "ftch" in ASCII: marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION = 0x66746368
@@ -62,6 +73,24 @@ _READ = {
     2: f"{_FIRST}, fingerprint, NULL, NULL, '', ''",
     3: f"{_FIRST}, fingerprint, etag, last_modified, source, job",
 }
+
+
+OWNER = """
+SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
+"""
+# Signed URLs of one file differ in their queries only.
+CONTESTED = """
+SELECT CAST(path AS BLOB), MIN(url), MAX(url) FROM jobs WHERE path IS NOT NULL AND status != 'failed'
+GROUP BY path HAVING COUNT(DISTINCT substr(url, 1, instr(url || '?', '?') - 1)) > 1
+"""
+# A URL's host stands between its first "//" and the next "/" or "?".
+_HOST = "substr(url, instr(url, '//') + 2)"
+_HOST = f"substr({_HOST}, 1, instr(replace({_HOST}, '?', '/') || '/', '/') - 1)"
+COUNTS = f"SELECT {_HOST}, status, COUNT(*), SUM(size) FROM jobs GROUP BY 1, 2"  # noqa: S608 - our own names
+SPAN = """
+SELECT MIN(finished_at), MAX(finished_at), SUM(size), SUM(size * (finished_at >= ?)) FROM jobs
+WHERE status IN ('done', 'resumed')
+"""
 
 
 def columns_of(version: int) -> str:

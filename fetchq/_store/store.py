@@ -38,28 +38,13 @@ from .records import (
     span_of,
     sql_values,
 )
+from .schema import CONTESTED, COUNTS, OWNER, SPAN
 
 __all__ = ["Store"]
 
 T = TypeVar("T")
 R = TypeVar("R", Record, FinishedJob)
 
-_OWNER = """
-SELECT key, url FROM jobs WHERE path = CAST(? AS TEXT) AND status != 'failed' ORDER BY finished_at DESC LIMIT 1
-"""
-# Signed URLs of one file differ in their queries only.
-_CONTESTED = """
-SELECT CAST(path AS BLOB), MIN(url), MAX(url) FROM jobs WHERE path IS NOT NULL AND status != 'failed'
-GROUP BY path HAVING COUNT(DISTINCT substr(url, 1, instr(url || '?', '?') - 1)) > 1
-"""
-# A URL's host stands between its first "//" and the next "/" or "?".
-_HOST = "substr(url, instr(url, '//') + 2)"
-_HOST = f"substr({_HOST}, 1, instr(replace({_HOST}, '?', '/') || '/', '/') - 1)"
-_COUNTS = f"SELECT {_HOST}, status, COUNT(*), SUM(size) FROM jobs GROUP BY 1, 2"  # noqa: S608 - our own names
-_SPAN = """
-SELECT MIN(finished_at), MAX(finished_at), SUM(size), SUM(size * (finished_at >= ?)) FROM jobs
-WHERE status IN ('done', 'resumed')
-"""
 # Commits contend with the transfers for the GIL, so records wait for up to DELAY seconds or BATCH rows (2 MB),
 # but no longer than makes writing take one part in SHARE of the time.
 BATCH, SHARE = 2000, 50
@@ -214,7 +199,7 @@ class Store:
             if self._owner_reader is None:
                 database = self._database
                 self._owner_reader = database.read_only() if self._read_only else database.reader()
-            row = self._owner_reader.execute(_OWNER, (os.fsencode(relative),)).fetchone()
+            row = self._owner_reader.execute(OWNER, (os.fsencode(relative),)).fetchone()
             return None if row is None else (str(row[0]), str(row[1]))
         return None
 
@@ -296,7 +281,7 @@ class Store:
         :raises StoreError: the records cannot be read.
         """
         with self._database.translated():
-            for row in self._query(_COUNTS):
+            for row in self._query(COUNTS):
                 yield host_count_of(row)
 
     def span(self, since: float) -> tuple[float, float, int, int]:
@@ -305,7 +290,7 @@ class Store:
         :raises StoreError: the records cannot be read.
         """
         with self._database.translated():
-            return next(map(span_of, self._query(_SPAN, since)), (0.0, 0.0, 0, 0))
+            return next(map(span_of, self._query(SPAN, since)), (0.0, 0.0, 0, 0))
 
     def forget(self, keys: Iterable[str]) -> int:
         """Delete records, and return how many there were. Files stay as they are.
@@ -327,7 +312,7 @@ class Store:
         :raises StoreError: they cannot be read.
         """
         with self._database.translated():
-            for path, first, last in self._query(_CONTESTED):
+            for path, first, last in self._query(CONTESTED):
                 yield Path(self.files.absolute(os.fsdecode(path))), first, last
 
     def _select(self, condition: str, *values: object) -> Iterator[SqlValues]:
