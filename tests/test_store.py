@@ -361,7 +361,7 @@ def newer(path: Path) -> None:
     [
         (
             lambda path: path.write_bytes(b"This is a text file." * 100),
-            "is not a database: move it away, or use --no-store",
+            "is not a database: name another file with --store, or use --no-store",
         ),
         (sqlite_of_others, "another program's database: name another file with --store"),
         (newer, "newer fetchq"),
