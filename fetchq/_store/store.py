@@ -217,11 +217,7 @@ class Store:
         if self._read_only:
             self._give_up(self._database.error("cannot be written"), "what this run fetches is not recorded")
             return
-        record = self._record(key, result, run)
-        # Its time tells the other runs that this one has done it just now.
-        self._pending[key] = (
-            record if known is None else known._replace(status="skipped", finished_at=self._clock())
-        )
+        self._pending[key] = known or self._record(key, result, run)
         if self._keys is not None:
             self._keys.add(key)
             if len(self._keys) > MAX_KEYS:
@@ -354,13 +350,17 @@ class Store:
         return []
 
     def _hashed(self, key: str, result: Result) -> Record | None:
-        """Return the record with digests of an unchanged file that *result* has skipped without; else None."""
+        """Return the record with digests of an unchanged file that *result* has skipped without; else None.
+
+        Its time is now, which tells other runs that this one has just done it.
+        """
         if result.status != "skipped" or result.digests or result.path is None:
             return None
         known = self.done(key, result.job)
         if known is None or not known.digests or self.files.text_of(known) != os.path.abspath(result.path):
             return None
-        return known if self.files.still_there(known) else None
+        there = self.files.still_there(known)
+        return known._replace(status="skipped", finished_at=self._clock()) if there else None
 
     def _record(self, key: str, result: Result, run: dict[str, Any]) -> Record:
         path, size, mtime_ns = None, result.size, None
