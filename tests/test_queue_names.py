@@ -305,3 +305,20 @@ def test_a_plain_line_is_the_job_that_it_would_be_with_more_said(url: str) -> No
 
 def test_what_keys_a_plain_line_stays_what_it_is() -> None:
     assert Job("https://host/a").key == "487a0b447f24e4f1b547eb9729d457af"
+
+
+def test_equal_lines_that_are_far_apart_are_one_transfer_through_the_store(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few are remembered, and the first has not ended yet when the second is read."""
+    monkeypatch.setattr("fetchq._api.equals.MOST_ENDED", 1)
+    monkeypatch.setattr("fetchq._api.intake.MOST_REMEMBERED", 1)
+    urls = [origin.serve(f"/{number}", b"%d" % number, latency(0.01)) for number in range(6)]
+
+    async def work() -> list[Result]:
+        async with Downloader(Settings(disk=Disk(dir=tmp_path)), jobs=1, store=tmp_path / ".db") as downloader:
+            return [result async for result in downloader.run([*urls, *urls])]
+
+    assert sorted(result.status for result in run(work())) == ["done"] * 6 + ["skipped"] * 6
+    assert len(origin.requests) == 6
+    assert {name for name in files(tmp_path) if name != ".db"} == {f"{number}" for number in range(6)}

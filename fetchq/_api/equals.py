@@ -18,12 +18,16 @@ MOST_EXPECTED = 20_000
 
 
 class EqualJobs:
-    """Which jobs run or have ended, by their keys."""
+    """Which jobs run or have ended, by their keys.
+
+    :ivar forgot: some that have ended are not known here any more.
+    """
 
     def __init__(self) -> None:
         # The number of the first job, then of those that wait for it.
         self._running: dict[str, list[int]] = {}
         self._ended: OrderedDict[str, Result] = OrderedDict()
+        self.forgot = False
         # Those that are to begin: what they tell counts for later lines whenever that is.
         self._expected: dict[str, None] = {}
 
@@ -60,6 +64,7 @@ class EqualJobs:
         self._ended[key] = result
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
+            self.forgot = True
         return self._running.pop(key, [])[1:]
 
     def forget_failures(self) -> None:

@@ -98,7 +98,9 @@ class History:
             job, "skipped", path, finished.size, digests=finished.decoded(), reason="done in an earlier run"
         )
 
-    async def begin(self, key: str, job: Job, *, since: float, update: bool) -> Result | Literal["held"] | None:
+    async def begin(
+        self, key: str, job: Job, *, since: float, update: bool, again: bool
+    ) -> Result | Literal["held"] | None:
         """Take a job in hand that :meth:`done` has not found; return None if it is to be done.
 
         Else return ``held`` if another run of the same queue has it just now, or how that has ended it
@@ -107,6 +109,7 @@ class History:
         :param key: the job's, in the store.
         :param since: when the run has begun, in seconds since the epoch.
         :param update: do it though it was finished before that.
+        :param again: this run may have finished it since :meth:`done` has looked.
         :raises StoreError: the store is required and cannot be opened.
         """
         store = await self._opened()
@@ -114,7 +117,7 @@ class History:
             return None
         if not await store.claim(key):
             return "held"
-        if not (store.leases.shared or store.missed):
+        if not (again or store.leases.shared or store.missed):
             return None
         record = store.find(key)
         if record is None or (update and record.finished_at < since):

@@ -295,7 +295,9 @@ class _Worker:
             [finished] = await session.history.done([(queued.key, job)])
             earlier = None if finished is None else session.history.result(finished, job)
         if earlier is None:
-            earlier = await session.history.begin(queued.key, job, since=self._since, update=update)
+            earlier = await session.history.begin(
+                queued.key, job, since=self._since, update=update, again=self._equals.forgot
+            )
         if earlier is None:
             return None
         if earlier == "held":
