@@ -276,7 +276,10 @@ def test_a_template_follows_no_link_out(origin: Origin, tmp_path: Path, run_fetc
     [
         (["--tree", "--name-template", "{stem}"], "tree is a name template of its own"),
         (["--name-template", "{nmae}"], "it may have {host} {path}"),
-        (["--name-template", "{id}"], "this job has no id"),
+        (
+            ["--name-template", "{id}"],
+            "http://127.0.0.1:1/a: The name template has {id}, and this job has no id.",
+        ),
     ],
 )
 def test_a_mistake_in_a_template_is_one_sentence(run_fetchq: RunFetchq, words: list[str], says: str) -> None:

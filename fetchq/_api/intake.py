@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from .. import _naming
 from .._arguments import URL
 from .._errors import FetchError, QueueFileError, UsageError
-from .._models import Job
+from .._models import Job, redact
 from .._templates import NameTemplate
 from .._transfer import ALONE, Placement
 from .recent import trim
@@ -138,7 +138,7 @@ class _Order:
         try:
             placement = self._placed(item, copies)
         except UsageError as error:
-            return error
+            return UsageError(f"{item.source or redact(item.url)}: {error}")
         self._jobs[equal] = placement, copies
         if len(self._jobs) > MOST_REMEMBERED:
             trim(self._jobs, MOST_REMEMBERED)
