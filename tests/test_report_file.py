@@ -99,6 +99,19 @@ def test_a_line_that_is_no_job_has_its_place(run_fetchq: RunFetchq, tmp_path: Pa
     assert row["source"] == json.loads((tmp_path / "r.jsonl").read_text())["source"] == "q.jsonl:1"
 
 
+@pytest.mark.parametrize("more", [[], ["--update"], ["--no-store"]])
+def test_a_file_has_one_path_whichever_run_tells_of_it(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, more: list[str]
+) -> None:
+    url = origin.serve("/a.bin", BODY, header("ETag", '"v1"'), repeat=True)
+    for folder in ("out/below", str(tmp_path / "whole"), "."):
+        expected = str(Path(folder) / "a.bin")
+        for _ in range(2):
+            run_fetchq("-i", "-", "-d", folder, "--report", "r.jsonl", *more, input=url)
+            row = json.loads((tmp_path / "r.jsonl").read_text())
+            assert row["path"] == expected, row
+
+
 FORMULA = "=1+1"
 
 

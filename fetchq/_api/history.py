@@ -53,6 +53,7 @@ class History:
     ) -> None:
         self._path = path
         self._dir = directory
+        self._prefix = os.path.join(os.path.abspath(directory), "")
         self._checksums = checksums
         self._required = required
         self._secrets = secrets
@@ -93,10 +94,21 @@ class History:
 
     def result(self, finished: FinishedJob, job: Job) -> Result:
         """Return the ``skipped`` result of a job that :meth:`done` has found."""
-        path = None if self._files is None else self._files.path_of(finished)
         return Result(
-            job, "skipped", path, finished.size, digests=finished.decoded(), reason="done in an earlier run"
+            job,
+            "skipped",
+            self._path_of(finished),
+            finished.size,
+            digests=finished.decoded(),
+            reason="done in an earlier run",
         )
+
+    def _path_of(self, record: Record | FinishedJob) -> Path | None:
+        """Return the path of a job's file as the run that made it did: below the directory as it was given."""
+        file = None if self._files is None else self._files.text_of(record)
+        if file is None or not file.startswith(self._prefix):
+            return None if file is None else Path(file)
+        return self._dir / file[len(self._prefix) :]
 
     async def begin(
         self, key: str, job: Job, *, since: float, update: bool, again: bool
@@ -137,9 +149,10 @@ class History:
         record = store.done(key, job) if store is not None else None
         if store is None or record is None or not store.files.still_there(record):
             return None
-        path = store.files.path_of(record) or Path()
         reason = "not modified on the server"
-        return Kept(Existing(path, reason, record.size), (record.etag, record.last_modified))
+        return Kept(
+            Existing(self._path_of(record) or Path(), reason, record.size), (record.etag, record.last_modified)
+        )
 
     def owned(self, path: Path, key: str, url: str) -> bool | None:
         """Whether *path* was finished for the job of this *key* and *url*, or for another job.
