@@ -40,6 +40,11 @@ hypothesis.settings.load_profile(
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: while one waits for a server or a clock, the other works."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """``@pytest.mark.server("nginx")``: skip by name where it is missing, fail where CI must have it."""
     for mark in item.iter_markers("server"):

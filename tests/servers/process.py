@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,10 @@ ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
 # A cold start of Caddy took 0.6 s on a busy machine with two cores.
 START = 20.0
+# Below what kernels give to connections, of which one might have a killed server's port when it comes back.
+_PORTS = (10_000, 32_768)
+# Not the tests' own, which begins anew for each of them and is the same in each worker.
+_CHANCE = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -219,9 +224,15 @@ def _listening(pid: int) -> set[int]:
 
 def free_ports() -> tuple[int, int]:
     with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+        return _bound(one), _bound(two)
+
+
+def _bound(sock: socket.socket) -> int:
+    while True:
+        port = _CHANCE.randrange(*_PORTS)
+        with contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def _entry(line: str) -> Entry:
