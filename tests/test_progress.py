@@ -189,10 +189,11 @@ def test_an_unknown_number_of_jobs_is_counted_up() -> None:
 def test_lines_stand_above_the_bars_and_stay_when_these_go() -> None:
     stage = Stage()
     stage.show(RunStarted(9, "."), *begun(1), *begun(2))
-    stage.bars.write_line("done a.iso")
-    stage.bars.write_line("done b.iso")
+    stage.show(Progressed(1, 0, 0, 1))
+    stage.bars.write_line("done a.iso\ndone b.iso")
     rows = stage.show(Progressed(1, MIB, MIB, 1))
     assert rows[:2] == ["done a.iso", "done b.iso"]
+    assert "done a.iso\x1b[K\ndone b.iso\x1b[K\n" in stage.terminal.raw, "each row is cleared to its end"
     assert rows[2].startswith("0/9 files")
     stage.bars.write_line("done c.iso")
     stage.bars.close()

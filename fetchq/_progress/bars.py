@@ -72,11 +72,11 @@ class Bars(SkippingObserver):
         self._progress.skipped(jobs)
 
     def write_line(self, line: str) -> None:
-        """Write *line* above the bars at the next tick; at once after :meth:`close`."""
+        """Write *line*, or several, above the bars at the next tick; at once after :meth:`close`."""
         if self._closed:
             self._screen.write(f"{line}\n")
         else:
-            self._lines.append(line)
+            self._lines += line.split("\n")  # what is left of each row is cleared
 
     def tick(self) -> None:
         """Draw a frame."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from .._errors import AuthenticationError, FetchError, StatusError
@@ -146,15 +146,18 @@ class TextLines(SkippingObserver):
     def __call__(self, event: Event) -> None:
         if type(event) is Progressed:  # by far the most frequent event, and never shown
             return
-        text = format_event(event, self._verbosity)
-        if text is not None:
-            self._write_line(_coloured(text) if self._colour else text)
+        self._write([event])
 
     def skipped(self, jobs: SkippedJobs) -> None:
         """Write a line for each where finished files are shown."""
         if self._verbosity >= NORMAL:
-            for event in jobs.events():
-                self(event)
+            self._write(jobs.events())
+
+    def _write(self, events: Iterable[Event]) -> None:
+        """Write the lines of *events* at once: each write is a call of the system."""
+        texts = [text for event in events if (text := format_event(event, self._verbosity)) is not None]
+        if texts:
+            self._write_line("\n".join(map(_coloured, texts) if self._colour else texts))
 
 
 def _coloured(text: str) -> str:
