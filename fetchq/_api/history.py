@@ -53,7 +53,8 @@ class History:
     ) -> None:
         self._path = path
         self._dir = directory
-        self._prefix = os.path.join(os.path.abspath(directory), "")
+        # The same from the root, once there is a store: the current folder may be gone, and not be needed.
+        self._prefix = ""
         self._checksums = checksums
         self._required = required
         self._secrets = secrets
@@ -265,6 +266,7 @@ class History:
         try:
             self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
             self._files = self._store.files
+            self._prefix = os.path.join(os.path.abspath(self._dir), "")
             self._store.leases.orphaned = self._orphaned
             if not self._closed:
                 await self._store.join()

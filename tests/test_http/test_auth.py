@@ -29,7 +29,7 @@ BASIC_ME = "Basic bWU6cHc="
 @pytest.mark.parametrize(
     ("url", "settings", "authorization"),
     [
-        ("http://me:pw@{host}/", {"user": ("other", "x"), "bearer": "t"}, BASIC_ME),
+        ("http://me:pw@{host}/", {"user": ("other", "x")}, BASIC_ME),
         ("http://{host}/", {"user": ("me", "pw"), "bearer": "t"}, BASIC_ME),
         ("http://{host}/", {"bearer": "t"}, "Bearer t"),
         ("http://m%40e:p%3Aw@{host}/", {}, "Basic bUBlOnA6dw=="),
