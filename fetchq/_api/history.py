@@ -265,15 +265,18 @@ class History:
 
         try:
             self._store = await asyncio.to_thread(Store, self._path, secrets=self._secrets, warn=self._warn)
-            self._files = self._store.files
-            self._prefix = os.path.join(os.path.abspath(self._dir), "")
-            self._store.leases.orphaned = self._orphaned
+            self._use(self._store)
             if not self._closed:
                 await self._store.join()
         except StoreError as error:
             if self._required:
                 raise
             self._warn(f"{error.reason}: this run goes on without a store.")
+
+    def _use(self, store: Store) -> None:
+        self._files = store.files
+        self._prefix = os.path.join(os.path.abspath(self._dir), "")
+        store.leases.orphaned = self._orphaned
 
 
 def _failure(record: Record) -> FetchError:

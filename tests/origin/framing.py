@@ -86,7 +86,7 @@ def gzip_anyway(times: int = 1, *, bomb: int = 0, broken: bool = False) -> Behav
     def apply(answer: Answer) -> None:
         answer.whole()
         data = bytes(bomb) if bomb else answer.resource.data
-        # Stored as it is where the size does not matter: to compress megabytes takes longer than some clients wait.
+        # Stored as it is where the size does not matter: compressing takes longer than some clients wait.
         level = 0 if broken else 6
         for _ in range(times):
             data = gzip.compress(data, level, mtime=0)

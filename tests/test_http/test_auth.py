@@ -30,7 +30,8 @@ BASIC_ME = "Basic bWU6cHc="
     ("url", "settings", "authorization"),
     [
         ("http://me:pw@{host}/", {"user": ("other", "x")}, BASIC_ME),
-        ("http://{host}/", {"user": ("me", "pw"), "bearer": "t"}, BASIC_ME),
+        ("http://me:pw@{host}/", {"bearer": "t"}, BASIC_ME),
+        ("http://{host}/", {"user": ("me", "pw")}, BASIC_ME),
         ("http://{host}/", {"bearer": "t"}, "Bearer t"),
         ("http://m%40e:p%3Aw@{host}/", {}, "Basic bUBlOnA6dw=="),
         ("http://{host}/", {"user": ("me", "pw"), "headers": (("Authorization", "Mine x"),)}, "Mine x"),
