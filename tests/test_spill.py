@@ -116,6 +116,24 @@ def test_what_cannot_be_put_aside_is_told(how: dict[str, Any]) -> None:
         Overflow(held=0, **how).put(os.urandom(100))
 
 
+def test_what_was_put_aside_before_the_disk_was_full_comes_back() -> None:
+    """The limit of a file's size fails as a full disk does: a part of the bytes is written, then none."""
+    resource = pytest.importorskip("resource", reason="no limits of resources on this system")
+    overflow, chance = Overflow(held=0), random.Random(3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        there = {overflow.put(data): data for data in (chance.randbytes(3000) for _ in range(3))}
+        with pytest.raises(DiskError):
+            overflow.put(chance.randbytes(3000))
+        assert [overflow.take(piece) for piece in there] == list(there.values())
+        # With all of it taken back there is room again.
+        assert overflow.take(overflow.put(b"more")) == b"more"
+        overflow.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize(
     "damage", [lambda file: file.truncate(5), lambda file: os.pwrite(file.fileno(), b"x", 0)]
 )

@@ -7,8 +7,9 @@ import hashlib
 import os
 import tempfile
 import zlib
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from .._errors import DiskError
 
@@ -51,7 +52,7 @@ class Overflow:
         self._written = written
         self._key = os.urandom(32)
         self._number = 0
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._end = 0
         self._pieces = 0
 
@@ -79,12 +80,13 @@ class Overflow:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         file = self._opened()
         file.seek(self._end)
-        file.write(data)
-        file.flush()
+        while data:  # on a disk that is nearly full, a part of it at first
+            data = data[file.write(data) :]
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> FileIO:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 # close() closes it
+            # A buffer would keep what a full disk did not take, and fail again at the next read and at the end.
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 # see close()
         return self._file
 
     def take(self, piece: Piece) -> bytes:
