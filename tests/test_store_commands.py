@@ -171,10 +171,45 @@ def test_a_mistyped_reason_is_told_with_those_that_there_are(run_fetchq: RunFetc
         assert "No job failed for 403; there is: 404 not found, 503 service unavailable, network" in done.stderr
 
 
-def test_a_retry_takes_its_jobs_from_the_store(run_fetchq: RunFetchq, run_into: str) -> None:
-    for words in (["-i", "q.txt"], ["-o", "x"], ["--checksum", "md5:" + "0" * 32]):
-        done = run_fetchq("retry", run_into, *words)
-        assert (done.returncode, "leave out -i, -o and --checksum" in done.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["-i", "q.txt"], "-i"),
+        (["-o", "x", "--checksum", "md5:" + "0" * 32], "-o and --checksum"),
+        (["-d", "out"], "-d"),
+        (["--store", "other.db"], "--store"),
+        (["--no-store"], "--no-store"),
+    ],
+)
+def test_a_retry_takes_its_jobs_and_their_places_from_the_store(
+    run_fetchq: RunFetchq, run_into: str, words: list[str], named: str
+) -> None:
+    done = run_fetchq("retry", run_into, *words)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f"is on record in DIR or its store: leave out {named}.")
+
+
+def test_what_says_where_queues_go_does_not_concern_a_retry(
+    run_fetchq: RunFetchq, run_into: str, tmp_path: Path
+) -> None:
+    (tmp_path / "fetchq.toml").write_text(
+        'dir = "elsewhere"\nno-store = true\nuser = "me:secret"\nverbose = true'
+    )
+    done = run_fetchq("retry", run_into, "-q", "--only", "404", *WORDS)
+    assert (done.returncode, (tmp_path / "elsewhere").exists()) == (0, False), done.stderr
+    # A file of the current folder that is read is told of, as for a queue.
+    assert done.stderr.startswith("fetchq: ./fetchq.toml may not set user: ignored.")
+    assert (tmp_path / "out/gone3").read_bytes() == b"here now"
+    assert "7 done, 2 failed" in run_fetchq("status", run_into).stdout
+
+
+def test_a_retry_where_nothing_has_failed_says_so(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    run_fetchq("-i", "-", "-d", "out", input=origin.serve("/a", b"a"))
+    done = run_fetchq("retry", "out")
+    assert (done.returncode, done.stderr) == (0, "Nothing to do: no job has failed.\n")
+    assert run_fetchq("retry", "out", "-q").stderr == ""
 
 
 def secret_queue(origin: Origin) -> str:

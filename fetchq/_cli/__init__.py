@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -81,13 +81,18 @@ def get(urls: tuple[str, ...], **given: Any) -> int:
     """Fetch URLs to files: streamed to disk, resumed, retried, verified."""
     if not given["base_url"]:
         urls = tuple(url_of(word, _commands.commands) for word in urls)
-    context = click.get_current_context()
-    given, notes = nearest(context, given), notes_of(context)
-    for note in [*([] if given["quiet"] else notes.used), *notes.warnings]:
-        click.echo(f"fetchq: {note}", err=True)
     from .run import get
 
-    return get(urls, given)
+    return get(urls, _chosen(given))
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options *given*, the nearest of those that exclude each other; tell which files were used."""
+    context = click.get_current_context()
+    chosen, notes = nearest(context, given), notes_of(context)
+    for note in [*([] if chosen["quiet"] else notes.used), *notes.warnings]:
+        click.echo(f"fetchq: {note}", err=True)
+    return chosen
 
 
 get.params.extend([*OPTIONS, *SILENT])
@@ -160,10 +165,10 @@ def list_(directory: Path, state: str | None, form: Any, only: tuple[str, ...]) 
 @DIRECTORY
 @ONLY
 def retry(directory: Path, only: tuple[str, ...], **given: Any) -> int:
-    """Fetch the jobs of the queue runs into DIR that failed again, with any options of get but -i and -o."""
+    """Fetch again what failed in the queue runs into DIR, with any options of get but -i, -o and -d."""
     from .lists import retry
 
-    return retry(directory, only, given)
+    return retry(directory, only, _chosen(given))
 
 
 retry.params.extend(_hidden(option) for option in OPTIONS)

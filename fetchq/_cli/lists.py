@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .._api.intake import QueuedJob
 from .._errors import FetchError, UsageError
@@ -17,6 +18,16 @@ from .._store import Store
 from .records import chosen, job_of, line_of, store_path
 
 __all__ = ["forget", "print_list", "retry"]
+
+# Options of get that would say what to fetch, and where to.
+_FROM_STORE = {
+    "input": "-i",
+    "output": "-o",
+    "checksum": "--checksum",
+    "dir": "-d",
+    "store": "--store",
+    "no_store": "--no-store",
+}
 
 
 def print_list(directory: Path, *, state: str | None, form: LineFormat, only: Collection[str]) -> int:
@@ -64,12 +75,12 @@ def retry(directory: Path, only: Collection[str], given: Mapping[str, Any]) -> i
 
     :param only: reasons of failures; empty for all.
     :param given: the options of ``get``.
-    :raises FetchError: there is no store, it cannot be read, or nothing failed for such a reason.
+    :raises FetchError: there is no store, it cannot be read, nothing failed for such a reason, or the command
+        line says what to fetch, or where to.
     """
     from .run import get_jobs
 
-    if given["input"] or given["output"] or given["checksum"]:
-        raise UsageError("The jobs of retry are those of the store: leave out -i, -o and --checksum.")
+    _require_store_alone()
     path = store_path(directory)
     folder = path.parent if directory == path else directory
     # Several runs may share a store, each with a directory of its own.
@@ -77,10 +88,23 @@ def retry(directory: Path, only: Collection[str], given: Mapping[str, Any]) -> i
     with closing(Store(path, read_only=True)) as store:
         for record in chosen(store, "failed", only):
             folders.setdefault(Path(record.run.get("dir", folder)), []).append(record.key)
+    if not folders and not given["quiet"]:
+        click.echo("Nothing to do: no job has failed.", err=True)
     code = 0
-    for each, keys in (folders or {folder: []}).items():
-        code = max(code, 0) or get_jobs(_failed(path, keys), {**given, "dir": each, "store": path})
+    # What the environment or a file says of these is for runs of a queue.
+    given = {**given, "input": (), "output": None, "checksum": None, "store": path, "no_store": False}
+    for each, keys in folders.items():
+        code = code or get_jobs(_failed(path, keys), {**given, "dir": each})
     return code
+
+
+def _require_store_alone() -> None:
+    """Raise UsageError if the command line says what the store does: which jobs, and where to."""
+    source = click.get_current_context().get_parameter_source
+    found = [word for name, word in _FROM_STORE.items() if source(name) is ParameterSource.COMMANDLINE]
+    if found:
+        told = f"leave out {' and '.join(found)}"
+        raise UsageError(f"What retry fetches, and where to, is on record in DIR or its store: {told}.")
 
 
 def _failed(path: Path, keys: Collection[str]) -> Iterator[QueuedJob | Job | FetchError]:
