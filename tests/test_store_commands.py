@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import RunFetchq
-from .origin import Origin, status
+from .conftest import RunFetchq, running, until
+from .origin import Origin, stall, status
 
 WORDS = ("--retries", "0", "--patience", "0", "--backoff", "0")
 
@@ -150,12 +151,28 @@ def files(folder: Path) -> set[str]:
 def test_runs_into_several_folders_with_one_store_are_retried_into_theirs(
     run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
 ) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).write_text(origin.serve(f"/{name}.bin", b"x", status(404)))
+    for name, times in (("a", 2), ("b", 1)):
+        (tmp_path / name).write_text(origin.serve(f"/{name}.bin", b"x", *[status(404)] * times))
         run_fetchq("-i", name, "-d", f"to/{name}", "--store", "jobs.db", *WORDS)
+    # What fails in one folder again does not keep the others from theirs.
+    assert run_fetchq("retry", "jobs.db", *WORDS).returncode == 8
+    assert files(tmp_path) == {"a", "b", "jobs.db", "to/b/b.bin"}
     done = run_fetchq("retry", "jobs.db", *WORDS)
     assert done.returncode == 0, done.stderr
     assert files(tmp_path) == {"a", "b", "jobs.db", "to/a/a.bin", "to/b/b.bin"}
+
+
+def test_a_retry_that_is_stopped_goes_to_no_other_folder(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(origin.serve(f"/{name}.bin", b"x", status(404), stall(0)))
+        run_fetchq("-i", name, "-d", f"to/{name}", "--store", "jobs.db", *WORDS)
+    with running("retry", "jobs.db", "--no-env", *WORDS, cwd=tmp_path) as process:
+        until(lambda: len(origin.requests) == 3)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert (process.returncode, len(origin.requests)) == (130, 3)
 
 
 def test_a_retry_that_asks_for_something_else_is_another_job(run_fetchq: RunFetchq, run_into: str) -> None:

@@ -78,7 +78,7 @@ def retry(directory: Path, only: Collection[str], given: Mapping[str, Any]) -> i
     :raises FetchError: there is no store, it cannot be read, nothing failed for such a reason, or the command
         line says what to fetch, or where to.
     """
-    from .run import get_jobs
+    from .run import SIGNAL_CODE, get_jobs
 
     _require_store_alone()
     path = store_path(directory)
@@ -94,7 +94,10 @@ def retry(directory: Path, only: Collection[str], given: Mapping[str, Any]) -> i
     # What the environment or a file says of these is for runs of a queue.
     given = {**given, "input": (), "output": None, "checksum": None, "store": path, "no_store": False}
     for each, keys in folders.items():
-        code = code or get_jobs(_failed(path, keys), {**given, "dir": each})
+        ended = get_jobs(_failed(path, keys), {**given, "dir": each})
+        code = code or ended
+        if ended > SIGNAL_CODE:
+            return ended
     return code
 
 

@@ -46,7 +46,7 @@ from .jobs import RunRequest, followed, from_files, manifest, read_in_threads, r
 from .options import STORE, settings
 from .programs import Hooks, RefreshCommand
 
-__all__ = ["get", "get_jobs"]
+__all__ = ["SIGNAL_CODE", "get", "get_jobs"]
 
 T = TypeVar("T")
 
