@@ -374,6 +374,11 @@ def test_dotfiles_only_if_asked_for_and_never_ours(raw: str, name: str) -> None:
     assert not sanitise(raw).startswith(".")
 
 
+def test_a_dotfile_of_the_url_keeps_its_dot_only_if_asked_for() -> None:
+    assert name_from({}, "https://host/a/.bashrc", dotfiles=True) == ".bashrc"
+    assert name_from({}, "https://host/a/.bashrc") == "bashrc"
+
+
 @pytest.mark.parametrize("suffix", [".iso", ".tar.gz", ".fastq.gz", ".tar.zst", ".torrent", ".iso.sig"])
 @pytest.mark.parametrize("letter", ["a", "é", "你", "😀", "👩\u200d🔬", "👍🏻", "👍🏿", "e\u0327\u0301"])
 def test_a_long_name_is_cut_between_letters_and_keeps_its_suffix(letter: str, suffix: str) -> None:

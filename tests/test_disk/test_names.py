@@ -279,6 +279,21 @@ def test_what_another_process_has_left_since_is_found_after_another_look(tmp_pat
     run(work())
 
 
+def test_a_part_of_another_process_is_found_behind_a_number_that_is_free_by_then(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened() as parts:
+            await put(parts, tmp_path, b"ours", identity=OTHER)
+            await put(parts, tmp_path, b"the next", identity=Identity("next", "https://host/next"))
+            await leave_finished(tmp_path, Identity("third", "https://host/third"))
+            await leave_part(tmp_path, OURS, b"x" * 100)
+            assert names(tmp_path) >= {"a.iso", "a.1.iso", "a.2.iso", "a.3.iso.part"}
+            (tmp_path / "a.2.iso").unlink()
+            parts.look_again()
+            assert (await claimed(parts, tmp_path)).spans == (Span(0, 100),)
+
+    run(work())
+
+
 @pytest.mark.parametrize("policy", ["rename", "skip", "overwrite"])
 def test_a_journal_whose_part_is_gone_is_removed_and_vouches_for_nothing(
     tmp_path: Path, policy: IfExists
