@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from fetchq._cli.status import status as show_status
+from fetchq._store import Record, Store
+from fetchq._store.records import insert, sql_values
 
 from .conftest import RunFetchq, running, until
 from .origin import Origin, stall, status
@@ -59,13 +64,14 @@ def test_status_counts_and_groups(run_fetchq: RunFetchq, origin: Origin, run_int
 def test_status_as_json(run_fetchq: RunFetchq, origin: Origin, run_into: str) -> None:
     told = json.loads(run_fetchq("status", "--json", run_into).stdout)
     assert (told["jobs"], told["done"], told["failed"], told["size"]) == (9, 2, 7, 2000)
-    assert told["hosts"][f"127.0.0.1:{origin.port}"] == {"done": 2, "failed": 6, "size": 2000}
+    counts = {"done": 2, "resumed": 0, "skipped": 0, "failed": 6}
+    assert told["hosts"][f"127.0.0.1:{origin.port}"] == {**counts, "size": 2000}
     assert {each["reason"]: each["count"] for each in told["failures"]} == {
         "404 not found": 5,
         "503 service unavailable": 1,
         "network": 1,
     }
-    assert {len(each["examples"]) for each in told["failures"]} == {1, 3}
+    assert [len(each["examples"]) for each in told["failures"]] == [3, 1, 1]
     # One name, one type: as in the events.
     [busy] = [each for each in told["failures"] if each["count"] == 1 and each["reason"] != "network"]
     assert busy["examples"] == [
@@ -78,6 +84,32 @@ def test_status_as_json(run_fetchq: RunFetchq, origin: Origin, run_into: str) ->
             },
         }
     ]
+
+
+def test_all_failures_are_shown_without_being_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, path = 4000, tmp_path / ".fetchq.db"
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        for number in range(failures):
+            gone, url = number % 3, f"https://h/{number}"
+            said = f"h answered {404 if gone else 500}."
+            row = Record(f"{number:06}", url, None, 0, None, {}, "failed", "status", said, float(number))
+            db.execute(insert(1), sql_values(row))
+        db.commit()
+    written: list[str] = []
+    monkeypatch.setattr("fetchq._cli.status.IN_MEMORY", 1000)
+    for as_json in (False, True):
+        written.clear()
+        monkeypatch.setattr("click.echo", lambda text, **_: written.append(text))
+        show_status(tmp_path, as_json=as_json, everything=True)
+        # A line has about 30 characters, or 90.
+        assert max(map(len, written)) <= 1000
+        shown = re.findall(r"https://h/(\d+)", "".join(written))
+        # The reason with the most jobs first, and of each the oldest.
+        assert list(map(int, shown)) == sorted(range(failures), key=lambda number: (number % 3 == 0, number))
+    assert [each["count"] for each in json.loads("".join(written))["failures"]] == [2666, 1334]
 
 
 def test_a_list_of_failures_is_a_queue_again(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import click
@@ -19,12 +22,14 @@ from .records import reason_of, store_path
 
 __all__ = ["status"]
 
-# Failures shown for each reason, hosts in the table, and reasons, unless all are asked for.
+# Failures shown for each reason, and hosts in the table, unless all are asked for; reasons in any case.
 EXAMPLES = 3
 HOSTS = 20
 REASONS = 50
 # Seconds: a store that was written within them is of a run that goes on, whose rate is that of these seconds.
 RECENT = 60.0
+# Characters of one reason's failures that are kept in memory, and that are printed at once.
+IN_MEMORY = 1 << 16
 _WORDS = ("done", "resumed", "skipped", "failed")
 
 
@@ -32,17 +37,25 @@ _WORDS = ("done", "resumed", "skipped", "failed")
 class _Host:
     """The jobs of one host."""
 
-    done: int = 0
-    failed: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     size: int = 0
 
 
 @dataclass
 class _Reason:
-    """The jobs that failed for one reason."""
+    """The jobs that failed for one reason.
 
+    :param examples: the text of those that are shown; in a file, since there may be a million.
+    """
+
+    examples: SpooledTemporaryFile[str]
     count: int = 0
-    examples: list[Record] = field(default_factory=list)
+    shown: int = 0
+
+    def text(self) -> Iterator[str]:
+        """Return the text of the examples in pieces."""
+        self.examples.seek(0)
+        return iter(partial(self.examples.read, IN_MEMORY), "")
 
 
 @dataclass
@@ -56,7 +69,7 @@ class _Overview:
     size: int
     rate: float
     hosts: dict[str, _Host]
-    reasons: dict[str, _Reason]
+    reasons: list[tuple[str, _Reason]]
 
 
 def status(directory: Path, *, as_json: bool, everything: bool) -> int:
@@ -68,18 +81,16 @@ def status(directory: Path, *, as_json: bool, everything: bool) -> int:
     :raises FetchError: there is no store, or it cannot be read.
     """
     path = store_path(directory)
-    with closing(Store(path, read_only=True)) as store:
-        overview = _overview(store, everything=everything)
-    if as_json:
-        click.echo(json.dumps(_object(path, overview)))
-        return 0
-    lines = [_heading(path, overview), *_hosts(overview, everything=everything), *_failures(overview)]
-    for line in lines:
-        click.echo(printable(line))
+    with ExitStack() as files:
+        with closing(Store(path, read_only=True)) as store:
+            overview = _overview(store, files, as_json=as_json, everything=everything)
+        for text in _json(path, overview) if as_json else _text(path, overview, everything=everything):
+            click.echo(text, nl=False)
     return 0
 
 
-def _overview(store: Store, *, everything: bool) -> _Overview:
+def _overview(store: Store, files: ExitStack, *, as_json: bool, everything: bool) -> _Overview:
+    show, between = (_example, ", ") if as_json else (_failure, "")
     counts: Counter[str] = Counter()
     hosts: dict[str, _Host] = {}
     for each in store.counts():
@@ -90,19 +101,22 @@ def _overview(store: Store, *, everything: bool) -> _Overview:
         reason = reason_of(record)
         if reason not in reasons and len(reasons) >= REASONS:
             reason = "other"
-        group = reasons.setdefault(reason, _Reason())
+        if reason not in reasons:
+            file = SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115 - see files
+            reasons[reason] = _Reason(files.enter_context(file))
+        group = reasons[reason]
+        if everything or group.count < EXAMPLES:
+            group.examples.write(f"{between if group.shown else ''}{show(record)}")
+            group.shown += 1
         group.count += 1
-        if everything or len(group.examples) < EXAMPLES:
-            group.examples.append(record)
+    ranked = sorted(reasons.items(), key=lambda each: (-each[1].count, each[0]))
     total = sum(host.size for host in hosts.values())
-    return _Overview(counts, total, _rate(store), hosts, reasons)
+    return _Overview(counts, total, _rate(store), hosts, ranked)
 
 
 def _add(host: _Host, count: HostCount) -> None:
-    if count.status == "failed":
-        host.failed += count.jobs
-    else:
-        host.done += count.jobs
+    host.counts[count.status] += count.jobs
+    if count.status != "failed":
         host.size += count.size
 
 
@@ -125,31 +139,40 @@ def _hosts(overview: _Overview, *, everything: bool) -> list[str]:
     """Return a table of the hosts, those with the most jobs first; none where there is one host only."""
     if len(overview.hosts) < 2:
         return []
-    ranked = sorted(overview.hosts.items(), key=lambda each: (-each[1].done - each[1].failed, each[0]))
+    ranked = sorted(overview.hosts.items(), key=lambda each: (-each[1].counts.total(), each[0]))
     shown = ranked if everything else ranked[:HOSTS]
     width = min(50, max(len(name) for name, _ in shown))
     lines = [f"  {'HOST':<{width}}  {'DONE':>9}  {'FAILED':>9}  {'SIZE':>10}"]
-    lines += [
-        f"  {name:<{width}}  {host.done:>9}  {host.failed:>9}  {size(host.size):>10}" for name, host in shown
-    ]
+    for name, host in shown:
+        failed = host.counts["failed"]
+        lines.append(
+            f"  {name:<{width}}  {host.counts.total() - failed:>9}  {failed:>9}  {size(host.size):>10}"
+        )
     if len(ranked) > len(shown):
         lines.append(f"  and {len(ranked) - len(shown)} more hosts; --all shows them")
     return lines
 
 
-def _failures(overview: _Overview) -> list[str]:
-    lines = []
-    for reason, group in sorted(overview.reasons.items(), key=lambda each: (-each[1].count, each[0])):
-        lines.append(f"failed, {reason}: {group.count} job{'s' * (group.count != 1)}")
-        lines += [f"  {_failure(record)}" for record in group.examples]
-        if group.count > len(group.examples):
-            lines.append(f"  and {group.count - len(group.examples)} more; --all shows them")
-    return lines
+def _text(path: Path, overview: _Overview, *, everything: bool) -> Iterator[str]:
+    for line in (_heading(path, overview), *_hosts(overview, everything=everything)):
+        yield f"{printable(line)}\n"
+    for reason, group in overview.reasons:
+        yield f"failed, {printable(reason)}: {group.count} job{'s' * (group.count != 1)}\n"
+        yield from group.text()
+        if group.count > group.shown:
+            yield f"  and {group.count - group.shown} more; --all shows them\n"
 
 
 def _failure(record: Record) -> str:
     where = [part for part in (record.url, record.source) if part and part not in record.error]
-    return f"{', '.join(where)}: {record.error}" if where else record.error
+    text = f"{', '.join(where)}: {record.error}" if where else record.error
+    return f"  {printable(text)}\n"
+
+
+def _example(record: Record) -> str:
+    # Two of the fields that an event's error has.
+    error = {"kind": record.kind, "message": record.error}
+    return json.dumps({"url": record.url, "source": record.source, "error": error})
 
 
 def _object(path: Path, overview: _Overview) -> dict[str, Any]:
@@ -158,25 +181,25 @@ def _object(path: Path, overview: _Overview) -> dict[str, Any]:
         "jobs": overview.counts.total(),
         "size": overview.size,
         "rate": round(overview.rate),
-        **{word: overview.counts[word] for word in _WORDS},
+        **_by_status(overview.counts),
         "hosts": {
-            name: {"done": host.done, "failed": host.failed, "size": host.size}
-            for name, host in overview.hosts.items()
+            name: {**_by_status(host.counts), "size": host.size} for name, host in overview.hosts.items()
         },
-        "failures": [
-            {
-                "reason": reason,
-                "count": group.count,
-                "examples": [
-                    {
-                        "url": record.url,
-                        "source": record.source,
-                        # Two of the fields that an event's error has.
-                        "error": {"kind": record.kind, "message": record.error},
-                    }
-                    for record in group.examples
-                ],
-            }
-            for reason, group in overview.reasons.items()
-        ],
     }
+
+
+def _by_status(counts: Counter[str]) -> dict[str, int]:
+    return {word: counts[word] for word in _WORDS}
+
+
+def _json(path: Path, overview: _Overview) -> Iterator[str]:
+    """Yield the text of one object, in which the failures come last."""
+    yield f'{json.dumps(_object(path, overview))[:-1]}, "failures": ['
+    separator = ""
+    for reason, group in overview.reasons:
+        told = json.dumps({"reason": reason, "count": group.count})
+        yield f'{separator}{told[:-1]}, "examples": ['
+        yield from group.text()
+        yield "]}"
+        separator = ", "
+    yield "]}\n"
