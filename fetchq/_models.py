@@ -409,16 +409,17 @@ class Result:
     :param path: the finished file; None for stdout and failures.
     :param size: bytes of the finished file.
     :param received: body bytes received in this run, those of failed attempts included.
-    :param digests: algorithm name to lower-case hex, computed while streaming.
-    :param verified: what proves the file complete: a ``digest``, the ``length`` of a framed body, or
-        ``nothing``, where the body ended with its connection.
+    :param digests: algorithm name to lower-case hex, computed while streaming, in this run or the one that
+        fetched the file.
+    :param verified: what proved in this run that the file is complete: a ``digest``, the ``length`` of a framed
+        body, or ``nothing``, where the body ended with its connection, or none came for a file that is there.
     :param elapsed: seconds from the first attempt to the end, waits included.
     :param attempts: requests made.
     :param headers: of the last answer that was judged, names in lower case and repeated fields joined (RFC 9110
         section 5.3); empty where the server was not asked.
     :param reason: why the job was skipped or resumed, or failed without an attempt; else empty.
     :param final_url: URL that answered last, after redirects, without secrets; None where none was asked.
-    :param etag: entity tag of that answer as sent, and
+    :param etag: entity tag of the file as its server sent it, in this run or the one that fetched it, and
     :param last_modified: its date as sent; None where the server names none.
     :param error: why the job failed; else None.
     """

@@ -91,6 +91,22 @@ def test_a_file_that_is_not_modified_has_its_validators_in_the_report(
         assert (row["status"], row["etag"], row["final_url"]) == (expected, '"v1"', url)
 
 
+@pytest.mark.parametrize("more", [[], ["--update"]])
+def test_a_row_of_a_file_that_was_there_has_what_the_store_knows_of_it(
+    run_fetchq: RunFetchq, origin: Origin, tmp_path: Path, more: list[str]
+) -> None:
+    url = origin.serve("/a.bin", BODY, header("ETag", '"v1"'), repeat=True)
+    queue = f"{url}\n{url}\n"
+    for statuses in (["done", "skipped"], ["skipped", "skipped"]):
+        done = run_fetchq("-i", "-", "-j1", "--report", "r.csv", *more, input=queue)
+        assert done.returncode == 0, done.stderr
+        rows = [*csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text()))]
+        assert [row["status"] for row in rows] == statuses
+        for row in rows:
+            assert (row["etag"], row["sha256"]) == ('"v1"', sha256(BODY).hexdigest())
+            assert row["last_modified"].endswith("GMT")
+
+
 def test_a_line_that_is_no_job_has_its_place(run_fetchq: RunFetchq, tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text("nonsense\n")
     for name in ("r.csv", "r.jsonl"):

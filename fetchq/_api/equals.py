@@ -77,6 +77,13 @@ class EqualJobs:
         first = self._ended[key]
         if first.error is not None:
             return Result(job, "failed", error=first.error)
-        other = first.job.source or "another job"
-        reason = f"the same as {other}"
-        return Result(job, "skipped", first.path, first.size, digests=first.digests, reason=reason)
+        return Result(
+            job,
+            "skipped",
+            first.path,
+            first.size,
+            digests=first.digests,
+            reason=f"the same as {first.job.source or 'another job'}",
+            etag=first.etag,
+            last_modified=first.last_modified,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,6 +103,8 @@ class History:
             finished.size,
             digests=finished.decoded(),
             reason="done in an earlier run",
+            etag=finished.etag,
+            last_modified=finished.last_modified,
         )
 
     def _path_of(self, record: Record | FinishedJob) -> Path | None:
@@ -178,13 +181,17 @@ class History:
         # An id keeps its row when its URL changes.
         return key == owner and same_url
 
-    def record(self, result: Result, queued: QueuedJob) -> None:
-        """Record how a job ended. Usage errors are not recorded: they concern no file."""
-        if self._store is not None and not isinstance(result.error, UsageError):
-            run = self._run_of(result, queued) if result.error is not None else {}
-            self._store.record(queued.key, result, **run)
-        else:
+    def record(self, result: Result, queued: QueuedJob) -> Result:
+        """Record how a job ended; return that with the digests on record of a file that is unchanged.
+
+        Usage errors are not recorded: they concern no file.
+        """
+        if self._store is None or isinstance(result.error, UsageError):
             self.release(queued.key)
+            return result
+        run = self._run_of(result, queued) if result.error is not None else {}
+        known = self._store.record(queued.key, result, **run)
+        return result if known is None else replace(result, digests=known.digests)
 
     def _run_of(self, result: Result, queued: QueuedJob) -> dict[str, Any]:
         """Return what else it takes to ask for a failed job again, and to know why it failed."""

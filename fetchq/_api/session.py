@@ -275,7 +275,7 @@ class _Worker:
             return Again(LOCKED_WAIT, None)
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
-        session.history.record(outcome, queued)
+        outcome = session.history.record(outcome, queued)
         self._end_equals(queued, outcome)
         return self._ended(number, outcome, transfer.name)
 

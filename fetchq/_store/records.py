@@ -101,13 +101,15 @@ class FinishedJob(NamedTuple):
     digests: str
     fingerprint: str
     status: str
+    etag: str | None
+    last_modified: str | None
 
     @classmethod
     def of(cls, record: Record) -> FinishedJob:
         """Return the same of a record that is not in the table yet."""
         path = None if record.path is None else os.fsencode(record.path)
-        digests = _digests(record.digests)
-        return cls(record.key, path, record.size, record.mtime_ns, digests, record.fingerprint, record.status)
+        first = record.key, path, record.size, record.mtime_ns, _digests(record.digests)
+        return cls(*first, record.fingerprint, record.status, record.etag, record.last_modified)
 
     def decoded(self) -> Mapping[str, str]:
         """Return the digests."""
@@ -183,7 +185,7 @@ _TYPES: tuple[tuple[type, ...], ...] = (
     *((str,), (str, NoneType), (str, NoneType), (str,), (str,)),
 )
 _ROWS = frozenset(product(*_TYPES))
-_FINISHED = frozenset(product(*_TYPES[:1], *_TYPES[2:6], *_TYPES[10:11], *_TYPES[6:7]))
+_FINISHED = frozenset(product(*_TYPES[:1], *_TYPES[2:6], *_TYPES[10:11], *_TYPES[6:7], *_TYPES[11:13]))
 _STATUSES = frozenset(get_args(ResultStatus))
 # What is written for no digest, or for the usual one: nearly all that there are.
 _USUAL = re.compile(r'\{(?:"sha256": "[0-9a-f]{64}")?\}')
@@ -195,7 +197,7 @@ def finished_of(row: SqlValues) -> FinishedJob:
     :raises ValueError: it holds what no record has.
     """
     _require(tuple(map(type, row)) in _FINISHED)
-    _, path, _, _, digests, _, status = row
+    _, path, _, _, digests, _, status, _, _ = row
     _require(status in _STATUSES and (path is None or b"\0" not in path))
     if not _USUAL.fullmatch(digests):  # a third of the cost of decoding them
         _digests_of(digests)

@@ -101,7 +101,8 @@ def columns_of(version: int) -> str:
 def finished_of(version: int) -> str:
     """Return the same for the few columns that tell what became of a finished job."""
     fingerprint = "fingerprint" if version > 1 else "''"
-    return f"key, CAST(path AS BLOB), size, mtime_ns, digests, {fingerprint}, status"
+    validators = "etag, last_modified" if version > 2 else "NULL, NULL"
+    return f"key, CAST(path AS BLOB), size, mtime_ns, digests, {fingerprint}, status, {validators}"
 
 
 def migrate(connection: sqlite3.Connection, version_of: Callable[[sqlite3.Connection], int]) -> None:

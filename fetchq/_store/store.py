@@ -203,20 +203,21 @@ class Store:
             return None if row is None else (str(row[0]), str(row[1]))
         return None
 
-    def record(self, key: str, result: Result, **run: Any) -> None:
+    def record(self, key: str, result: Result, **run: Any) -> Record | None:
         """Record how a job ended; it is on disk within ``DELAY`` seconds. Needs a running event loop.
 
-        :param run: :attr:`Record.run` of a job that failed.
-
         A skipped job has no digests, so an existing record with digests of the unchanged file is kept.
+
+        :param run: :attr:`Record.run` of a job that failed.
+        :return: that record; None where there is none.
         """
         known = self._hashed(key, result)
         if self._broken or (known is not None and not self.leases.shared):
             self.leases.release([key])
-            return
+            return known
         if self._read_only:
             self._give_up(self._database.error("cannot be written"), "what this run fetches is not recorded")
-            return
+            return known
         self._pending[key] = known or self._record(key, result, run)
         if self._keys is not None:
             self._keys.add(key)
@@ -226,6 +227,7 @@ class Store:
             self._give_up(self._locked or self._database.error("does not take records any more"))
         else:
             self._write_later()
+        return known
 
     async def flush(self) -> None:
         """Wait until all records are on disk, or cannot be written, of which a warning is given."""
