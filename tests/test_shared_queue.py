@@ -428,6 +428,38 @@ asyncio.run(main())
 """
 
 
+def stat_of(pid: int) -> list[str]:
+    """The fields of proc(5) from the third on: the state, and at 17 how many threads there are."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def test_a_killed_run_has_its_jobs_until_its_last_thread_has_ended(tmp_path: Path) -> None:
+    """Until then it holds its locks, and a call that makes a file may not have returned."""
+    dying = DEAD.replace(
+        "os.kill(os.getpid(), 9)",
+        """
+    threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), 9))).start()
+    ctypes.CDLL(None).pthread_exit(None)
+    """,
+    )
+    command = [sys.executable, "-c", f"import ctypes, threading{dying}", str(tmp_path / "db")]
+
+    async def main(other: subprocess.Popen[bytes]) -> None:
+        assert other.stdin is not None
+        until(lambda: stat_of(other.pid)[0] == "Z")
+        store = Store(tmp_path / "db")
+        await store.join()
+        assert not await store.claim("a")
+        other.stdin.close()
+        until(lambda: stat_of(other.pid)[17] == "1")
+        assert await store.claim("a")
+        await store.aclose()
+
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root) as other:
+        asyncio.run(main(other))
+
+
 @pytest.mark.parametrize("machine", ["this", "another"])
 def test_a_dead_runs_leases_are_void_at_once_where_that_can_be_known(tmp_path: Path, machine: str) -> None:
     path = tmp_path / "db"

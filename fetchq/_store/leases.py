@@ -272,5 +272,7 @@ def _started(pid: int) -> str:
             state, *fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return "-"
-    # The 22nd field of proc(5); a zombie has been killed.
-    return "-" if state in {b"Z", b"X"} else fields[18].decode("ascii")
+    # Fields 20 and 22 of proc(5). A process that was killed is a zombie as soon as its first thread has ended;
+    # the others may hold its locks still, and be in the middle of making a file.
+    ended = state in {b"Z", b"X"} and int(fields[16]) <= 1
+    return "-" if ended else fields[18].decode("ascii")
