@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from fetchq import Disk, Event, Job, JobFinished, Network, Observer, Queue, Result, Retry, RunFinished, Settings
 from fetchq._api import Downloader
-from fetchq._api.settled import Settled
 from fetchq._errors import QueueFileError
 from fetchq._events import SkippedJobs, SkippingObserver
 from fetchq._progress.totals import RunProgress
@@ -216,7 +215,7 @@ def test_who_only_counts_is_told_of_done_jobs_together(tmp_path: Path) -> None:
     urls, counting = queue_of(tmp_path, 40), Counting()
     ends: list[Event] = []
 
-    async def work() -> list[Result | Settled]:
+    async def work() -> list[Result | Sequence[Result]]:
         observers: list[Observer] = [counting, ends.append]
         async with Downloader(
             settings_of(tmp_path), observers=observers, store=tmp_path / ".fetchq.db"
@@ -225,11 +224,49 @@ def test_who_only_counts_is_told_of_done_jobs_together(tmp_path: Path) -> None:
 
     batches = run(work())
     assert counting.single == 0
-    assert counting.together == [8, 16, 16] == [len(batch) for batch in batches if isinstance(batch, Settled)]
+    assert (
+        counting.together == [8, 16, 16] == [len(batch) for batch in batches if not isinstance(batch, Result)]
+    )
     # An observer that asks for no more than events has each.
     assert [event.number for event in ends if isinstance(event, JobFinished)] == list(range(1, 41))
     assert isinstance(ends[-1], RunFinished)
     assert (ends[-1].skipped, ends[-1].size, ends[-1].left) == (40, 400, 0)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_events_results_and_counts_agree_where_an_observer_raises_in_their_middle(
+    tmp_path: Path, together: bool
+) -> None:
+    urls = queue_of(tmp_path, 40)
+    seen, failed, results = list[Event](), list[int](), list[Result]()
+
+    def failing(event: Event) -> None:
+        if isinstance(event, JobFinished):
+            failed.append(event.number)
+            if event.number == 12:
+                raise RuntimeError("twelve")
+
+    async def work() -> None:
+        how = settings_of(tmp_path)
+        async with Downloader(
+            how, observers=[failing, seen.append], store=tmp_path / ".fetchq.db"
+        ) as downloader:
+            if together:
+                async for batch in downloader.run(urls).batches():
+                    results.extend([batch] if isinstance(batch, Result) else batch)
+            else:
+                async for result in downloader.run(urls):
+                    results.append(result)
+
+    with pytest.raises(RuntimeError, match="twelve"):
+        run(work())
+    assert failed == list(range(1, 13))
+    told = [event for event in seen if isinstance(event, JobFinished)]
+    # What had been looked up with the twelfth is told to its end, in order.
+    assert [event.number for event in told] == list(range(1, 25))
+    assert [event.result for event in told] == results
+    assert isinstance(seen[-1], RunFinished)
+    assert (seen[-1].skipped, seen[-1].size, seen[-1].left, seen[-1].stopped) == (24, 240, 0, True)
 
 
 def test_what_an_observer_raises_of_jobs_that_come_together_comes_out(tmp_path: Path) -> None:

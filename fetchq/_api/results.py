@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from .._models import Result
 from .session import QueueRun
-from .settled import Settled
 
 __all__ = ["Results"]
 
@@ -39,8 +38,8 @@ class Results:
         self._batch = iter(found)
         return next(self._batch)
 
-    async def batches(self) -> AsyncIterator[Result | Settled]:
-        """Yield the results; those of jobs that needed no attempt come together, each made when looked at."""
+    async def batches(self) -> AsyncIterator[Result | Sequence[Result]]:
+        """Yield the results; those of jobs that needed no attempt come together, made when looked at."""
         while (found := await self._run.next()) is not None:
             yield found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ More:
 
 # difflib's ratio: one wrong letter in four is 0.75, taken for a typing mistake; two in four are another word.
 _CUTOFF = 0.7
+# A scheme whose colon or slashes are incomplete.
+_SCHEME = re.compile(r"(https?)(?::/{0,3}|//)(?=[^/:])")
 # As in git: a text that fits on the screen is printed without waiting for a key, and stays there afterwards.
 _LESS = "FRX"
 
@@ -122,6 +125,10 @@ def url_of(word: str, commands: Mapping[str, click.Command]) -> str:
         raise UsageError(f"{shown!r} is a file: did you mean -i {shown}?")
     if names_host(word):
         raise UsageError(f"{shown} is not a URL: did you mean https://{shown}?")
+    if word in commands:
+        raise UsageError(f"{shown!r} is a command, which comes first: fetchq {word} and then the rest.")
+    if slips := _SCHEME.match(shown):
+        raise UsageError(f"{shown} is not a URL: did you mean {slips[1]}://{shown[slips.end() :]}?")
     meant = _closest(word, commands)
     hint = f"did you mean fetchq {meant}?" if meant else "write it with https://, or give a queue file with -i."
     raise UsageError(f"{shown!r} is neither a URL nor a command: {hint}")
