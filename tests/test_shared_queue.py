@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import fetchq
+from fetchq._api.session import LOCKED_PATIENCE
 from fetchq._models import Job, Result
 from fetchq._store import Store
 from fetchq._store.database import LOCKED_WAIT
@@ -195,6 +196,42 @@ def test_a_part_that_another_process_has_is_waited_for_without_a_lease(
         return results
 
     assert [result.status for result in asyncio.run(main())] == ["done", "skipped"]
+
+
+def test_a_part_that_a_process_without_a_lease_does_not_let_go_fails_its_job(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fetchq._api.session.LOCKED_WAIT", 0.01)
+    valve = Valve()
+    url = origin.serve("/f.bin", FILE, valve)
+    now = 0.0
+
+    async def main() -> Result:
+        nonlocal now
+        other = Store(tmp_path / "db")
+        await other.join()
+        async with (
+            fetchq.Downloader(dir=tmp_path, connections=1) as one,
+            fetchq.Downloader(dir=tmp_path, store=tmp_path / "db") as two,
+        ):
+            first = asyncio.ensure_future(one.fetch(url))
+            await asyncio.to_thread(until, lambda: has_journal(tmp_path / "f.bin.part"))
+            session = two._opened()
+            session.context = session.context._replace(clock=lambda: now)
+            second = asyncio.ensure_future(anext(two.run([url])))
+            await asyncio.sleep(0.1)
+            now += LOCKED_PATIENCE - 1
+            await asyncio.sleep(0.1)
+            assert not second.done()
+            now += 1
+            result = await asyncio.wait_for(second, 10)
+            valve.opened = True
+            await first
+        await other.aclose()
+        return result
+
+    result = asyncio.run(main())
+    assert isinstance(result.error, fetchq.LockedError)
 
 
 def test_a_killed_runs_jobs_go_to_the_other(origin: Origin, tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ Adapt: TypeAlias = Callable[[RunContext], RunContext]
 
 # Seconds after which a job looks again whether another run has let go of it.
 HELD_WAIT = 0.5
-# The same for one whose part another run has: to find that out may have cost a request.
-LOCKED_WAIT = 2.0
+# The same for one whose part another process has, though no run says that it has the job in hand: to find that
+# out may have cost a request. A run that lives says so within the time for which it is believed to.
+LOCKED_WAIT, LOCKED_PATIENCE = 2.0, 30.0
 
 
 class Session:
@@ -214,6 +215,8 @@ class _Worker:
         self._equals = EqualJobs()
         self.resume: Callable[[int], None] = lambda _: None
         self.transfers: dict[Transfer, str] = {}
+        # When which jobs first met a part that another process has, by their numbers.
+        self._locked: dict[int, float] = {}
 
     async def known(
         self, numbered: Sequence[tuple[int, QueuedJob | FetchError]]
@@ -270,9 +273,11 @@ class _Worker:
             return outcome
         self.transfers.pop(transfer, None)
         if isinstance(outcome.error, LockedError) and session.history.shared:
-            # The other run had begun it before it could write that down.
-            session.history.release(queued.key)
-            return Again(LOCKED_WAIT, None)
+            now = session.context.clock()
+            if now - self._locked.setdefault(number, now) < LOCKED_PATIENCE:
+                # The other run had begun it before it could write that down.
+                session.history.release(queued.key)
+                return Again(LOCKED_WAIT, None)
         if isinstance(outcome.error, DiskFullError):
             session.context.parts.note_full()
         outcome = session.history.record(outcome, queued)
