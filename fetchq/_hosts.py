@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ._errors import FetchError, NetworkError, StatusError
-from ._pacer import Pacer
+from ._pacer import Pacer, Tally, depends_on_rate
 from ._settings import Retry
 
 __all__ = ["LONG_WAIT", "HostState", "Hosts", "Trouble", "trouble"]
@@ -72,6 +72,9 @@ class HostState:
     :param relents: it has answered a job that it had refused by a status before.
     :param window: connections that it may have.
     :param pacer: requests a second that it may get.
+    :param limits: it has said itself that it is asked too often.
+    :param free: how requests ended that were made while it was open and had no rate.
+    :param paced: the same with one.
     :param until: when a closed host may be asked again, a dead one too.
     :param next_start: when the next request may start, by the rate.
     :param prober: number of the job that asks a closed host whether it is back.
@@ -93,6 +96,9 @@ class HostState:
     window: float = _TRIAL
     threshold: float = math.inf
     pacer: Pacer = field(default_factory=Pacer)
+    limits: bool = False
+    free: Tally = field(default_factory=Tally)
+    paced: Tally = field(default_factory=Tally)
     closed: float = -math.inf
     until: float = -math.inf
     next_start: float = -math.inf
@@ -125,6 +131,11 @@ class HostState:
     def is_quick(self) -> bool:
         """Whether its jobs are known to return their connections soon."""
         return self.mean is not None and not self.heavy
+
+    @property
+    def tally(self) -> Tally:
+        """How requests ended that were made as it may be asked now."""
+        return self.free if self.pacer.rate is None else self.paced
 
     def opens(self) -> float:
         """Return when the next request may start; infinity where that depends on an answer."""
@@ -167,6 +178,8 @@ class HostState:
             if began < self.closed:
                 return
             self.state, self.prober = "open", None
+        else:
+            self.tally.add(refused=False)
         # Where the answers and refusals of a limit alternate, there are never several of them in a row.
         self.failures *= _FORGIVEN if self.pacer.rate else 0
         self.probes = 0
@@ -280,6 +293,8 @@ class Hosts:
         if host.state == "open":
             # The job's own fault, it may be; but not so often where requests are counted.
             own = again and isinstance(error, StatusError)
+            if isinstance(error, StatusError):
+                host.tally.add(refused=True)
             paced = host.pacer.rate is not None
             host.failures += paced or not own
             if kind == "limit" or host.failures >= _REPEATED:
@@ -301,13 +316,16 @@ class Hosts:
         return None if asked is None or asked > self._policy.max_wait else asked
 
     def _slow(self, host: HostState, error: FetchError, kind: Trouble, *, now: float, held: int) -> None:
-        """Halve the window, and the rate where the host seems to count requests."""
+        """Halve the window, and the rate where the host seems to count requests; none where it does not."""
         again = host.relents or host.threshold < math.inf
         host.threshold = host.window = max(1.0, min(host.window, held) / 2)
         status = error.status if isinstance(error, StatusError) else 0
         if not status:
             host.window = 1.0
-        if kind == "limit" or (status and again):
+        host.limits = host.limits or kind == "limit"
+        if not host.limits and not depends_on_rate(host.free, host.paced):
+            host.pacer = Pacer()
+        elif kind == "limit" or (status and again):
             host.pacer.refused(now)
 
     def _close(

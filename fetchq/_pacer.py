@@ -2,16 +2,18 @@
 
 Servers count requests with a leaky bucket (nginx's ``limit_req``, token buckets alike): so many at once, the
 burst, and then so many a second. Nothing is paced until a host refuses. From then on the rate is halved at each
-refusal, comes back quickly to what the answers prove that the host takes, and creeps from there.
+refusal, comes back quickly to what the answers prove that the host takes, and creeps from there. A host that
+says nothing of a limit may fail at random as well: there a rate is of no use, and it has none.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from itertools import islice
 
-__all__ = ["Pacer"]
+__all__ = ["Pacer", "Tally", "depends_on_rate"]
 
 # Requests a second beyond which no rate is kept: nothing waits for it any more.
 _FAST = 1000.0
@@ -26,6 +28,44 @@ _CREEP, _DOUBT = 120.0, 20.0
 _BELOW, _ABOVE = 0.95, 1.02
 # Answers to remember, and the shortest time in seconds that is looked at: what came at once was not paced.
 _REMEMBERED, _SHORTEST = 256, 0.3
+# Requests that say whether refusals depend on the rate, at least, and the most that are remembered.
+_JUDGED, _TALLIED = 16, 100
+# Times that the odds of an answer rise, at least, where a limit is asked half as often.
+_RISE = 2.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many requests were answered, and how many refused; old ones count less and less."""
+
+    answered: float = 0.0
+    refused: float = 0.0
+
+    def add(self, *, refused: bool) -> None:
+        """Note how one more ended."""
+        self.refused += refused
+        self.answered += not refused
+        if self.answered + self.refused > _TALLIED:
+            self.answered /= 2
+            self.refused /= 2
+
+    @property
+    def odds(self) -> float:
+        """Answers for each refusal; as if there had been half of one more of both."""
+        return (self.answered + 0.5) / (self.refused + 0.5)
+
+
+def depends_on_rate(free: Tally, paced: Tally) -> bool:
+    """Whether a host refuses because it is asked often; what fails at random does at any rate.
+
+    Of *r* requests a second a limit answers *l* and refuses the rest: at half of the rate the odds of an answer
+    are 2 (r - l) / (r - 2 l) times as good, twice or more. While too few were made it is taken for a limit.
+
+    :param free: requests of a time without a rate.
+    :param paced: those of a time with one.
+    """
+    known = min(tally.answered + tally.refused for tally in (free, paced)) >= _JUDGED
+    return not known or paced.odds >= _RISE * free.odds
 
 
 class Pacer:

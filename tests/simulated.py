@@ -27,8 +27,9 @@ class World:
     """Hosts by the first letter of their names, as a fetch that takes virtual time.
 
     ``f``ast, ``s``low, ``d``ead (refuses after a while), ``h``ole (times out), ``t``ardy (takes 5 s),
-    ``l``imited (20 requests a second, else 429 with Retry-After 5), ``u``nsteady (one 503 in ten), ``c``losed
-    (429 with Retry-After 600), ``e``nding (closed after 200 requests).
+    ``l``imited (20 requests a second, else 429 with Retry-After 5), ``n``ginx (the same with nothing but 503),
+    ``u``nsteady (one 503 in ten), ``r``andom (every second one), ``c``losed (429 with Retry-After 600),
+    ``e``nding (closed after 200 requests).
     """
 
     def __init__(self, jobs: int, settings: Queue | None = None) -> None:
@@ -75,15 +76,15 @@ class World:
             case "c" | "e":
                 await asyncio.sleep(0.02)
                 return limited(600.0)
-            case "u":
+            case "u" | "r":
                 await asyncio.sleep(0.02)
-                return BUSY if self.chance.random() < 0.1 else None
-            case "l":
+                return BUSY if self.chance.random() < (0.1 if name[0] == "u" else 0.5) else None
+            case "l" | "n":
                 await asyncio.sleep(0.005)
                 free = self._free.get(name, 0.0)
                 if self.clock() < free - 1e-6:
                     self.refused[name] += 1
-                    return limited(5.0)
+                    return limited(5.0) if name[0] == "l" else BUSY
                 self._free[name] = max(free, self.clock()) + 0.05
         return None
 

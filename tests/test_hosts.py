@@ -15,6 +15,7 @@ import pytest
 import fetchq
 from fetchq._errors import AuthenticationError, FetchError, NetworkError, StatusError, TimedOutError, TLSError
 from fetchq._hosts import Hosts, HostState, trouble
+from fetchq._pacer import Tally
 from fetchq._scheduler import ScheduledJob
 from fetchq._settings import Queue, Retry
 
@@ -207,6 +208,37 @@ def test_a_limit_sets_a_rate_and_an_outage_does_not() -> None:
     assert hosts.get("a").pacer.rate
 
 
+def refused_for_long(*, limits: bool) -> HostState:
+    """A host with a rate, asked ever more seldom, that refuses as many requests as it did without one."""
+    hosts, host = after(*[(0.0, None), (0.0, BUSY)] * 20, (0.0, limited() if limits else BUSY))
+    for n in range(1, 200):
+        # An answer opens a closed host, as a probe's does.
+        if host.state == "closed":
+            hosts.answered("a", 10.0 * n, 10.0 * n)
+        hosts.answered("a", 10.0 * n, 10.0 * n, relents=True)
+        for again in (False, True, True):
+            hosts.failed("a", BUSY, began=10.0 * n, now=10.0 * n, held=1, again=again)
+    return host
+
+
+def test_a_rate_that_is_of_no_use_is_given_up_unless_the_host_has_said_that_it_limits() -> None:
+    assert refused_for_long(limits=False).pacer.rate is None
+    assert refused_for_long(limits=True).pacer.rate is not None
+
+
+def test_what_is_counted_for_and_against_a_rate() -> None:
+    hosts, host = after((0, None), (0, BUSY), (0, GONE))
+    assert (host.free, host.paced) == (Tally(1, 1), Tally())
+    hosts.failed("a", limited(5), began=1.0, now=1.0, held=1)
+    # What was under way when it closed, and the probe, say nothing of how often it may be asked.
+    hosts.failed("a", BUSY, began=0.5, now=2.0, held=1)
+    hosts.answered("a", 6.0, 6.0)
+    assert (host.free, host.paced) == (Tally(1, 2), Tally())
+    hosts.answered("a", 7.0, 7.0)
+    hosts.failed("a", BUSY, began=8.0, now=8.0, held=1)
+    assert (host.free, host.paced) == (Tally(1, 2), Tally(1, 1))
+
+
 def test_the_next_request_waits_for_the_last_that_was_made_not_for_its_job() -> None:
     hosts, host = after((0, limited(5)), (5, None))
     host.started(1, 10.0, 0.0)
@@ -351,6 +383,21 @@ def test_a_host_with_a_limit_loses_nothing() -> None:
     # A client that knows the limit needs 20 s, and asks 400 times.
     assert world.refused["l"] <= 10
     assert max(world.ended.values()) < 35
+
+
+def test_a_limit_that_says_nothing_of_it_is_found_too() -> None:
+    world, results = simulate(queue(("n", 400)), 8)
+    assert results == {"n done": 400}
+    assert world.refused["n"] <= 30
+    assert max(world.ended.values()) < 35
+
+
+def test_a_host_that_fails_at_random_is_not_asked_seldom_for_that() -> None:
+    """As one with a limit it would take 1000 s, and be given up before all is done."""
+    world, results = simulate(queue(("r", 400)), 8)
+    assert results == {"r done": 400}
+    # Half of the requests fail, and three in a row close it, for a second and more.
+    assert max(world.ended.values()) < 300
 
 
 def test_a_dead_host_costs_a_few_requests() -> None:

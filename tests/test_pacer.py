@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fetchq._pacer import Pacer
+from fetchq._pacer import Pacer, Tally, depends_on_rate
 
 # Seconds in which a server answers.
 TOOK = 0.005
@@ -190,3 +190,44 @@ def test_a_request_that_was_late_on_its_way_delays_the_next(
         pacer.accepted(10.0, answered)
         pacer.rate = 20.0
     assert pacer.next == pytest.approx(10.0 + following)
+
+
+# --- whether a rate is of use
+
+
+@pytest.mark.parametrize(
+    ("free", "paced", "depends"),
+    [
+        # A limit of 20 a second: hardly any is answered at once, and most are at a rate near it.
+        ((2, 14), (40, 8), True),
+        # One that is met by a few requests more than it takes, and by none any more.
+        ((90, 10), (30, 0), True),
+        # A much lower one: also at half of the rate most are refused, but twice as many are answered.
+        ((10, 90), (20, 80), True),
+        # Every second, or every fifth one, at any rate.
+        ((50, 50), (8, 8), False),
+        ((80, 20), (13, 3), False),
+        ((10, 90), (11, 89), False),
+        # It is worse now.
+        ((80, 20), (10, 10), False),
+        # Too few to say.
+        ((50, 50), (8, 7), True),
+        ((8, 7), (50, 50), True),
+        ((0, 0), (0, 0), True),
+    ],
+)
+def test_whether_refusals_depend_on_the_rate(
+    free: tuple[int, int], paced: tuple[int, int], *, depends: bool
+) -> None:
+    assert depends_on_rate(Tally(*free), Tally(*paced)) is depends
+
+
+def test_old_requests_count_less_and_less() -> None:
+    tally = Tally()
+    for _ in range(1000):
+        tally.add(refused=True)
+    assert tally.answered + tally.refused <= 100
+    for _ in range(1000):
+        tally.add(refused=False)
+    assert tally.answered + tally.refused <= 100
+    assert tally.odds > 100
