@@ -47,7 +47,7 @@ def test_every_file_comes_right_and_the_table_says_what_it_took(tmp_path: Path) 
     rows = {line.split()[0]: line for line in done.stderr.splitlines() if re.search(r" (OK|WRONG|-)$", line)}
     assert len(rows) == 12
     assert all(line.endswith("OK") for line in rows.values())
-    assert "resumed 2 times" in rows["dropped.bin"]
+    assert re.search(r" resumed\b.* 2 ", rows["dropped.bin"])
     for name in ("changed.bin", "ranges.bin", "garbled.bin"):
         assert "restarted" in rows[name]
     kept = {path.name for path in (tmp_path / "kept").iterdir() if path.suffix == ".bin"}
@@ -62,11 +62,21 @@ def test_the_table_fits_into_a_terminal() -> None:
     for number, file in enumerate(files):
         recorder(JobStarted(number, file.name, "", ""))
         recorder(Planned(number, file.name, "fresh", "", 0, file.size, True))
-        recorder(Planned(number, file.name, "restart", "", 0, file.size, True))
+        recorder(Planned(number, file.name, "resume", "", 0, file.size, True))
+        if number % 2:
+            recorder(Planned(number, file.name, "restart", "", 0, file.size, True))
         recorder(Progressed(number, 0, 0, 4))
         job = Job("http://h/", id=file.name)
-        recorder(JobFinished(number, "", Result(job, "done", size=file.size, received=2 * file.size)))
-    assert [line for line in table(files, recorder) if len(line) > 80] == []
+        # 1023.9 KiB is the longest size.
+        result = Result(job, "done", Path(os.devnull), file.size, received=file.size + 1_048_473)
+        recorder(JobFinished(number, "", result))
+    lines = [*table(files, recorder)]
+    assert lines[2].endswith("1023.9 KiB  WRONG")
+    assert max(map(len, lines)) <= 80
+    assert [("resumed, 4 connections" in line, "resumed, restarted" in line) for line in lines[1:3]] == [
+        (True, False),
+        (False, True),
+    ]
 
 
 def test_ctrl_c_ends_it_quietly_and_leaves_nothing(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import pickle
 import pydoc
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib import resources
 from types import ModuleType
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -59,6 +61,12 @@ def test_every_public_name_is_documented() -> None:
             if not thing.__doc__ or generated:
                 bare.append(name)
     assert bare == []
+
+
+def test_what_results_give_is_public() -> None:
+    """A program that keeps them can name their types."""
+    [given] = get_args(get_type_hints(fetchq.Results.batches)["return"])
+    assert set(get_args(given)) == {fetchq.Result, Sequence[fetchq.Result]}
 
 
 def test_public_names_are_spelled_by_the_package_docstring() -> None:

@@ -18,6 +18,10 @@ __all__ = ["Recorder", "is_intact", "table"]
 NUMBERS = (3, 4)
 
 
+# What the other columns of the table leave of 80.
+SUMMARY_COLUMNS = 24
+
+
 @dataclass(slots=True)
 class FileLog:
     """The events of one file.
@@ -32,19 +36,18 @@ class FileLog:
     def summary(self) -> str:
         """Return what fetchq did besides the first request, in a few words."""
         later = self.plans[1:]
-        resumed = [plan.start for plan in later if plan.kind == "resume"]
         words = []
-        if resumed:
-            words.append(
-                f"resumed at {size(resumed[0])}" if len(resumed) == 1 else f"resumed {len(resumed)} times"
-            )
+        if any(plan.kind == "resume" for plan in later):
+            words.append("resumed")
         if any(plan.kind in {"fresh", "restart"} for plan in later):
             words.append("restarted")
         if any(failure.error.retry_after is not None for failure in self.failures):
             words.append("waited as asked")
         if self.connections > 1:
             words.append(f"{self.connections} connections")
-        return ", ".join(words) or "fetched it"
+        while len(told := ", ".join(words)) > SUMMARY_COLUMNS:
+            del words[-1]
+        return told or "fetched it"
 
 
 class Recorder:
