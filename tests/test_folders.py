@@ -102,6 +102,7 @@ def test_a_current_folder_that_cannot_be_used_is_needed_by_files_in_it_only(
     url = origin.serve("/f.bin", b"small")
     folder, before = closed
     # The shell goes there before the folder is closed or deleted.
+    folder.chmod(0o700)
     leave = f"rm -r {folder}" if kind == "deleted" else f"chmod 0 {folder}"
     shell = ["bash", "-c", f'cd {folder}; {leave}; exec "$@"', "bash", *(before if kind == "closed" else [])]
     words = [] if target is None else ["-o", "-" if target == "-" else str(tmp_path / "out.bin")]

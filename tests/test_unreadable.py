@@ -82,6 +82,7 @@ def ended() -> Iterator[dict[str, tuple[int, str]]]:
     )
     assert done.returncode == 0, done.stderr
     yield json.loads(done.stdout)
+    (folder / "locked").chmod(0o700)
     shutil.rmtree(folder)
 
 

@@ -216,7 +216,8 @@ def _listening(pid: int) -> set[int]:
     """Return the ports of *pid* and its children: what else answers there may be a server of another test."""
     ports: set[int] = set()
     for process in _family(pid):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        # One that is ending lets only root look.
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             sockets = process.net_connections("tcp")
             ports |= {sock.laddr.port for sock in sockets if sock.status == psutil.CONN_LISTEN}
     return ports
